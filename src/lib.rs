@@ -1,0 +1,4 @@
+//! kvcache: an in-memory key-value cache over HTTP/1.1.
+
+pub mod store;
+pub mod clock;
