@@ -1,4 +1,11 @@
 //! kvcache: an in-memory key-value cache over HTTP/1.1.
 
+pub mod shard;
+pub mod admin;
+pub mod api;
+pub mod http;
+pub mod mesh;
+pub mod metrics;
 pub mod store;
+mod counters;
 pub mod clock;
