@@ -7,5 +7,6 @@ pub mod http;
 pub mod mesh;
 pub mod metrics;
 pub mod store;
+pub mod config;
 mod counters;
 pub mod clock;
