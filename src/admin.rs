@@ -34,7 +34,7 @@ fn report_json(report: &Report) -> Value {
     for (operation, operation_name) in Operation::ALL {
         let mut outcomes = serde_json::Map::new();
         for (outcome, outcome_name) in Outcome::ALL {
-            let count = report.counters.answers(operation, outcome);
+            let count = report.counters.answers.get(operation, outcome);
             outcomes.insert(outcome_name.to_owned(), count.into());
         }
         requests.insert(operation_name.to_owned(), outcomes.into());
@@ -44,7 +44,7 @@ fn report_json(report: &Report) -> Value {
     };
     json!({
         "requests": requests,
-        "connections": object(&report.counters.fields()),
+        "connections": object(&report.counters.connections.fields()),
         "hops": object(&report.hops.fields()),
         "store": object(&report.store.fields()),
     })

@@ -1,7 +1,7 @@
 //! The key-value routes: an HTTP request to an operation, a reply to an HTTP response.
 
 use crate::{
-    config::Config,
+    config::{Config, TTL_MAX},
     http::{
         Request,
         request::{Expect, Head, Method},
@@ -11,13 +11,10 @@ use crate::{
     store::{Reply, Verb},
 };
 use json::PutBody;
-use std::{borrow::Cow, num::NonZeroU64};
+use std::{borrow::Cow, num::NonZeroU64, time::Duration};
 
 mod json;
 mod query;
-
-/// The longest lifetime of an entry: ten years of 365 days.
-pub const TTL_SECONDS_MAX: f64 = 315_360_000.0;
 
 /// What a request asks to be done.
 #[derive(Debug, PartialEq)]
@@ -104,9 +101,7 @@ pub fn admit(head: &Head<'_>, route: Option<Route>) -> Result<Route, Problem> {
         let message = format!("This path takes {}.", route.allow());
         return Err(Problem::new(405, "method_not_allowed", message).allowing(route.allow()));
     }
-    if let Some(coding) = head.content_encoding
-        && !coding.eq_ignore_ascii_case(b"identity")
-    {
+    if head.content_encoding.is_some() {
         let message = "A body is taken as it is: the only Content-Encoding is identity.";
         return Err(Problem::new(415, "unsupported_content_encoding", message));
     }
@@ -155,7 +150,7 @@ pub fn read<'a>(
             }
             let ttl_ms = match ttl {
                 Some(seconds) => Some(ttl_millis(seconds)?),
-                None => config.default_ttl_ms,
+                None => config.default_ttl.map(whole_millis),
             };
             let verb = Verb::Put { value: bytes_of(value), ttl_ms };
             Ok(Action::Call { key: bytes_of(key), verb, render: Render::Put })
@@ -186,18 +181,22 @@ fn check_key(key: &[u8], config: &Config) -> Result<(), Problem> {
     Ok(())
 }
 
-/// Whole milliseconds of a `ttl` in seconds, rounded up.
 fn ttl_millis(seconds: f64) -> Result<NonZeroU64, Problem> {
-    if seconds > 0.0 && seconds <= TTL_SECONDS_MAX {
-        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "bounded above")]
-        let millis = (seconds * 1000.0).ceil() as u64;
-        return Ok(NonZeroU64::new(millis).unwrap_or(NonZeroU64::MIN));
+    if seconds > 0.0 && seconds <= TTL_MAX.as_secs_f64() {
+        return Ok(whole_millis(Duration::from_secs_f64(seconds)));
     }
     Err(bad_ttl())
 }
 
+/// Rounded up, so that no time above zero becomes zero.
+fn whole_millis(span: Duration) -> NonZeroU64 {
+    let millis = u64::try_from(span.as_nanos().div_ceil(1_000_000)).unwrap_or(u64::MAX);
+    NonZeroU64::new(millis).unwrap_or(NonZeroU64::MIN)
+}
+
 fn bad_ttl() -> Problem {
-    let message = "`ttl` is a number of seconds above 0 and at most 315360000 (ten years).";
+    let max = TTL_MAX.as_secs();
+    let message = format!("`ttl` is a number of seconds above 0 and at most {max} (ten years).");
     Problem::new(400, "bad_ttl", message)
 }
 

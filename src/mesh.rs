@@ -208,7 +208,6 @@ struct Gather<T> {
 }
 
 /// One shard's end of the mesh. `T` finds the way back to whoever made a call.
-#[derive(Debug)]
 pub struct Mesh<T> {
     me: usize,
     store: Store,

@@ -158,7 +158,6 @@ impl Connections {
 }
 
 /// What answers requests: the store through the mesh, and what the answers look like.
-#[derive(Debug)]
 struct Service {
     config: Config,
     hasher: KeyHasher,
@@ -298,7 +297,6 @@ fn exchange(head: &Head<'_>, last: bool) -> Exchange {
 }
 
 /// One core's share of the server.
-#[derive(Debug)]
 pub struct Shard {
     service: Service,
     connections: Connections,

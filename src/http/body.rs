@@ -1,6 +1,7 @@
 //! The chunked body of a request (RFC 9112, 7.1), decoded as it arrives.
 
-use super::request::{Error, Limits, is_token_byte};
+use super::request::{Error, is_token_byte};
+use crate::config::Limits;
 
 /// More digits than a u64 holds.
 const SIZE_DIGITS_MAX: u8 = 16;

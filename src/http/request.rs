@@ -5,6 +5,7 @@
 //! The verdict never depends on how the bytes were cut: a wrong request line comes first, then the
 //! first byte or limit that [`HeadScan`] refuses, then the fields. Sections are those of RFC 9112.
 
+use crate::config::Limits;
 use std::borrow::Cow;
 use std::net::Ipv6Addr;
 
@@ -13,26 +14,9 @@ const METHOD_BYTES_MAX: usize = 32;
 /// Fields that are parsed without allocating; more than most clients send.
 const FIELDS_ON_STACK: usize = 16;
 
-/// Bounds on one request. All in bytes but `fields_max` and `empty_lines_max`.
-#[derive(Clone, Copy, Debug)]
-pub struct Limits {
-    pub target_bytes_max: usize,
-    /// Request line, fields and the empty line; not the empty lines before the request line.
-    pub head_bytes_max: usize,
-    pub fields_max: usize,
-    pub body_bytes_max: usize,
-    /// Over all chunks of one body.
-    pub chunk_extension_bytes_max: usize,
-    pub trailer_bytes_max: usize,
-    /// Empty lines before the request line.
-    pub empty_lines_max: usize,
-}
-
-impl Limits {
-    /// The longest request line that can be right, with its CRLF.
-    fn request_line_bytes_max(&self) -> usize {
-        self.target_bytes_max.saturating_add(METHOD_BYTES_MAX + "  HTTP/1.1\r\n".len())
-    }
+/// The longest request line that can be right, with its CRLF.
+fn request_line_bytes_max(limits: &Limits) -> usize {
+    limits.target_bytes_max.saturating_add(METHOD_BYTES_MAX + "  HTTP/1.1\r\n".len())
 }
 
 /// Why a request cannot be read. What follows it on the connection cannot be trusted to be a
@@ -238,7 +222,7 @@ impl HeadScan {
     pub fn advance(&mut self, buffer: &[u8], limits: &Limits) -> Result<Option<HeadSpan>, Error> {
         loop {
             let bytes_max = if self.lines == 0 {
-                limits.request_line_bytes_max()
+                request_line_bytes_max(limits)
             } else {
                 limits.head_bytes_max
             };
