@@ -174,8 +174,10 @@ fn check_key(key: &[u8], config: &Config) -> Result<(), Problem> {
         return Err(Problem::new(400, "empty_key", "The key must have at least one byte."));
     }
     if key.len() > limit {
-        let message =
-            format!("The key has {} bytes; at most {limit} are taken (--key-bytes-max).", key.len());
+        let message = format!(
+            "The key has {} bytes; at most {limit} are taken (--key-bytes-max).",
+            key.len()
+        );
         return Err(Problem::new(400, "key_too_long", message));
     }
     Ok(())

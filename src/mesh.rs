@@ -259,12 +259,7 @@ impl<T> Mesh<T> {
     }
 
     /// Runs `op` here if the key is ours, else queues it for its owner under the ticket.
-    pub fn call(
-        &mut self,
-        op: Op<&[u8]>,
-        now: Millis,
-        ticket: impl FnOnce() -> T,
-    ) -> Called<'_> {
+    pub fn call(&mut self, op: Op<&[u8]>, now: Millis, ticket: impl FnOnce() -> T) -> Called<'_> {
         let owner = owner(op.key.bytes, self.peers.len());
         if owner == self.me {
             return Called::Here(self.store.execute(op, now));

@@ -139,9 +139,7 @@ impl Connections {
     }
 
     fn reuse(&mut self, mut buffer: Vec<u8>) {
-        if self.buffers.len() < BUFFERS_MAX
-            && (1..=BUFFER_BYTES_MAX).contains(&buffer.capacity())
-        {
+        if self.buffers.len() < BUFFERS_MAX && (1..=BUFFER_BYTES_MAX).contains(&buffer.capacity()) {
             buffer.clear();
             self.buffers.push(buffer);
         }
@@ -192,12 +190,12 @@ impl Service {
             Ok(Action::Call { key, verb, render }) => {
                 let key = Key { bytes: &*key, hash: self.hasher.hash(&key) };
                 let op = Op { key, verb: borrow(&verb) };
-                let called =
-                    self.mesh.call(op, self.now, || owe(responses, Answer::Reply(render)));
+                let called = self.mesh.call(op, self.now, || owe(responses, Answer::Reply(render)));
                 match called {
                     Called::Here(reply) => responses.write(|out| {
                         let date = &self.date;
-                        let status = api::write_reply(out, exchange, date, render, key.bytes, reply);
+                        let status =
+                            api::write_reply(out, exchange, date, render, key.bytes, reply);
                         self.counters.answers.count(operation, status);
                     }),
                     Called::Away => {}
@@ -288,11 +286,12 @@ fn route(role: Role, path: &[u8]) -> Option<Route> {
 
 /// `last`: the connection will be closed after this answer whatever the client wishes.
 fn exchange(head: &Head<'_>, last: bool) -> Exchange {
-    let persistence = match (head.keep_alive && !last && head.method != Method::Connect, head.version) {
-        (false, _) => Persistence::Close,
-        (true, Version::Http10) => Persistence::KeepAlive,
-        (true, Version::Http11) => Persistence::Implicit,
-    };
+    let persistence =
+        match (head.keep_alive && !last && head.method != Method::Connect, head.version) {
+            (false, _) => Persistence::Close,
+            (true, Version::Http10) => Persistence::KeepAlive,
+            (true, Version::Http11) => Persistence::Implicit,
+        };
     Exchange { head_only: head.method == Method::Head, persistence }
 }
 
@@ -322,8 +321,7 @@ impl Shard {
         });
         let mesh = Mesh::new(me, config.shards, store, &config.limits);
         let counters = Counters::default();
-        let service =
-            Service { config, hasher, mesh, counters, date, now, draining: false };
+        let service = Service { config, hasher, mesh, counters, date, now, draining: false };
         Self { service, connections: Connections::default(), beat: now, last_beat: now }
     }
 
@@ -504,13 +502,18 @@ impl Shard {
         mesh.flush(send, |arrival| Service::settle(date, counters, connections, arrival));
     }
 
-    /// Connections to be looked at again although their sockets said nothing.
-    pub fn take_listed(&mut self) -> Vec<ConnectionId> {
-        let listed = std::mem::take(&mut self.connections.listed);
-        for id in &listed {
+    /// Moves the connections that are to be looked at again, although their sockets said nothing,
+    /// to `listed`.
+    pub fn take_listed(&mut self, listed: &mut Vec<ConnectionId>) {
+        listed.append(&mut self.connections.listed);
+        for id in listed {
             self.connections.slots[id.slot()].listed = false;
         }
-        listed
+    }
+
+    #[must_use]
+    pub fn has_listed(&self) -> bool {
+        !self.connections.listed.is_empty()
     }
 
     /// Moves the deadlines on and lists the connections that are late; every [`BEAT_MS`].

@@ -41,9 +41,11 @@ fn plain_put_body(text: &str) -> Option<PutBody<'_>> {
     eat(&mut rest, ":")?;
     let value = plain_string(&mut rest)?;
     eat(&mut rest, "}")?;
-    skip_white(rest)
-        .is_empty()
-        .then_some(PutBody { key: Cow::Borrowed(key), value: Cow::Borrowed(value), ttl: None })
+    skip_white(rest).is_empty().then_some(PutBody {
+        key: Cow::Borrowed(key),
+        value: Cow::Borrowed(value),
+        ttl: None,
+    })
 }
 
 fn skip_white(text: &str) -> &str {

@@ -167,7 +167,11 @@ impl Requests {
                 self.progress = Progress::default();
                 *consumed += head.end + length;
                 let head = parse_head(&rest[head.start..head.end], limits)?;
-                Ok(Next::Request(Request { head, body, is_last: !*more && *consumed == bytes.len() }))
+                Ok(Next::Request(Request {
+                    head,
+                    body,
+                    is_last: !*more && *consumed == bytes.len(),
+                }))
             }
             Progress::Chunked(chunked) => {
                 let decoded = chunked.decoder.decode(rest, &mut chunked.body, limits)?;
@@ -375,7 +379,9 @@ enum Stage {
     /// No further request is taken; closes when what is owed has been sent.
     Closing,
     /// All is said and our side is closed; what still comes is read and dropped.
-    Lingering { drained_bytes: usize },
+    Lingering {
+        drained_bytes: usize,
+    },
     Dead,
 }
 
@@ -383,7 +389,10 @@ enum Stage {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Intent {
     /// Wait until the socket can be read, written, or either.
-    Wait { read: bool, write: bool },
+    Wait {
+        read: bool,
+        write: bool,
+    },
     /// Close the sending side, call [`Connection::linger`] and ask again.
     CloseWrite,
     Close,
