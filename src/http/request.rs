@@ -5,6 +5,10 @@
 //! The verdict never depends on how the bytes were cut: a wrong request line comes first, then the
 //! first byte or limit that [`HeadScan`] refuses, then the fields. Sections are those of RFC 9112.
 
+mod scan;
+
+pub use scan::{HeadScan, HeadSpan};
+
 use crate::config::Limits;
 use std::borrow::Cow;
 use std::net::Ipv6Addr;
@@ -191,130 +195,6 @@ pub struct Head<'a> {
     pub content_encoding: Option<&'a [u8]>,
 }
 
-/// Where one head lies in a buffer: from its first byte to the end of its empty line.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct HeadSpan {
-    pub start: usize,
-    pub end: usize,
-}
-
-/// Finds the end of a head in a buffer that grows; no byte is searched twice.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct HeadScan {
-    /// Offset of the request line.
-    start: usize,
-    /// Offset of the line being read.
-    line: usize,
-    /// Everything before this offset has been searched.
-    position: usize,
-    empty_lines: usize,
-    /// Complete lines, the request line included.
-    lines: usize,
-    request_line_checked: bool,
-}
-
-impl HeadScan {
-    /// Goes on where the last call on the same, since then longer, buffer ended.
-    ///
-    /// `Ok(None)`: the head is not complete, and nothing in it is wrong so far. The buffer never has
-    /// to hold more than `head_bytes_max` and the empty lines. On a complete head, only
-    /// [`parse_head`] looks into the lines.
-    pub fn advance(&mut self, buffer: &[u8], limits: &Limits) -> Result<Option<HeadSpan>, Error> {
-        loop {
-            let bytes_max = if self.lines == 0 {
-                request_line_bytes_max(limits)
-            } else {
-                limits.head_bytes_max
-            };
-            let bound = self.start.saturating_add(bytes_max);
-            let visible = &buffer[..buffer.len().min(bound)];
-
-            let found = find_control(visible.get(self.position..).unwrap_or_default());
-            self.position = found.map_or(visible.len(), |at| self.position + at);
-            match visible.get(self.position..).unwrap_or_default() {
-                [] | [b'\r'] if visible.len() < bound => {
-                    self.check_request_line(buffer, limits)?;
-                    return Ok(None);
-                }
-                [] | [b'\r'] => return Err(self.too_long(visible, limits)),
-                [b'\t', ..] => self.position += 1,
-                [b'\r', b'\n', ..] => {
-                    if let Some(span) = self.end_line(visible, limits)? {
-                        return Ok(Some(span));
-                    }
-                }
-                [b'\r', ..] => return Err(self.refuse(visible, limits, Error::BareCr)),
-                [b'\n', ..] => return Err(self.refuse(visible, limits, Error::BareLf)),
-                _ => return Err(self.refuse(visible, limits, Error::Control)),
-            }
-        }
-    }
-
-    /// Takes the line that the CRLF at `position` ends.
-    #[inline]
-    fn end_line(&mut self, bytes: &[u8], limits: &Limits) -> Result<Option<HeadSpan>, Error> {
-        let next = self.position + 2;
-        if self.position > self.line {
-            self.lines += 1;
-            if self.lines > limits.fields_max.saturating_add(1) {
-                return Err(self.refuse(bytes, limits, Error::TooManyFields(limits.fields_max)));
-            }
-        } else if self.lines > 0 {
-            return Ok(Some(HeadSpan { start: self.start, end: next }));
-        } else {
-            self.empty_lines += 1;
-            self.start = next;
-            if self.empty_lines > limits.empty_lines_max {
-                return Err(Error::TooManyEmptyLines(limits.empty_lines_max));
-            }
-        }
-        self.line = next;
-        self.position = next;
-        Ok(None)
-    }
-
-    /// Judges a complete request line once, without waiting for the rest of the head.
-    fn check_request_line(&mut self, buffer: &[u8], limits: &Limits) -> Result<(), Error> {
-        if self.lines > 0 && !self.request_line_checked {
-            RequestLine::parse(&buffer[self.start..], limits)?;
-            self.request_line_checked = true;
-        }
-        Ok(())
-    }
-
-    #[cold]
-    fn too_long(&mut self, visible: &[u8], limits: &Limits) -> Error {
-        let error = Error::HeadTooLarge(limits.head_bytes_max);
-        if self.lines > 0 {
-            return self.refuse(visible, limits, error);
-        }
-        RequestLine::parse(&visible[self.start..], limits).err().unwrap_or(error)
-    }
-
-    /// `error`, unless the request line is wrong too: cut input would have met that first.
-    #[cold]
-    fn refuse(&mut self, buffer: &[u8], limits: &Limits, error: Error) -> Error {
-        self.check_request_line(buffer, limits).err().unwrap_or(error)
-    }
-}
-
-/// Offset of the first byte below 0x20.
-#[inline]
-fn find_control(bytes: &[u8]) -> Option<usize> {
-    const ONES: u64 = u64::MAX / 0xff;
-    let (words, tail) = bytes.as_chunks::<8>();
-    for (index, word) in words.iter().enumerate() {
-        let word = u64::from_le_bytes(*word);
-        // Marks the high bit of each byte below 0x20. A borrow can mark wrongly, but only above a
-        // byte that is marked rightly, and the lowest mark is the one that counts.
-        let marks = word.wrapping_sub(ONES * 0x20) & !word & (ONES * 0x80);
-        if marks != 0 {
-            return Some(index * 8 + marks.trailing_zeros() as usize / 8);
-        }
-    }
-    tail.iter().position(|&byte| byte < 0x20).map(|at| words.len() * 8 + at)
-}
-
 /// Reads one request head, as delimited by [`HeadScan`], which has already refused bare CR, bare LF
 /// and too many fields.
 pub fn parse_head<'a>(head: &'a [u8], limits: &Limits) -> Result<Head<'a>, Error> {
@@ -360,7 +240,7 @@ impl<'a> RequestLine<'a> {
         let bounded = &rest[..rest.len().min(limits.target_bytes_max.saturating_add(1))];
         let path = &bounded[..run(bounded, PATH)];
         let query = match &bounded[path.len()..] {
-            [b'?', query @ ..] => Some(&query[..run(query, PATH | QUESTION_MARK)]),
+            [b'?', query @ ..] => Some(&query[..run(query, QUERY)]),
             _ => None,
         };
         let target_bytes = path.len() + query.map_or(0, |query| query.len() + 1);
@@ -607,7 +487,7 @@ fn is_host(value: &[u8]) -> bool {
     !host.is_empty() && port_is_valid && (!host.contains(&b'%') || escapes_are_hex())
 }
 
-pub(super) fn is_token(bytes: &[u8]) -> bool {
+fn is_token(bytes: &[u8]) -> bool {
     !bytes.is_empty() && run(bytes, TOKEN) == bytes.len()
 }
 
@@ -619,7 +499,8 @@ const TOKEN: u8 = 1;
 /// Printable ASCII but `?`, `#` and `\`. The brackets, quotes and bars that RFC 3986 wants escaped
 /// are let through: clients send them as they are, and they cannot be mistaken for anything else.
 const PATH: u8 = 2;
-const QUESTION_MARK: u8 = 4;
+/// The same and `?`.
+const QUERY: u8 = 4;
 /// `reg-name` of RFC 3986 without the comma.
 const HOST: u8 = 8;
 
@@ -628,9 +509,9 @@ static CLASSES: [u8; 256] = {
     let mut byte = 0x21_u8;
     while byte < 0x7f {
         let mut class = match byte {
-            b'?' => QUESTION_MARK,
+            b'?' => QUERY,
             b'#' | b'\\' => 0,
-            _ => PATH,
+            _ => PATH | QUERY,
         };
         if byte.is_ascii_alphanumeric() {
             class |= TOKEN | HOST;
@@ -653,10 +534,10 @@ static CLASSES: [u8; 256] = {
     classes
 };
 
-/// How many bytes at the start are of one of these classes.
+/// How many bytes at the start are of this class.
 #[inline]
-fn run(bytes: &[u8], classes: u8) -> usize {
-    bytes.iter().position(|&byte| CLASSES[usize::from(byte)] & classes == 0).unwrap_or(bytes.len())
+fn run(bytes: &[u8], class: u8) -> usize {
+    bytes.iter().position(|&byte| CLASSES[usize::from(byte)] & class == 0).unwrap_or(bytes.len())
 }
 
 #[cfg(test)]
