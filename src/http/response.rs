@@ -263,7 +263,7 @@ mod tests {
         let mut out = Vec::new();
         write_problem(&mut out, OPEN, &date(), &problem);
         let expected = "HTTP/1.1 405 Method Not Allowed\r\nDate: Sun, 06 Nov 1994 08:49:37 GMT\r\n\
-            Allow: GET\r\nContent-Type: application/json\r\nContent-Length: 78\r\n\r\n\
+            Allow: GET\r\nContent-Type: application/json\r\nContent-Length: 74\r\n\r\n\
             {\"status\":\"ERROR\",\"code\":\"method_not_allowed\",\"message\":\"no \\\"PUT\\\" here\"}";
         assert_eq!(String::from_utf8(out).unwrap(), expected);
     }
