@@ -41,8 +41,13 @@ const TCP_KEEPALIVE: Duration = Duration::from_mins(3);
 
 /// Registered I/O memory of one executor; the least, as sockets do not use it.
 const IO_MEMORY_BYTES: usize = 64 << 10;
-/// How long a task may run before the executor wants its turn.
-const PREEMPT: Duration = Duration::from_millis(5);
+/// How long tasks may run before the executor looks at its rings again. Ours end by themselves
+/// after a bounded turn, so this is out of reach on purpose: an executor whose timer has run out
+/// before it came to run the tasks that it has just woken (a busy host takes the CPU away for that
+/// long) goes to sleep on them instead.
+const PREEMPT: Duration = Duration::from_mins(1);
+/// Wakes an executor that waits for its peers at the start, should that happen all the same.
+const CONNECT_BEAT: Duration = Duration::from_millis(50);
 /// Messages of one other shard taken in one turn.
 const PARCELS_PER_TURN_MAX: usize = 512;
 /// How often a shard that drains looks whether it is done.
@@ -382,7 +387,13 @@ impl Plan {
 
     async fn serve(self, reports: &Sender<Event>) -> io::Result<()> {
         let Self { shard, config, hasher, clock, data, admin, control, ends } = self;
+        let waker = glommio::spawn_local(async {
+            loop {
+                Timer::new(CONNECT_BEAT).await;
+            }
+        });
         let links = Links::connect(ends, shard, &config).await;
+        waker.cancel().await;
         let date = Date::of(Clock::wall());
         let parts = Parts {
             shard: Shard::new(shard, config.clone(), hasher, clock.now(), date),
@@ -494,11 +505,10 @@ async fn join_receivers<T>(connecting: Connecting<T>) -> Vec<(usize, T)> {
 async fn serve_sockets(driver: Rc<RefCell<Driver>>, sockets: std::os::fd::OwnedFd) {
     let sockets = PollableFd::new(sockets).expect("we are on an executor");
     loop {
-        // An interrupted wait is a wake-up like any other.
+        // An interrupted wait is a wake-up like any other. Every turn waits anew, even where more is
+        // ready: only then does the executor see what other shards have sent.
         drop(sockets.readable().await);
-        while driver.borrow_mut().turn() {
-            glommio::executor().yield_now().await;
-        }
+        driver.borrow_mut().turn();
     }
 }
 
