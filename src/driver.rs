@@ -186,7 +186,7 @@ impl Driver {
         events.clear();
         let no_wait = Timespec { tv_sec: 0, tv_nsec: 0 };
         // An interrupted call finds nothing this time.
-        drop(epoll::wait(&self.epoll, spare_capacity(&mut events), Some(&no_wait)));
+        let _found = epoll::wait(&self.epoll, spare_capacity(&mut events), Some(&no_wait));
         for event in &events {
             match event.data.u64() {
                 DATA_LISTENER => self.accept_data(),
