@@ -96,30 +96,34 @@ pub struct Limits {
     pub idle_timeout: Duration,
 }
 
+impl Limits {
+    pub const DEFAULT: Self = Self {
+        key_bytes_max: 256,
+        value_bytes_max: 256,
+        body_bytes_max: body_bytes_default(256, 256),
+        target_bytes_max: 8 * KIB,
+        head_bytes_max: 16 * KIB,
+        fields_max: 64,
+        empty_lines_max: 8,
+        chunk_extension_bytes_max: KIB,
+        trailer_bytes_max: 4 * KIB,
+        pipeline_depth_max: 128,
+        read_bytes_max: 32 * KIB,
+        output_bytes_max: 32 * KIB,
+        hop_requests_max: 16 * KIB,
+        hop_bytes_max: 8 * MIB,
+        linger_bytes_max: 64 * KIB,
+        linger_timeout: Duration::from_secs(1),
+        connections_max: 10_000,
+        read_timeout: Duration::from_secs(2),
+        write_timeout: Duration::from_secs(2),
+        idle_timeout: Duration::from_mins(2),
+    };
+}
+
 impl Default for Limits {
     fn default() -> Self {
-        Self {
-            key_bytes_max: 256,
-            value_bytes_max: 256,
-            body_bytes_max: body_bytes_default(256, 256),
-            target_bytes_max: 8 * KIB,
-            head_bytes_max: 16 * KIB,
-            fields_max: 64,
-            empty_lines_max: 8,
-            chunk_extension_bytes_max: KIB,
-            trailer_bytes_max: 4 * KIB,
-            pipeline_depth_max: 128,
-            read_bytes_max: 32 * KIB,
-            output_bytes_max: 32 * KIB,
-            hop_requests_max: 16 * KIB,
-            hop_bytes_max: 8 * MIB,
-            linger_bytes_max: 64 * KIB,
-            linger_timeout: Duration::from_secs(1),
-            connections_max: 10_000,
-            read_timeout: Duration::from_secs(2),
-            write_timeout: Duration::from_secs(2),
-            idle_timeout: Duration::from_mins(2),
-        }
+        Self::DEFAULT
     }
 }
 
@@ -148,11 +152,11 @@ impl Limits {
 
 /// The longest JSON body of one put that says nothing superfluous: each byte of key and value may
 /// be written as `\u00XX`, and 128 bytes hold names, punctuation, spaces and a `ttl`.
-fn put_body_bytes(key_bytes: usize, value_bytes: usize) -> usize {
+const fn put_body_bytes(key_bytes: usize, value_bytes: usize) -> usize {
     (key_bytes + value_bytes) * 6 + 128
 }
 
-fn body_bytes_default(key_bytes: usize, value_bytes: usize) -> usize {
+const fn body_bytes_default(key_bytes: usize, value_bytes: usize) -> usize {
     MIB + put_body_bytes(key_bytes, value_bytes)
 }
 

@@ -5,14 +5,27 @@ use std::{
     process::ExitCode,
 };
 
-use kvcache::config::{self, Host, Invocation};
+use kvcache::{
+    config::{self, Host, Invocation},
+    server,
+};
 
 /// `EX_CONFIG` of sysexits: nothing that a restart could cure.
 const MISCONFIGURED: u8 = 78;
 
 fn main() -> ExitCode {
     match config::read(std::env::args_os(), std::env::vars_os(), Host::read()) {
-        Ok(Invocation::Serve(config)) => print(&format!("{config:#?}\n")),
+        Ok(Invocation::Serve(config)) => match server::run(&config) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => {
+                eprintln!("kvcache: {error}");
+                if error.is_configuration() {
+                    ExitCode::from(MISCONFIGURED)
+                } else {
+                    ExitCode::FAILURE
+                }
+            }
+        },
         Ok(Invocation::Print(text)) => print(&text),
         Err(error) => {
             eprintln!("kvcache: {error}");

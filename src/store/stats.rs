@@ -1,0 +1,33 @@
+//! What a store has done and what it holds, as plain numbers that sum over shards.
+
+use crate::counters::counters;
+
+counters! {
+    /// Counters since the start and gauges of this moment.
+    Stats {
+        /// Entries held, those that have expired but are not removed yet included.
+        entries,
+        /// Bytes of the budget in use: entries, their overhead, index and bookkeeping.
+        used_bytes,
+        /// The bound on `used_bytes`.
+        budget_bytes,
+        /// Reads that found a live key.
+        hits,
+        /// Reads that found none.
+        misses,
+        /// Those of `misses` whose key was there but had expired.
+        expired,
+        /// Puts of a new key.
+        created,
+        /// Puts over a live key.
+        replaced,
+        /// Puts of an entry that is too large.
+        rejected,
+        /// Deletes of a live key.
+        deleted,
+        /// Live entries dropped to make room.
+        evictions,
+        /// Entries dropped because their time was over.
+        expirations,
+    }
+}

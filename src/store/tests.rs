@@ -1,0 +1,171 @@
+//! Edges of the store that random operations seldom meet.
+
+use super::{Key, KeyHasher, Op, Reply, Settings, Store, Verb};
+use crate::clock::Millis;
+use std::num::NonZeroU64;
+
+const SETTINGS: Settings = Settings {
+    memory_bytes_max: 1 << 20,
+    key_bytes_max: 256,
+    value_bytes_max: 256,
+    entries_max: 0,
+};
+
+fn op<'a>(key: &'a [u8], verb: Verb<&'a [u8]>) -> Op<&'a [u8]> {
+    Op { key: Key { bytes: key, hash: KeyHasher::with_seed(1).hash(key) }, verb }
+}
+
+fn put(value: &[u8]) -> Verb<&[u8]> {
+    Verb::Put { value, ttl_ms: None }
+}
+
+fn put_for(value: &[u8], ttl_ms: u64) -> Verb<&[u8]> {
+    Verb::Put { value, ttl_ms: NonZeroU64::new(ttl_ms) }
+}
+
+const NOW: Millis = Millis(1_000);
+
+#[test]
+fn an_empty_value_is_a_value() {
+    let mut store = Store::new(&SETTINGS);
+    assert_eq!(store.execute(op(b"k", put(b"")), NOW), Reply::Created);
+    assert_eq!(store.execute(op(b"k", Verb::Get), NOW), Reply::Value(&b""[..]));
+    assert_eq!(store.execute(op(b"k", Verb::Delete), NOW), Reply::Deleted);
+    assert_eq!(store.execute(op(b"k", Verb::Delete), NOW), Reply::Absent);
+}
+
+#[test]
+fn the_largest_key_and_value_fit_and_one_byte_more_does_not() {
+    let mut store = Store::new(&SETTINGS);
+    let (key, value) = ([7; 256], [9; 256]);
+    assert_eq!(store.execute(op(&key, put(&value)), NOW), Reply::Created);
+    assert_eq!(store.execute(op(&key, Verb::Get), NOW), Reply::Value(&value[..]));
+    assert_eq!(store.execute(op(&key, put(&[9; 257])), NOW), Reply::TooLarge);
+    assert_eq!(store.execute(op(&[7; 257], put(&value)), NOW), Reply::TooLarge);
+    assert_eq!(store.execute(op(&key, Verb::Get), NOW), Reply::Value(&value[..]));
+    assert_eq!(store.stats().rejected, 2);
+}
+
+#[test]
+fn an_overwrite_may_grow_and_shrink() {
+    let mut store = Store::new(&SETTINGS);
+    let value: Vec<u8> = (0..=255).collect();
+    assert_eq!(store.execute(op(b"k", put(b"")), NOW), Reply::Created);
+    for len in [1, 2, 255, 3, 256, 0, 100, 101] {
+        assert_eq!(store.execute(op(b"k", put(&value[..len])), NOW), Reply::Replaced);
+        assert_eq!(store.execute(op(b"k", Verb::Get), NOW), Reply::Value(&value[..len]));
+    }
+    assert_eq!(store.stats().entries, 1);
+}
+
+#[test]
+fn a_ttl_ends_at_its_millisecond() {
+    let mut store = Store::new(&SETTINGS);
+    store.execute(op(b"k", put_for(b"v", 250)), NOW);
+    assert_eq!(store.execute(op(b"k", Verb::Get), Millis(1_249)), Reply::Value(&b"v"[..]));
+    assert_eq!(store.execute(op(b"k", Verb::Get), Millis(1_250)), Reply::Absent);
+    let stats = store.stats();
+    assert_eq!((stats.entries, stats.expirations, stats.expired, stats.misses), (0, 1, 1, 1));
+}
+
+#[test]
+fn an_expired_entry_is_neither_replaced_nor_deleted() {
+    let mut store = Store::new(&SETTINGS);
+    store.execute(op(b"k", put_for(b"v", 1)), NOW);
+    assert_eq!(store.execute(op(b"k", put_for(b"w", 1)), Millis(1_001)), Reply::Created);
+    assert_eq!(store.execute(op(b"k", Verb::Delete), Millis(1_002)), Reply::Absent);
+    assert_eq!(store.stats().expirations, 2);
+}
+
+#[test]
+fn a_put_without_a_ttl_takes_the_old_one_away() {
+    let mut store = Store::new(&SETTINGS);
+    store.execute(op(b"k", put_for(b"v", 1)), NOW);
+    store.execute(op(b"k", put(b"w")), NOW);
+    let in_ten_years = Millis(10 * 365 * 86_400_000);
+    assert_eq!(store.execute(op(b"k", Verb::Get), in_ten_years), Reply::Value(&b"w"[..]));
+    store.execute(op(b"k", put_for(b"v", u64::MAX)), NOW);
+    assert_eq!(store.execute(op(b"k", Verb::Get), in_ten_years), Reply::Value(&b"v"[..]));
+}
+
+#[test]
+fn keys_of_one_hash_stay_apart() {
+    let mut store = Store::new(&SETTINGS);
+    let keys = if cfg!(miri) { 60 } else { 2_000_u32 };
+    let bytes: Vec<[u8; 4]> = (0..keys).map(u32::to_le_bytes).collect();
+    let keys: Vec<Key<&[u8]>> =
+        bytes.iter().map(|bytes| Key { bytes: &bytes[..], hash: 42 }).collect();
+    for &key in &keys {
+        let op = Op { key, verb: put(key.bytes) };
+        assert_eq!(store.execute(op, NOW), Reply::Created);
+    }
+    for &key in keys.iter().step_by(3) {
+        assert_eq!(store.execute(Op { key, verb: Verb::Delete }, NOW), Reply::Deleted);
+    }
+    for (id, &key) in keys.iter().enumerate() {
+        let held = if id % 3 == 0 { Reply::Absent } else { Reply::Value(key.bytes) };
+        assert_eq!(store.execute(Op { key, verb: Verb::Get }, NOW), held);
+    }
+}
+
+#[test]
+fn the_coldest_goes_first_and_a_peek_does_not_warm() {
+    let mut store = Store::new(&Settings { entries_max: 3, ..SETTINGS });
+    for key in [b"a", b"b", b"c"] {
+        store.execute(op(key, put(b"")), NOW);
+    }
+    store.execute(op(b"a", Verb::Get), NOW);
+    store.execute(op(b"b", Verb::Peek), NOW);
+    store.execute(op(b"d", put(b"")), NOW);
+    assert_eq!(store.execute(op(b"b", Verb::Peek), NOW), Reply::Absent);
+    store.execute(op(b"c", put(b"larger")), NOW);
+    store.execute(op(b"e", put(b"")), NOW);
+    assert_eq!(store.execute(op(b"a", Verb::Peek), NOW), Reply::Absent);
+    assert_eq!(store.stats().evictions, 2);
+}
+
+#[test]
+fn an_overwrite_that_must_evict_leaves_its_own_key() {
+    let settings = Settings { value_bytes_max: 1 << 17, ..SETTINGS };
+    let mut store = Store::new(&settings);
+    let (small, large) = ([1; 1000], vec![2; 1 << 17]);
+    let keys = if cfg!(miri) { 50 } else { 2_000_u32 };
+    for id in 0..keys {
+        store.execute(op(&id.to_le_bytes(), put(&small)), NOW);
+    }
+    // The coldest key of all that are left is rewritten, larger.
+    let coldest = (0..keys)
+        .find(|id| store.execute(op(&id.to_le_bytes(), Verb::Peek), NOW) != Reply::Absent)
+        .expect("some are left")
+        .to_le_bytes();
+    assert_eq!(store.execute(op(&coldest, put(&large)), NOW), Reply::Replaced);
+    assert_eq!(store.execute(op(&coldest, Verb::Get), NOW), Reply::Value(&large[..]));
+    assert!(store.stats().used_bytes <= store.stats().budget_bytes);
+}
+
+#[test]
+fn what_no_budget_can_hold_is_refused_and_changes_nothing() {
+    let mut store = Store::new(&Settings { value_bytes_max: usize::MAX, ..SETTINGS });
+    store.execute(op(b"k", put(b"old")), NOW);
+    let before = store.stats();
+    assert_eq!(store.execute(op(b"k", put(&vec![0; 1 << 20])), NOW), Reply::TooLarge);
+    assert_eq!(store.execute(op(b"k", Verb::Get), NOW), Reply::Value(&b"old"[..]));
+    assert_eq!((store.stats().entries, store.stats().evictions), (before.entries, 0));
+}
+
+#[test]
+fn sums_over_shards() {
+    let mut store = Store::new(&SETTINGS);
+    store.execute(op(b"k", put(b"v")), NOW);
+    let mut total = store.stats();
+    total += store.stats();
+    assert_eq!((total.entries, total.created, total.budget_bytes), (2, 2, 2 << 20));
+}
+
+#[test]
+fn another_seed_is_another_hash() {
+    let (one, other) = (KeyHasher::with_seed(1), KeyHasher::with_seed(2));
+    assert_eq!(one.hash(b"k"), one.clone().hash(b"k"));
+    assert_ne!(one.hash(b"k"), other.hash(b"k"));
+    assert_ne!(KeyHasher::random().hash(b"k"), KeyHasher::random().hash(b"k"));
+}

@@ -1,0 +1,273 @@
+//! The store beside a plain map and a plain queue, under random operations.
+//!
+//! The model knows nothing of what an entry costs: it is told how many entries were evicted and
+//! knows which ones they must have been. `KVCACHE_SEED=<n>` replays a failure.
+
+use kvcache::clock::Millis;
+use kvcache::store::{Key, KeyHasher, Op, Reply, Settings, Store, Verb};
+use std::collections::{BTreeMap, HashMap};
+use std::num::NonZeroU64;
+
+const SEEDS: u64 = if cfg!(miri) { 3 } else { 24 };
+const STEPS: u32 = if cfg!(miri) { 400 } else { 20_000 };
+const KIB: usize = 1 << 10;
+
+#[derive(Debug)]
+struct Held {
+    value: Vec<u8>,
+    expires: u64,
+    /// When it was last used: its place in `Model::queue`.
+    used: u64,
+}
+
+/// What the store must hold. `queue` runs from the coldest entry to the hottest.
+#[derive(Default)]
+struct Model {
+    held: HashMap<u32, Held>,
+    queue: BTreeMap<u64, u32>,
+    uses: u64,
+}
+
+impl Model {
+    fn remove(&mut self, id: u32) -> Option<Held> {
+        let held = self.held.remove(&id)?;
+        self.queue.remove(&held.used);
+        Some(held)
+    }
+
+    fn insert(&mut self, id: u32, value: Vec<u8>, expires: u64) {
+        self.uses += 1;
+        self.queue.insert(self.uses, id);
+        let old = self.held.insert(id, Held { value, expires, used: self.uses });
+        assert!(old.is_none());
+    }
+
+    fn touch(&mut self, id: u32) {
+        let held = self.remove(id).expect("the caller saw it");
+        self.insert(id, held.value, held.expires);
+    }
+
+    fn drop_expired(&mut self, now: u64) {
+        let over: Vec<u32> =
+            self.held.iter().filter(|(_, held)| held.expires <= now).map(|(id, _)| *id).collect();
+        for id in over {
+            self.remove(id);
+        }
+    }
+
+    fn evict_coldest(&mut self) -> u32 {
+        let (_, &id) = self.queue.first_key_value().expect("more evictions than entries");
+        self.remove(id);
+        id
+    }
+}
+
+struct Run {
+    random: fastrand::Rng,
+    hasher: KeyHasher,
+    /// Keeps this many bits of each hash, so that some runs are full of collisions.
+    hash_mask: u64,
+    key_ids: u32,
+    key_bytes_max: usize,
+    now: u64,
+    store: Store,
+    budget: u64,
+    entries_max: usize,
+    model: Model,
+}
+
+impl Run {
+    fn new(seed: u64) -> Self {
+        let mut random = fastrand::Rng::with_seed(seed);
+        let collide = random.u8(..4) == 0;
+        let entries_max = if collide || random.bool() { random.usize(1..400) } else { 0 };
+        let key_bytes_max = [16, 256, KIB][random.usize(..3)];
+        let budget = random.usize(KIB..4 * KIB) * KIB;
+        let settings = Settings {
+            memory_bytes_max: budget,
+            key_bytes_max,
+            value_bytes_max: 1 << 20,
+            entries_max,
+        };
+        Self {
+            hasher: KeyHasher::with_seed(seed),
+            hash_mask: if collide { [0, 3, !0xffff_ffff][random.usize(..3)] } else { !0 },
+            key_ids: [300, 3_000, 60_000][random.usize(..3)],
+            key_bytes_max,
+            now: random.u64(..1 << 38),
+            store: Store::new(&settings),
+            budget: budget as u64,
+            entries_max,
+            model: Model::default(),
+            random,
+        }
+    }
+
+    /// The same id always gives the same key; different ids differ.
+    fn key(&self, id: u32) -> Vec<u8> {
+        let mut key = id.to_le_bytes().to_vec();
+        key.resize(4 + id as usize * 7 % (self.key_bytes_max - 3), 0xa5);
+        key
+    }
+
+    fn execute(&mut self, id: u32, verb: Verb<&[u8]>) -> Reply<Vec<u8>> {
+        let bytes = self.key(id);
+        let key = Key { bytes: &bytes[..], hash: self.hasher.hash(&bytes) & self.hash_mask };
+        let reply = self.store.execute(Op { key, verb }, Millis(self.now));
+        match reply {
+            Reply::Value(value) => Reply::Value(value.to_vec()),
+            Reply::Absent => Reply::Absent,
+            Reply::Created => Reply::Created,
+            Reply::Replaced => Reply::Replaced,
+            Reply::Deleted => Reply::Deleted,
+            Reply::TooLarge => Reply::TooLarge,
+        }
+    }
+
+    fn id(&mut self) -> u32 {
+        let (one, other) = (self.random.u32(..self.key_ids), self.random.u32(..self.key_ids));
+        one.min(other)
+    }
+
+    fn value(&mut self, step: u32) -> Vec<u8> {
+        // The usual size drifts through the run.
+        let usual = 16 << (step / (STEPS / 8 + 1));
+        let len = match self.random.u32(..1000) {
+            0 => self.random.usize(..=1 << 20),
+            1..10 => self.random.usize(..100 * KIB),
+            10..200 => self.random.usize(..2 * KIB),
+            _ => self.random.usize(..=usual),
+        };
+        let fill = self.random.u8(..);
+        let mut value = vec![fill; len];
+        for byte in value.iter_mut().step_by(13) {
+            *byte = self.random.u8(..);
+        }
+        value
+    }
+
+    fn step(&mut self, step: u32) {
+        if self.random.u8(..4) == 0 {
+            self.now += self.random.u64(..200);
+            self.model.drop_expired(self.now);
+        }
+        let id = self.id();
+        match self.random.u32(..100) {
+            0..45 => self.put(id, step),
+            45..80 => self.read(id, Verb::Get),
+            80..90 => self.read(id, Verb::Peek),
+            _ => self.delete(id),
+        }
+        let stats = self.store.stats();
+        assert!(stats.used_bytes <= stats.budget_bytes && stats.budget_bytes <= self.budget);
+        assert!(stats.entries >= self.model.held.len() as u64);
+        if self.entries_max > 0 {
+            assert!(stats.entries <= self.entries_max as u64);
+        }
+    }
+
+    fn read(&mut self, id: u32, verb: Verb<&[u8]>) {
+        let before = self.store.stats();
+        let reply = self.execute(id, verb);
+        let after = self.store.stats();
+        assert_eq!(after.evictions, before.evictions);
+        if let Some(held) = self.model.held.get(&id) {
+            assert_eq!(reply, Reply::Value(held.value.clone()));
+            assert_eq!(after.hits, before.hits + 1);
+            if verb == Verb::Get {
+                self.model.touch(id);
+            }
+        } else {
+            assert_eq!(reply, Reply::Absent);
+            assert_eq!(after.misses, before.misses + 1);
+        }
+    }
+
+    fn delete(&mut self, id: u32) {
+        let evictions = self.store.stats().evictions;
+        let reply = self.execute(id, Verb::Delete);
+        let held = self.model.remove(id).is_some();
+        assert_eq!(reply, if held { Reply::Deleted } else { Reply::Absent });
+        assert_eq!(self.store.stats().evictions, evictions);
+    }
+
+    fn put(&mut self, id: u32, step: u32) {
+        let value = self.value(step);
+        let ttl_ms = NonZeroU64::new(match self.random.u8(..8) {
+            0 => self.random.u64(1..5_000),
+            1 => self.random.u64(1..400_000_000_000),
+            2 => u64::MAX,
+            _ => 0,
+        });
+        let before = self.store.stats();
+        let reply = self.execute(id, Verb::Put { value: &value, ttl_ms });
+        let after = self.store.stats();
+        let evicted = after.evictions - before.evictions;
+        if reply == Reply::TooLarge {
+            assert!(value.len() > 64 * KIB, "{} bytes are too large", value.len());
+            assert_eq!(evicted, 0);
+            assert_eq!(after.rejected, before.rejected + 1);
+            let held = self.model.held.get(&id).map(|held| held.value.clone());
+            let found = self.execute(id, Verb::Peek);
+            assert_eq!(found, held.map_or(Reply::Absent, Reply::Value));
+            return;
+        }
+        let replaced = self.model.remove(id).is_some();
+        assert_eq!(reply, if replaced { Reply::Replaced } else { Reply::Created });
+        if evicted > 0 && self.entries_max == 0 {
+            let full = before.used_bytes + value.len() as u64;
+            assert!(full * 10 >= self.budget * 7, "evicted at {full} of {}", self.budget);
+        }
+        for _ in 0..evicted {
+            let victim = self.model.evict_coldest();
+            assert_eq!(self.execute(victim, Verb::Peek), Reply::Absent, "{victim} not evicted");
+        }
+        let expires = ttl_ms.map_or(u64::MAX, |ttl| self.now.saturating_add(ttl.get()));
+        self.model.insert(id, value, expires);
+        self.check_one(id);
+        if let Some((_, &coldest)) = self.model.queue.first_key_value() {
+            self.check_one(coldest);
+        }
+    }
+
+    fn check_one(&mut self, id: u32) {
+        let reply = self.execute(id, Verb::Peek);
+        let held = self.model.held.get(&id).map(|held| held.value.clone());
+        assert_eq!(reply, held.map_or(Reply::Absent, Reply::Value), "key {id}");
+    }
+
+    fn check_all(&mut self) {
+        let ids: Vec<u32> = self.model.held.keys().copied().collect();
+        for id in ids {
+            self.check_one(id);
+        }
+    }
+}
+
+fn run(seed: u64) {
+    eprintln!("KVCACHE_SEED={seed}");
+    let mut run = Run::new(seed);
+    for step in 0..STEPS {
+        run.step(step);
+        if step % 500 == 0 {
+            run.check_all();
+        }
+    }
+    run.check_all();
+    let stats = run.store.stats();
+    let left = stats.deleted + stats.evictions + stats.expirations;
+    assert_eq!(stats.created, stats.entries + left);
+}
+
+#[test]
+fn agrees_with_a_map_and_a_queue() {
+    if let Ok(seed) = std::env::var("KVCACHE_SEED") {
+        return run(seed.parse().expect("KVCACHE_SEED is a number"));
+    }
+    for seed in 0..SEEDS / 2 {
+        run(seed);
+    }
+    for _ in 0..SEEDS.div_ceil(2) {
+        run(fastrand::u64(..));
+    }
+}
