@@ -183,6 +183,11 @@ def stats(port=ADMIN_PORT):
     return answer
 
 
+def open_connections():
+    """Of each shard."""
+    return [shard["connections"]["open"] for shard in stats()["shards"]]
+
+
 def compare(names, left, right):
     """Runs both in turn and prints medians; returns the ratios of CPU per request and of rate."""
     cpu, rate = ([], []), ([], [])
@@ -314,14 +319,14 @@ def balance():
             clients = [Client() for _ in range(count)]
             for client in clients:
                 client.ask()
-            spread = [shard["connections"] for shard in stats()["shards"]]
+            spread = open_connections()
             fair = max(spread) <= count / len(spread) + 1
             kept = kept and fair and sum(spread) == count
             rows.append((count, " ".join(map(str, spread))))
             for client in clients:
                 client.close()
             deadline = time.monotonic() + 5
-            while any(shard["connections"] for shard in stats()["shards"]):
+            while any(open_connections()):
                 if time.monotonic() > deadline:
                     sys.exit("closed connections are still counted after 5 s")
     table(*rows)

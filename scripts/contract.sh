@@ -10,7 +10,7 @@ ask() {
     local status=$1 body=$2 answer
     shift 2
     printf '$ curl'
-    printf ' %q' "$@"
+    printf ' %s' "${@@Q}"
     answer=$(curl -sS -w '\n%{http_code}' "$@")
     printf '\n%s\n' "$answer"
     # shellcheck disable=SC2053 # the right side is a pattern
