@@ -307,7 +307,7 @@ def idle():
         ("connections", "cpu ticks", "of", "bytes each"),
         (count, round(spent * TICKS_PER_SECOND), seconds * TICKS_PER_SECOND, grown // count),
     )
-    kept = bound("CPU of 1,000 idle connections, %", spent / seconds * 100, most=0.1)
+    kept = bound("CPU of 1,000 idle connections, %", spent / seconds * 100, most=0.5)
     return bound("resident bytes per idle connection", grown / count, most=4096) and kept
 
 

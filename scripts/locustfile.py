@@ -6,6 +6,7 @@ overtaken when the read began: one in flight, the last one finished, or one begu
 
 import os
 import random
+import time
 
 from locust import FastHttpUser, constant, events, task
 
@@ -55,7 +56,9 @@ class Key:
         return f"old value for {self.name}: {number} of {self.numbers}"
 
 
-KEY_LIST = [Key(f"key-{n}") for n in range(KEYS)]
+# Keys of this run alone: what an earlier run or another tool left behind is not a wrong value.
+RUN = f"{time.time_ns():x}"
+KEY_LIST = [Key(f"locust-{RUN}-{n}") for n in range(KEYS)]
 WRONG_VALUES = []
 
 
