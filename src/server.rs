@@ -505,8 +505,8 @@ async fn join_receivers<T>(connecting: Connecting<T>) -> Vec<(usize, T)> {
 async fn serve_sockets(driver: Rc<RefCell<Driver>>, sockets: std::os::fd::OwnedFd) {
     let sockets = PollableFd::new(sockets).expect("we are on an executor");
     loop {
-        // An interrupted wait is a wake-up like any other. Every turn waits anew, even where more is
-        // ready: only then does the executor see what other shards have sent.
+        // An interrupted wait is a wake-up like any other. Every turn waits anew, even where more
+        // is ready: only then does the executor see what other shards have sent.
         drop(sockets.readable().await);
         driver.borrow_mut().turn();
     }

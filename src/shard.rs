@@ -15,9 +15,8 @@ use crate::{
     },
     mesh::{Arrival, Called, Mesh, Message},
     metrics::{Counters, Operation, Report},
-    store::{Key, KeyHasher, Op, Settings, Store, Verb},
+    store::{Key, KeyHasher, Op, Settings, Store},
 };
-use std::borrow::Cow;
 
 /// A connection of this shard. The serial number is never used again, so what arrives late for a
 /// closed connection finds nobody.
@@ -189,7 +188,7 @@ impl Service {
             Err(problem) => self.refuse(responses, operation, exchange, &problem),
             Ok(Action::Call { key, verb, render }) => {
                 let key = Key { bytes: &*key, hash: self.hasher.hash(&key) };
-                let op = Op { key, verb: borrow(&verb) };
+                let op = Op { key, verb: verb.as_ref().map(|value| &**value) };
                 let called = self.mesh.call(op, self.now, || owe(responses, Answer::Reply(render)));
                 match called {
                     Called::Here(reply) => responses.write(|out| {
@@ -265,15 +264,6 @@ impl Service {
             counters.answers.count(operation, status);
         });
         connections.list(ticket.connection);
-    }
-}
-
-fn borrow<'a>(verb: &'a Verb<Cow<'_, [u8]>>) -> Verb<&'a [u8]> {
-    match verb {
-        Verb::Get => Verb::Get,
-        Verb::Peek => Verb::Peek,
-        Verb::Put { value, ttl_ms } => Verb::Put { value, ttl_ms: *ttl_ms },
-        Verb::Delete => Verb::Delete,
     }
 }
 
