@@ -214,7 +214,11 @@ impl Service {
             }
             Ok(Action::Stats) if self.mesh.can_gather() => {
                 let ticket = owe(responses, Answer::Stats);
-                self.mesh.gather(ticket, &self.counters);
+                if let Some(totals) = self.mesh.gather(ticket, &self.counters) {
+                    responses.settle(ticket.sequence, |owing, out| {
+                        Self::complete(out, &self.date, &mut self.counters, owing, &totals);
+                    });
+                }
             }
             Ok(Action::Stats) => {
                 self.refuse(responses, operation, exchange, &api::overloaded());
@@ -247,24 +251,34 @@ impl Service {
         connections.lend(ticket.connection);
         let Some(connection) = connections.get_mut(ticket.connection) else { return };
         connection.responses.settle(ticket.sequence, |owing, out| {
-            let Owing { exchange, operation, answer } = owing;
-            let status = match (arrival, answer) {
-                (Arrival::Reply { key, reply, .. }, Answer::Reply(render)) => {
-                    api::write_reply(out, exchange, date, render, key, *reply)
-                }
-                (Arrival::Totals { reports, .. }, Answer::Stats) => {
-                    admin::write_stats(out, exchange, date, reports);
-                    200
-                }
-                _ => {
-                    let problem = api::unavailable();
-                    write_problem(out, exchange, date, &problem);
-                    problem.status
-                }
-            };
-            counters.answers.count(operation, status);
+            Self::complete(out, date, counters, owing, arrival);
         });
         connections.list(ticket.connection);
+    }
+
+    fn complete(
+        out: &mut Vec<u8>,
+        date: &Date,
+        counters: &mut Counters,
+        owing: Owing,
+        arrival: &Arrival<'_, Ticket>,
+    ) {
+        let Owing { exchange, operation, answer } = owing;
+        let status = match (arrival, answer) {
+            (Arrival::Reply { key, reply, .. }, Answer::Reply(render)) => {
+                api::write_reply(out, exchange, date, render, key, *reply)
+            }
+            (Arrival::Totals { reports, .. }, Answer::Stats) => {
+                admin::write_stats(out, exchange, date, reports);
+                200
+            }
+            _ => {
+                let problem = api::unavailable();
+                write_problem(out, exchange, date, &problem);
+                problem.status
+            }
+        };
+        counters.answers.count(operation, status);
     }
 }
 
