@@ -336,10 +336,12 @@ impl<T> Responses<T> {
         self.owed.is_empty() && self.output.is_empty()
     }
 
-    /// Whether another request may be taken.
+    /// Whether another request may be taken. Each answer owed may hold the largest value.
     #[must_use]
     pub fn has_room(&self, limits: &Limits) -> bool {
-        self.owed.len() < limits.pipeline_depth_max
+        let owed = self.owed.len();
+        owed < limits.pipeline_depth_max
+            && owed.saturating_mul(limits.value_bytes_max) < limits.output_bytes_max
             && self.unsent().len() + self.held_bytes < limits.output_bytes_max
     }
 
