@@ -445,6 +445,19 @@ impl Shard {
         connection.keep(input, progressed, self.beat);
     }
 
+    /// The socket was found empty.
+    pub fn exhausted(&mut self, id: ConnectionId) {
+        if let Some(connection) = self.connections.get_mut(id) {
+            connection.has_unread = false;
+        }
+    }
+
+    /// Whether the last read of the socket may have left bytes in it.
+    #[must_use]
+    pub fn has_unread(&mut self, id: ConnectionId) -> bool {
+        self.connections.get_mut(id).is_some_and(|connection| connection.has_unread)
+    }
+
     /// The client has closed its side.
     pub fn end_input(&mut self, id: ConnectionId) {
         if let Some(connection) = self.connections.get_mut(id) {
@@ -455,12 +468,12 @@ impl Shard {
     /// Bytes to send, in order. Takes up requests that waited for room, if there is room now.
     pub fn unsent(&mut self, id: ConnectionId) -> &[u8] {
         let limits = self.service.config.limits;
-        let resumes = self
-            .connections
-            .get_mut(id)
-            .is_some_and(|connection| connection.blocked && connection.responses.has_room(&limits));
-        if resumes {
-            self.receive(id, &[], false);
+        if let Some(connection) = self.connections.get_mut(id)
+            && connection.blocked
+            && connection.responses.has_room(&limits)
+        {
+            let more = connection.has_unread;
+            self.receive(id, &[], more);
         }
         self.connections.get_mut(id).map_or(&[], |connection| connection.responses.unsent())
     }
@@ -562,7 +575,8 @@ impl Shard {
         }
     }
 
-    /// From here on connections close once they are idle, and answers say so.
+    /// From here on connections close once they are idle, and answers say so. Whatever has arrived
+    /// is to be read now, even where a connection has no room.
     pub fn drain(&mut self) {
         self.service.draining = true;
         let ids: Vec<_> = self.connections.ids().collect();

@@ -144,6 +144,9 @@ impl Cluster {
 
     pub(crate) fn drain(&mut self) {
         self.shards.iter_mut().for_each(Shard::drain);
+        for at in 0..self.wires.len() {
+            self.read(at);
+        }
         self.settle();
     }
 
@@ -213,17 +216,11 @@ impl Cluster {
         }
         shard.begin_turn(self.now);
         let mut moved = false;
-        let reads = matches!(shard.intent(wire.id), Intent::Wait { read: true, .. });
-        if reads && !wire.arrived.is_empty() {
-            let length = wire.arrived.len().min(self.read_bytes_max);
-            let bytes: Vec<u8> = wire.arrived.drain(..length).collect();
-            shard.receive(wire.id, &bytes, length == self.read_bytes_max);
-            moved = true;
-        } else if reads && wire.finished && !wire.finish_was_read {
-            wire.finish_was_read = true;
-            shard.end_input(wire.id);
-            moved = true;
+        if matches!(shard.intent(wire.id), Intent::Wait { read: true, .. }) {
+            moved = self.read(at);
         }
+        let wire = &mut self.wires[at];
+        let shard = &mut self.shards[wire.shard];
         loop {
             let unsent = shard.unsent(wire.id);
             if unsent.is_empty() {
@@ -249,5 +246,26 @@ impl Cluster {
             moved = true;
         }
         moved
+    }
+
+    /// One read of a socket. Returns whether it brought anything.
+    fn read(&mut self, at: usize) -> bool {
+        let wire = &mut self.wires[at];
+        let shard = &mut self.shards[wire.shard];
+        if wire.end == End::Closed || wire.finish_was_read {
+            return false;
+        }
+        let length = wire.arrived.len().min(self.read_bytes_max);
+        if length > 0 {
+            let bytes: Vec<u8> = wire.arrived.drain(..length).collect();
+            shard.receive(wire.id, &bytes, length == self.read_bytes_max);
+        } else if wire.finished {
+            wire.finish_was_read = true;
+            shard.end_input(wire.id);
+        } else {
+            shard.exhausted(wire.id);
+            return false;
+        }
+        true
     }
 }
