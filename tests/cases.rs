@@ -36,6 +36,20 @@ fn with_limits(shards: usize, change: impl FnOnce(&mut Limits)) -> Config {
     config
 }
 
+/// All answers in `bytes`, none of them to HEAD; nothing may be left over.
+fn read_all(bytes: &[u8]) -> Vec<Answer> {
+    let mut answers = Vec::new();
+    let mut rest = bytes;
+    while !rest.is_empty() {
+        let read = Answer::read(rest, false);
+        let (answer, length) =
+            read.unwrap_or_else(|| panic!("half an answer: {}", rest.escape_ascii()));
+        answers.push(answer);
+        rest = &rest[length..];
+    }
+    answers
+}
+
 /// What an input came to.
 #[derive(Clone, PartialEq, Eq)]
 struct Told {
@@ -53,7 +67,7 @@ impl std::fmt::Debug for Told {
 
 impl Told {
     fn answers(&self) -> Vec<Answer> {
-        let answers = Answer::read_all(&self.bytes);
+        let answers = read_all(&self.bytes);
         for (index, answer) in answers.iter().enumerate() {
             let is_last = index + 1 == answers.len();
             assert_eq!(answer.says_close(), is_last && !self.is_open, "{answers:?}");
@@ -231,10 +245,10 @@ fn an_entry_expires_when_its_time_is_over() {
         cluster.pass(Duration::from_millis(1_499));
         cluster.output(client);
         cluster.send(client, [get("K"), get("L"), get("M")].concat());
-        statuses(&Answer::read_all(&cluster.output(client)), &[200, 404, 200]);
+        statuses(&read_all(&cluster.output(client)), &[200, 404, 200]);
         cluster.pass(Duration::from_millis(1));
         cluster.send(client, [get("K"), get("M")].concat());
-        let answers = Answer::read_all(&cluster.output(client));
+        let answers = read_all(&cluster.output(client));
         statuses(&answers, &[404, 200]);
         assert_eq!(answers[0].body, ABSENT);
     }
@@ -250,7 +264,7 @@ fn the_default_time_to_live_counts_where_none_is_named() {
     cluster.pass(Duration::from_secs(2));
     cluster.output(client);
     cluster.send(client, [get("K"), get("L")].concat());
-    statuses(&Answer::read_all(&cluster.output(client)), &[404, 200]);
+    statuses(&read_all(&cluster.output(client)), &[404, 200]);
 }
 
 #[test]
@@ -352,7 +366,7 @@ fn statistics_count_what_was_answered() {
         let admin = cluster.connect(shards - 1, Role::Admin);
         let ask = "GET /stats HTTP/1.1\r\nHost: h\r\n\r\n";
         cluster.send(admin, [ask, ask].concat());
-        let answers = Answer::read_all(&cluster.output(admin));
+        let answers = read_all(&cluster.output(admin));
         statuses(&answers, &[200, 200]);
         let stats: serde_json::Value = serde_json::from_str(&answers[0].body).unwrap();
         assert_eq!(stats["shards"].as_array().unwrap().len(), shards);
@@ -441,7 +455,7 @@ fn a_full_way_between_shards_is_503_and_the_connection_stays() {
         let mut cluster = Cluster::new(&config);
         let client = cluster.connect(home, Role::Data);
         cluster.send(client, &input);
-        let answers = Answer::read_all(&cluster.output(client));
+        let answers = read_all(&cluster.output(client));
         let overloaded: Vec<_> = answers.iter().filter(|answer| answer.status == 503).collect();
         assert_eq!((answers.len(), overloaded.len()), (8, 2));
         for answer in overloaded {
@@ -451,7 +465,7 @@ fn a_full_way_between_shards_is_503_and_the_connection_stays() {
             );
         }
         cluster.send(client, get("a"));
-        assert_eq!(Answer::read_all(&cluster.output(client))[0].body, ABSENT);
+        assert_eq!(read_all(&cluster.output(client))[0].body, ABSENT);
         assert_eq!(cluster.end(client), End::Open);
     }
 }
@@ -815,7 +829,7 @@ fn row_31_head_is_get_without_the_body() {
         let (answer, length) = Answer::read(&without, true).unwrap();
         assert_eq!(without[..length], with_body[..length], "{target}");
         assert_eq!(Answer::read(&with_body, false).unwrap().0.status, answer.status);
-        assert_eq!(Answer::read_all(&without[length..])[0].body, HEALTHY, "{target}");
+        assert_eq!(read_all(&without[length..])[0].body, HEALTHY, "{target}");
     }
     let told = tell("HEAD /put HTTP/1.1\r\nHost: h\r\n\r\n");
     let (answer, length) = Answer::read(&told.bytes, true).unwrap();
@@ -908,11 +922,11 @@ fn row_36_continue_is_said_before_the_body() {
             cluster.send(client, &body[..5]);
             assert_eq!(cluster.output(client), b"");
             cluster.send(client, &body[5..]);
-            let answers = Answer::read_all(&cluster.output(client));
+            let answers = read_all(&cluster.output(client));
             assert_eq!((answers.len(), answers[0].body.as_str()), (1, STORED));
             // The answers before it come first.
             cluster.send(client, [get("a"), get("b"), head].concat());
-            let answers = Answer::read_all(&cluster.output(client));
+            let answers = read_all(&cluster.output(client));
             statuses(&answers, &[200, 404, 100]);
             assert_eq!(cluster.end(client), End::Open);
         }
@@ -964,7 +978,7 @@ fn row_36_a_refusal_comes_instead_and_the_body_is_never_a_request() {
             cluster.send(client, &head);
             let output = cluster.output(client);
             assert_eq!(cluster.end(client), End::HalfClosed, "{head}");
-            let answers = Answer::read_all(&output);
+            let answers = read_all(&output);
             is_problem(&answers, status, code, head.as_bytes());
             assert!(answers[0].says_close());
             cluster.send(client, &smuggled);
@@ -1071,7 +1085,7 @@ fn row_41_answers_that_wait_for_a_shard_hold_up_the_later_ones() {
         cluster.send(client, put("a", "1") + &put("b", "2"));
         cluster.output(client);
         cluster.send(client, &input);
-        let answers = Answer::read_all(&cluster.output(client));
+        let answers = read_all(&cluster.output(client));
         let values: String = answers.iter().map(value_of).collect();
         assert_eq!(values, "122112");
     }
@@ -1089,7 +1103,7 @@ fn cluster_of_large_values(value_bytes: usize) -> Cluster {
     for key in ["a", "b"] {
         cluster.send(client, put(key, &"v".repeat(value_bytes)));
     }
-    statuses(&Answer::read_all(&cluster.output(client)), &[200, 200]);
+    statuses(&read_all(&cluster.output(client)), &[200, 200]);
     cluster.reset(client);
     cluster
 }
@@ -1128,7 +1142,7 @@ fn row_42_a_client_that_reads_late_gets_every_answer() {
             cluster.take_only(client, 10_000);
         }
         cluster.take_only(client, usize::MAX);
-        let answers = Answer::read_all(&cluster.output(client));
+        let answers = read_all(&cluster.output(client));
         assert_eq!(answers.len(), 3_000);
         assert!(answers.iter().all(|answer| answer.status == 200));
         assert_eq!(cluster.end(client), End::Open);
@@ -1281,7 +1295,7 @@ fn row_50_the_end_of_input() {
             let client = cluster.connect(home, Role::Data);
             cluster.send(client, &input);
             cluster.finish(client);
-            let answers = Answer::read_all(&cluster.output(client));
+            let answers = read_all(&cluster.output(client));
             assert_eq!((answers.len(), answers[0].body.as_str()), (1, expected));
             assert_eq!(cluster.end(client), End::Closed);
         }
@@ -1308,7 +1322,7 @@ fn row_50_the_end_of_input_before_the_answers_are_taken() {
         cluster.send(client, get(key).repeat(100));
         cluster.finish(client);
         cluster.take_only(client, usize::MAX);
-        assert_eq!(Answer::read_all(&cluster.output(client)).len(), 100);
+        assert_eq!(read_all(&cluster.output(client)).len(), 100);
         assert_eq!(cluster.end(client), End::Closed);
     }
 }
@@ -1339,7 +1353,7 @@ fn row_51_a_head_that_trickles_is_408() {
             cluster.output(client);
             let spent = trickle(&mut cluster, client, &input, Duration::from_millis(100));
             assert!(spent > limit && spent <= limit + SLACK, "{spent:?}");
-            let answers = Answer::read_all(&cluster.output(client));
+            let answers = read_all(&cluster.output(client));
             is_problem(&answers, 408, "request_timeout", input.as_bytes());
             assert!(answers[0].says_close());
         }
@@ -1358,7 +1372,7 @@ fn row_52_a_body_that_stalls_is_408() {
             assert_eq!(cluster.end(client), End::Open);
             cluster.pass(SLACK);
             assert_eq!(cluster.end(client), End::HalfClosed);
-            let answers = Answer::read_all(&cluster.output(client));
+            let answers = read_all(&cluster.output(client));
             is_problem(&answers, 408, "request_timeout", input.as_bytes());
             assert!(answers[0].says_close());
             cluster.send(client, &input[input.len() - 1..]);
@@ -1380,7 +1394,7 @@ fn row_52_a_large_body_has_more_time() {
     let late = cluster.connect(0, Role::Data);
     cluster.send(late, &input[..200]);
     cluster.send(client, &input[200..]);
-    assert_eq!(Answer::read_all(&cluster.output(client))[0].body, STORED);
+    assert_eq!(read_all(&cluster.output(client))[0].body, STORED);
     cluster.pass(Limits::DEFAULT.read_timeout + stretch + SLACK);
     assert_eq!(cluster.end(late), End::HalfClosed);
 }
@@ -1396,7 +1410,7 @@ fn row_52_head_and_body_each_have_their_time() {
         assert_eq!(cluster.end(client), End::Open);
         cluster.pass(Limits::DEFAULT.read_timeout.saturating_sub(SLACK));
     }
-    assert_eq!(Answer::read_all(&cluster.output(client))[0].body, STORED);
+    assert_eq!(read_all(&cluster.output(client))[0].body, STORED);
 }
 
 #[test]
@@ -1424,7 +1438,7 @@ fn row_54_an_idle_connection_is_closed_without_a_word() {
         let mut cluster = Cluster::new(&config);
         let clients = [cluster.connect(0, Role::Data), cluster.connect(0, Role::Data)];
         cluster.send(clients[1], [get("a"), get("b")].concat());
-        assert_eq!(Answer::read_all(&cluster.output(clients[1])).len(), 2);
+        assert_eq!(read_all(&cluster.output(clients[1])).len(), 2);
         cluster.pass(Limits::DEFAULT.idle_timeout);
         let busy = cluster.connect(0, Role::Data);
         assert!(clients.iter().all(|client| cluster.end(*client) == End::Open));
@@ -1433,7 +1447,7 @@ fn row_54_an_idle_connection_is_closed_without_a_word() {
             assert_eq!((cluster.end(client), cluster.output(client)), (End::Closed, Vec::new()));
         }
         cluster.send(busy, get("a"));
-        assert_eq!(Answer::read_all(&cluster.output(busy))[0].body, ABSENT);
+        assert_eq!(read_all(&cluster.output(busy))[0].body, ABSENT);
         assert_eq!(cluster.end(busy), End::Open);
     }
 }
@@ -1442,7 +1456,7 @@ fn row_54_an_idle_connection_is_closed_without_a_word() {
 fn row_54_a_connection_above_the_limit_is_told_so() {
     let mut cluster = Cluster::new(&config(1));
     let client = cluster.connect_in_vain(0);
-    let answers = Answer::read_all(&cluster.output(client));
+    let answers = read_all(&cluster.output(client));
     is_problem(&answers, 503, "too_many_connections", b"");
     assert_eq!(answers[0].field("retry-after"), Some("1"));
     assert!(answers[0].says_close());
@@ -1473,16 +1487,16 @@ fn row_55_the_budget_holds_and_nothing_is_missing_before_it_is_reached() {
         for number in 0..count {
             cluster.send(client, get(&key(number)));
         }
-        let answers = Answer::read_all(&cluster.output(client));
+        let answers = read_all(&cluster.output(client));
         assert!(count > 1_000 && answers.iter().all(|answer| answer.status == 200));
         for number in count..4 * count {
             cluster.send(client, put(&key(number), &"v".repeat(128)));
             assert!(within(&cluster, 100), "after {number} puts");
         }
-        let answers = Answer::read_all(&cluster.output(client));
+        let answers = read_all(&cluster.output(client));
         assert!(answers.iter().all(|answer| answer.body == STORED));
         cluster.send(client, get(&key(4 * count - 1)) + &get(&key(0)));
-        statuses(&Answer::read_all(&cluster.output(client)), &[200, 404]);
+        statuses(&read_all(&cluster.output(client)), &[200, 404]);
     }
 }
 
@@ -1494,7 +1508,7 @@ fn row_68_a_stopped_process_does_not_find_its_clients_late() {
     cluster.freeze(Duration::from_hours(1));
     assert!(clients.iter().all(|client| cluster.end(*client) == End::Open));
     cluster.send(clients[0], &put("a", "b")[70..]);
-    assert_eq!(Answer::read_all(&cluster.output(clients[0]))[0].body, STORED);
+    assert_eq!(read_all(&cluster.output(clients[0]))[0].body, STORED);
 }
 
 // How connections end.
@@ -1540,12 +1554,12 @@ fn a_server_that_drains_answers_what_has_arrived() {
         assert_eq!((cluster.end(half), cluster.end(busy)), (End::Open, End::Open));
 
         cluster.send(half, &request[40..]);
-        let answers = Answer::read_all(&cluster.output(half));
+        let answers = read_all(&cluster.output(half));
         assert_eq!((answers[0].body.as_str(), answers[0].says_close()), (STORED, true));
         assert_eq!(cluster.end(half), End::HalfClosed);
 
         cluster.take_only(busy, usize::MAX);
-        let answers = Answer::read_all(&cluster.output(busy));
+        let answers = read_all(&cluster.output(busy));
         assert_eq!(answers.len(), 500);
         assert!(answers[499].says_close(), "the last answer says so");
         assert!(answers[..499].iter().all(|answer| !answer.says_close()));
@@ -1571,7 +1585,7 @@ fn a_server_that_drains_reads_all_that_was_sent_before() {
         assert!(cluster.unread(client) > 0);
         cluster.drain();
         cluster.take_only(client, usize::MAX);
-        let answers = Answer::read_all(&cluster.output(client));
+        let answers = read_all(&cluster.output(client));
         assert_eq!(answers.len(), 4_096);
         assert_eq!(cluster.end(client), End::HalfClosed);
     }

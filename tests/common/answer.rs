@@ -36,20 +36,6 @@ impl Answer {
         Some((answer, end + 4 + length))
     }
 
-    /// All answers in `bytes`, none of them to HEAD; nothing may be left over.
-    pub(crate) fn read_all(bytes: &[u8]) -> Vec<Self> {
-        let mut answers = Vec::new();
-        let mut rest = bytes;
-        while !rest.is_empty() {
-            let read = Self::read(rest, false);
-            let (answer, length) =
-                read.unwrap_or_else(|| panic!("half an answer: {}", rest.escape_ascii()));
-            answers.push(answer);
-            rest = &rest[length..];
-        }
-        answers
-    }
-
     /// The value of a field that stands at most once.
     pub(crate) fn field(&self, name: &str) -> Option<&str> {
         let mut found = self.fields.iter().filter(|(field, _)| field == name);
