@@ -13,10 +13,11 @@ use kvcache::{
     config::Config,
     server::{Error, Server},
 };
+use socket2::{Domain, SockRef, Socket, Type};
 use std::{
     fs,
     io::{ErrorKind, Write},
-    net::{Ipv4Addr, SocketAddr},
+    net::{Ipv4Addr, Shutdown, SocketAddr},
     ops::Deref,
     sync::{MutexGuard, PoisonError},
     thread,
@@ -86,6 +87,26 @@ impl Running {
     }
 }
 
+/// A connection whose kernel takes few bytes that are not read.
+fn connect_narrow(address: SocketAddr) -> Client {
+    let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+    socket.set_recv_buffer_size(4 << 10).unwrap();
+    socket.connect(&address.into()).unwrap();
+    Client::on(socket.into())
+}
+
+/// Closes the client's side and waits for the server's.
+fn close(mut client: Client) {
+    client.stream.shutdown(Shutdown::Write).unwrap();
+    client.expect_end();
+}
+
+/// Breaks the connection: the server gets RST.
+fn reset(client: Client) {
+    SockRef::from(&client.stream).set_linger(Some(Duration::ZERO)).unwrap();
+    drop(client);
+}
+
 /// The statistics, asked over and over until they are as wanted.
 fn await_stats(admin: &mut Client, wanted: impl Fn(&serde_json::Value) -> bool) {
     for _ in 0..200_000 {
@@ -150,7 +171,7 @@ fn what_is_put_through_one_connection_is_got_through_all() {
         let held: Vec<u64> = stats["shards"].as_array().unwrap().iter().map(entries).collect();
         assert_eq!(held.iter().sum::<u64>(), 10 * shards as u64);
         assert!(held.iter().all(|&entries| entries > 0), "{held:?}");
-        clients.into_iter().for_each(Client::close);
+        clients.into_iter().for_each(close);
         server.stop();
     }
 }
@@ -202,7 +223,7 @@ fn a_connection_above_the_limit_reads_why() {
         let totals = stats(&mut server.admin())["totals"]["connections"].clone();
         assert_eq!((&totals["refused"], &totals["open"]), (&20.into(), &3.into()));
         // Room comes back; the server may still be counting when we come back too.
-        clients.pop().unwrap().close();
+        close(clients.pop().unwrap());
         let admitted = (0..10_000).any(|_| {
             let mut client = server.connect();
             client.send(get("a"));
@@ -266,7 +287,7 @@ fn a_client_that_never_reads_is_closed() {
     let mut reader = server.connect();
     for key in KEYS {
         assert_eq!(reader.ask(put(key, &"v".repeat(VALUE_BYTES))).status, 200);
-        let mut client = Client::connect_narrow(server.data_address());
+        let mut client = connect_narrow(server.data_address());
         let requests = get(key).repeat(1_000);
         let error = loop {
             if let Err(error) = client.stream.write_all(requests.as_bytes()) {
@@ -279,7 +300,7 @@ fn a_client_that_never_reads_is_closed() {
         assert_eq!(reader.ask(get(key)).body, found(key, &"v".repeat(VALUE_BYTES)));
     }
     await_open(&mut server.admin(), 3, 1);
-    reader.close();
+    close(reader);
     server.stop();
 }
 
@@ -345,7 +366,7 @@ fn stopping_answers_every_request_that_has_arrived() {
             assert_eq!(request(key).len(), 64);
             assert_eq!(writer.ask(put(key, &"v".repeat(VALUE_BYTES))).status, 200);
             // It cannot be sent everything before it reads.
-            let mut client = Client::connect_narrow(server.data_address());
+            let mut client = connect_narrow(server.data_address());
             client.send(request(key).repeat(REQUESTS));
             client.await_arrival();
             clients.push((client, key));
@@ -418,7 +439,7 @@ fn a_server_that_stopped_leaves_no_descriptor() {
         let server = Server::start(&config(shards)).unwrap();
         let mut client = Client::connect(server.data_address());
         assert_eq!(client.ask(get("a")).status, 404);
-        client.close();
+        close(client);
         server.stop().unwrap();
         assert_eq!(ours(), before, "after {shards} shards");
     }
@@ -431,7 +452,7 @@ fn connections_that_come_and_go_leave_no_descriptor() {
     for shards in [1, 2] {
         let server = start(shards);
         let mut admin = server.admin();
-        server.connect().close();
+        close(server.connect());
         await_open(&mut admin, 1, 0);
         let before = descriptors();
         for cycle in 0..CYCLES {
@@ -464,7 +485,7 @@ fn row_49_broken_connections_leave_nothing_open() {
         for key in KEYS {
             assert_eq!(writer.ask(put(key, &"v".repeat(VALUE_BYTES))).status, 200);
         }
-        writer.close();
+        close(writer);
         await_open(&mut admin, 1, 0);
         let before = descriptors();
         let many: String = KEYS.map(get).concat().repeat(100);
@@ -475,12 +496,12 @@ fn row_49_broken_connections_leave_nothing_open() {
                 let mut client = server.connect();
                 // A reset can overtake the answer to what was just sent, never the other way round.
                 drop(client.stream.write_all(point.as_bytes()));
-                client.reset();
+                reset(client);
             }
             let mut client = server.connect();
             client.send(&many);
             assert_eq!(client.answer().status, 200);
-            client.reset();
+            reset(client);
         }
         await_open(&mut admin, 1 + CYCLES * (points.len() as u64 + 1), 0);
         assert_eq!(descriptors(), before);
@@ -514,7 +535,7 @@ fn a_long_run_over_both_shards_loses_no_answer() {
     });
     let hops = stats(&mut server.admin())["totals"]["hops"]["calls"].as_u64().unwrap();
     assert!(hops > REQUESTS as u64 / 4, "{hops} hops");
-    client.close();
+    close(client);
     server.stop();
 }
 
@@ -532,7 +553,7 @@ fn shards_that_sleep_between_requests_wake_up_for_each() {
                 assert_eq!(client.ask(get(&key)).body, found(&key, &value));
             }
         }
-        clients.into_iter().for_each(Client::close);
+        clients.into_iter().for_each(close);
         server.stop();
     }
 }

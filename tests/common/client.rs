@@ -1,10 +1,9 @@
 //! A client on a real socket that only ever waits by reading or writing.
 
 use crate::common::answer::Answer;
-use socket2::{Domain, Socket, Type};
 use std::{
     io::{ErrorKind, Read, Write},
-    net::{Shutdown, SocketAddr, TcpStream},
+    net::{SocketAddr, TcpStream},
     time::Duration,
 };
 
@@ -23,15 +22,8 @@ impl Client {
         Self::on(TcpStream::connect(address).unwrap())
     }
 
-    /// A connection whose kernel takes few bytes that are not read.
-    pub(crate) fn connect_narrow(address: SocketAddr) -> Self {
-        let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
-        socket.set_recv_buffer_size(4 << 10).unwrap();
-        socket.connect(&address.into()).unwrap();
-        Self::on(socket.into())
-    }
-
-    fn on(stream: TcpStream) -> Self {
+    /// A client on a connected socket.
+    pub(crate) fn on(stream: TcpStream) -> Self {
         stream.set_read_timeout(Some(STUCK)).unwrap();
         stream.set_write_timeout(Some(STUCK)).unwrap();
         stream.set_nodelay(true).unwrap();
@@ -77,17 +69,6 @@ impl Client {
     pub(crate) fn expect_end(&mut self) {
         let answer = self.answer_or_end();
         assert!(answer.is_none(), "not the end: {answer:?}");
-    }
-
-    /// Closes our side and waits for the server's.
-    pub(crate) fn close(mut self) {
-        self.stream.shutdown(Shutdown::Write).unwrap();
-        self.expect_end();
-    }
-
-    /// Breaks the connection: the server gets RST.
-    pub(crate) fn reset(self) {
-        socket2::SockRef::from(&self.stream).set_linger(Some(Duration::ZERO)).unwrap();
     }
 
     /// Waits until the server's kernel has every byte that was sent.
