@@ -91,12 +91,14 @@ pub fn admit(head: &Head<'_>, route: Option<Route>) -> Result<Route, Problem> {
     let Some(route) = route else {
         return Err(Problem::new(404, "no_such_route", "There is nothing at this path."));
     };
-    let allowed = match (route, head.method) {
-        (_, Method::Options) => true,
-        (Route::Get | Route::Health | Route::Stats, Method::Get | Method::Head) => true,
-        (Route::Put, Method::Post) => true,
-        _ => false,
-    };
+    let allowed = head.method == Method::Options
+        || match route {
+            Route::Get | Route::Health | Route::Stats => {
+                matches!(head.method, Method::Get | Method::Head)
+            }
+            Route::Put => head.method == Method::Post,
+            Route::Server => false,
+        };
     if !allowed {
         let message = format!("This path takes {}.", route.allow());
         return Err(Problem::new(405, "method_not_allowed", message).allowing(route.allow()));

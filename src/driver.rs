@@ -449,11 +449,11 @@ impl Driver {
         let me = self.shard.me();
         match &mut self.usher {
             Usher::Away(usher) => {
-                if let Err(error) = usher.try_send(Arrival::Accepted(stream)) {
-                    if let Some(Arrival::Accepted(stream)) = returned(error) {
-                        self.unplaced.push_back(stream);
-                        self.pause_accepting();
-                    }
+                if let Err(error) = usher.try_send(Arrival::Accepted(stream))
+                    && let Some(Arrival::Accepted(stream)) = returned(error)
+                {
+                    self.unplaced.push_back(stream);
+                    self.pause_accepting();
                 }
             }
             Usher::Here { placement, adopters } => match placement.place(source) {
@@ -568,7 +568,6 @@ fn accept(listener: Option<&mut Listener>, epoll: &OwnedFd) -> Option<TcpStream>
         let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
         match rustix::net::accept_with(listener.socket.as_fd(), flags) {
             Ok(socket) => return Some(TcpStream::from(socket)),
-            Err(Errno::AGAIN) => return None,
             Err(Errno::MFILE | Errno::NFILE | Errno::NOBUFS | Errno::NOMEM) => {
                 pause(epoll, listener);
                 return None;

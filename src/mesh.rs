@@ -174,6 +174,10 @@ struct Peer<T> {
     calls: usize,
     bytes: usize,
     messages_in_flight: usize,
+    #[expect(
+        clippy::vec_box,
+        reason = "a batch travels boxed, and goes out again as it came home"
+    )]
     spares: Vec<Box<Batch<T>>>,
 }
 

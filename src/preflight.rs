@@ -1,4 +1,5 @@
-//! What the host must offer, asked before any executor starts: io_uring, locked memory, descriptors.
+//! What the host must offer, asked before any executor starts: `io_uring`, locked memory and file
+//! descriptors.
 
 use crate::config::Config;
 use rustix::{

@@ -37,7 +37,7 @@ use std::{
 
 /// Connections that the kernel completes before they are accepted.
 const BACKLOG: i32 = 4096;
-const TCP_KEEPALIVE: Duration = Duration::from_secs(180);
+const TCP_KEEPALIVE: Duration = Duration::from_mins(3);
 
 /// Registered I/O memory of one executor; the least, as sockets do not use it.
 const IO_MEMORY_BYTES: usize = 64 << 10;

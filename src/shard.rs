@@ -239,16 +239,16 @@ impl Service {
         date: &Date,
         counters: &mut Counters,
         connections: &mut Connections,
-        arrival: Arrival<'_, Ticket>,
+        arrival: &Arrival<'_, Ticket>,
     ) {
         let (Arrival::Reply { ticket, .. }
         | Arrival::Lost { ticket }
-        | Arrival::Totals { ticket, .. }) = arrival;
+        | Arrival::Totals { ticket, .. }) = *arrival;
         connections.lend(ticket.connection);
         let Some(connection) = connections.get_mut(ticket.connection) else { return };
         connection.responses.settle(ticket.sequence, |owing, out| {
             let Owing { exchange, operation, answer } = owing;
-            let status = match (&arrival, answer) {
+            let status = match (arrival, answer) {
                 (Arrival::Reply { key, reply, .. }, Answer::Reply(render)) => {
                     api::write_reply(out, exchange, date, render, key, *reply)
                 }
@@ -488,7 +488,7 @@ impl Shard {
         let connections = &mut self.connections;
         let own = *counters;
         mesh.deliver(from, message, *now, &own, |arrival| {
-            Service::settle(date, counters, connections, arrival);
+            Service::settle(date, counters, connections, &arrival);
         });
     }
 
@@ -499,7 +499,7 @@ impl Shard {
     ) {
         let Service { mesh, counters, date, .. } = &mut self.service;
         let connections = &mut self.connections;
-        mesh.flush(send, |arrival| Service::settle(date, counters, connections, arrival));
+        mesh.flush(send, |arrival| Service::settle(date, counters, connections, &arrival));
     }
 
     /// Moves the connections that are to be looked at again, although their sockets said nothing,

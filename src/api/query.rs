@@ -101,7 +101,10 @@ mod tests {
     proptest! {
         #[test]
         fn what_is_encoded_reads_back(text: String) {
-            let encoded: String = text.bytes().map(|byte| format!("%{byte:02X}")).collect();
+            let mut encoded = String::new();
+            for byte in text.bytes() {
+                write!(encoded, "%{byte:02X}").unwrap();
+            }
             let query = format!("key={encoded}");
             let read = key(query.as_bytes()).unwrap();
             prop_assert_eq!(&*read, text.as_bytes());
@@ -113,5 +116,5 @@ mod tests {
         }
     }
 
-    use std::borrow::Cow;
+    use std::{borrow::Cow, fmt::Write};
 }

@@ -498,11 +498,11 @@ impl<T> Connection<T> {
                 write,
             },
             Stage::Closing if !self.responses.is_done() => Intent::Wait { read: false, write },
-            Stage::Closing if self.input_ended => Intent::Close,
-            Stage::Closing => Intent::CloseWrite,
-            Stage::Lingering { .. } if self.input_ended => Intent::Close,
-            Stage::Lingering { .. } => Intent::Wait { read: true, write: false },
-            Stage::Dead => Intent::Close,
+            Stage::Closing if !self.input_ended => Intent::CloseWrite,
+            Stage::Lingering { .. } if !self.input_ended => {
+                Intent::Wait { read: true, write: false }
+            }
+            Stage::Closing | Stage::Lingering { .. } | Stage::Dead => Intent::Close,
         }
     }
 

@@ -1,6 +1,6 @@
 //! Responses: status line, headers and the JSON bodies, written straight into an output buffer.
 
-use std::{borrow::Cow, time::SystemTime};
+use std::{borrow::Cow, ops::BitOr, time::SystemTime};
 
 /// What a response must know of the request that it answers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -158,11 +158,11 @@ impl<'a> JsonString<'a> {
     #[must_use]
     pub fn new(text: &'a str) -> Self {
         // Branch-free over the whole text, so that the compiler can use vector registers.
-        let plain = text.bytes().fold(true, |plain, byte| plain & is_plain(byte));
+        let plain = text.bytes().map(|byte| u8::from(!is_plain(byte))).fold(0, BitOr::bitor) == 0;
         let length = if plain {
             text.len()
         } else {
-            text.bytes().map(|byte| escape(byte).map_or(1, |escape| escape.len())).sum()
+            text.bytes().map(|byte| escape(byte).map_or(1, str::len)).sum()
         };
         Self { text, length: length + 2 }
     }
@@ -185,7 +185,7 @@ impl<'a> JsonString<'a> {
 }
 
 fn is_plain(byte: u8) -> bool {
-    (byte >= 0x20) & (byte != b'"') & (byte != b'\\')
+    byte >= 0x20 && byte != b'"' && byte != b'\\'
 }
 
 /// What stands for a byte that JSON does not take as it is.
