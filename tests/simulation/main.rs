@@ -31,20 +31,24 @@ const SEEDS: u64 = 2_000;
 /// With fewer seeds some of the rare places may not be reached.
 const SEEDS_FOR_COVERAGE: u64 = 2_000;
 
-/// Says which seed failed.
-struct Seed(u64);
+/// Says which seed failed, and lets no further one begin.
+struct Seed<'a> {
+    seed: u64,
+    next: &'a AtomicU64,
+}
 
-impl Drop for Seed {
+impl Drop for Seed<'_> {
     fn drop(&mut self) {
         if thread::panicking() {
-            eprintln!("to replay: KVCACHE_SIM_SEED={} cargo test --test simulation", self.0);
+            self.next.store(u64::MAX / 2, Ordering::Relaxed);
+            eprintln!("to replay: KVCACHE_SIM_SEED={} cargo test --test simulation", self.seed);
         }
     }
 }
 
-fn run(seed: u64, is_traced: bool) -> Coverage {
-    let seed = Seed(seed);
-    let mut world = World::new(seed.0, is_traced);
+fn run(seed: u64, next: &AtomicU64, is_traced: bool) -> Coverage {
+    let _seed = Seed { seed, next };
+    let mut world = World::new(seed, is_traced);
     world.run();
     world.coverage
 }
@@ -57,7 +61,7 @@ fn number(variable: &str) -> Option<u64> {
 #[test]
 fn every_seed_keeps_the_promises() {
     if let Some(seed) = number("KVCACHE_SIM_SEED") {
-        run(seed, true);
+        run(seed, &AtomicU64::new(0), true);
         return;
     }
     let seeds = number("KVCACHE_SIM_SEEDS").unwrap_or(SEEDS);
@@ -69,7 +73,7 @@ fn every_seed_keeps_the_promises() {
             if seed >= seeds {
                 return coverage;
             }
-            coverage.merge(&run(seed, false));
+            coverage.merge(&run(seed, &next, false));
         }
     };
     let mut coverage = Coverage::default();

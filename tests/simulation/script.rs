@@ -181,11 +181,7 @@ impl Author {
             self.be_refused(&mut script);
         }
         for _ in 0..self.random.usize(1..=self.requests_max) {
-            if visit == Visit::Admin {
-                self.ask(&mut script);
-            } else {
-                self.request(&mut script);
-            }
+            self.request(&mut script);
         }
         self.end(&mut script);
         script
@@ -259,8 +255,13 @@ impl Author {
     }
 
     fn request(&mut self, script: &mut Script) {
+        let draft = if script.visit == Visit::Admin { self.question() } else { self.errand() };
+        self.add(script, draft);
+    }
+
+    fn errand(&mut self) -> Draft {
         let key = self.random.usize(..self.keys.len());
-        let draft = match self.random.u8(..100) {
+        match self.random.u8(..100) {
             0..40 => self.put(),
             40..80 => self.get(key),
             80..86 => {
@@ -270,17 +271,16 @@ impl Author {
             86..90 => Draft::new("GET", "/healthz", Want::Health),
             90..92 => Draft::new("OPTIONS", "/put", Want::Options),
             _ => self.mistake(),
-        };
-        self.add(script, draft);
+        }
     }
 
-    fn ask(&mut self, script: &mut Script) {
-        let draft = match self.random.u8(..10) {
+    /// To the admin listener, which must not store.
+    fn question(&mut self) -> Draft {
+        match self.random.u8(..10) {
             0..8 => Draft::new("GET", "/stats", Want::Stats),
             8 => Draft::new("GET", "/healthz", Want::Health),
             _ => Draft { want: Want::Problem(404, "no_such_route"), ..self.put() },
-        };
-        self.add(script, draft);
+        }
     }
 
     fn value(&mut self, ttl: bool) -> usize {

@@ -39,6 +39,12 @@ struct Core {
     last_beat_ms: u64,
 }
 
+impl Core {
+    fn is_attended(&self) -> bool {
+        self.listed.is_empty() && !self.shard.has_listed()
+    }
+}
+
 /// What checks are made against.
 struct Facts {
     step: u64,
@@ -262,7 +268,7 @@ impl World {
             self.find_client_actions(at, client, actions);
         }
         for (at, core) in self.cores.iter().enumerate() {
-            if !core.listed.is_empty() || core.shard.has_listed() {
+            if !core.is_attended() {
                 actions.push(Action::Attend(at));
             }
             if core.dirty {
@@ -598,6 +604,10 @@ impl World {
             client.beat(core.beat_ms, &self.limits);
         }
         core.shard.beat(Millis(self.now_ms), date(self.now_ms));
+        // Who is late is told so before another byte is read.
+        while !self.cores[number].is_attended() {
+            self.attend_listed(number);
+        }
     }
 
     /// Reads every key through every shard.
