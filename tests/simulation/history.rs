@@ -4,7 +4,7 @@
 //! operations are put in an order that keeps every operation that ended before another began in
 //! front of it, and the requests of one connection as they were sent.
 
-use std::collections::HashSet;
+use std::{cmp::Reverse, collections::HashSet};
 
 /// When an operation never ended.
 pub(crate) const NEVER: u64 = u64::MAX;
@@ -105,31 +105,46 @@ fn step(operations: &[Operation], holds: Option<usize>, at: usize) -> Step {
 
 /// Whether some order of the operations on one key explains all that was seen.
 pub(crate) fn is_linearizable(mut operations: Vec<Operation>) -> bool {
-    forget_unseen(&mut operations);
+    let sightings = Sightings::of(&operations);
+    operations.retain(|operation| operation.is_certain() || sightings.has(operation));
     operations.sort_by_key(|operation| operation.began);
-    let operations = &operations[..];
     assert!(operations.len() <= OPERATIONS_MAX, "{} operations on one key", operations.len());
+    let readers = readers(&operations);
     let start = State { placed: [0; OPERATIONS_MAX / 64], first: 0, holds: None };
     let mut known = HashSet::new();
     let mut open = vec![start];
+    let mut candidates = Vec::new();
     'states: while let Some(mut state) = open.pop() {
-        let mut candidates = Vec::new();
         loop {
-            if !find_candidates(operations, &state, &mut candidates) {
+            if !find_candidates(&operations, &state, &mut candidates) {
                 return true;
             }
             // A read that fits now would fit no better later.
-            let fits = candidates
-                .iter()
-                .find(|&&at| matches!(step(operations, state.holds, at), Step::Same));
-            let Some(&at) = fits else { break };
+            let fits = |&&at: &&usize| matches!(step(&operations, state.holds, at), Step::Same);
+            let Some(&at) = candidates.iter().find(fits) else { break };
             state = state.with(at, state.holds);
             if !known.insert(state) {
                 continue 'states;
             }
         }
-        for &at in candidates.iter().rev() {
-            if let Step::To(holds) = step(operations, state.holds, at) {
+        // A put that nobody saw can stand before the one that is next, whichever that is.
+        let unseen = candidates.iter().position(|&at| {
+            matches!(operations[at].action, Action::Put { .. }) && !sightings.has(&operations[at])
+        });
+        if let Some(unseen) = unseen {
+            let unseen = candidates[unseen];
+            candidates
+                .retain(|&at| at == unseen || !matches!(operations[at].action, Action::Put { .. }));
+        }
+        // Values are unique: what is overwritten will not be read again.
+        let is_read_out = |put: usize| readers[put].iter().all(|&at| state.has(at));
+        if !state.holds.is_none_or(is_read_out) {
+            continue;
+        }
+        // Answers mostly come in the order in which things were done: that order is tried first.
+        candidates.sort_by_key(|&at| Reverse(operations[at].ended));
+        for &at in &candidates {
+            if let Step::To(holds) = step(&operations, state.holds, at) {
                 let next = state.with(at, holds);
                 if known.insert(next) {
                     open.push(next);
@@ -140,17 +155,34 @@ pub(crate) fn is_linearizable(mut operations: Vec<Operation>) -> bool {
     false
 }
 
-/// Drops the puts that may have had no effect and whose value nobody saw.
-fn forget_unseen(operations: &mut Vec<Operation>) {
-    let seen: HashSet<Action> = operations.iter().map(|operation| operation.action).collect();
-    operations.retain(|operation| match operation.action {
-        Action::Put { value, length, .. } => {
-            operation.is_certain()
-                || seen.contains(&Action::Get(Some(value)))
-                || seen.contains(&Action::Head(Some(length)))
-        }
-        Action::Get(_) | Action::Head(_) => true,
-    });
+/// For each put, the reads that told its value.
+fn readers(operations: &[Operation]) -> Vec<Vec<usize>> {
+    let of = |put: &Operation| {
+        let Action::Put { value, .. } = put.action else { return Vec::new() };
+        let told = Action::Get(Some(value));
+        (0..operations.len()).filter(|&at| operations[at].action == told).collect()
+    };
+    operations.iter().map(of).collect()
+}
+
+/// What was read of a key.
+struct Sightings(HashSet<Action>);
+
+impl Sightings {
+    fn of(operations: &[Operation]) -> Self {
+        Self(operations.iter().map(|operation| operation.action).collect())
+    }
+
+    /// Whether some read may have seen this put, or that its time was over.
+    fn has(&self, operation: &Operation) -> bool {
+        let Action::Put { value, length, ttl_ms } = operation.action else { return true };
+        let Self(actions) = self;
+        let is_absence_seen =
+            actions.contains(&Action::Get(None)) || actions.contains(&Action::Head(None));
+        actions.contains(&Action::Get(Some(value)))
+            || actions.contains(&Action::Head(Some(length)))
+            || ttl_ms.is_some() && is_absence_seen
+    }
 }
 
 /// Collects what may run next. Returns whether anything has to.
