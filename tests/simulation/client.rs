@@ -155,6 +155,11 @@ impl Client {
 
     /// The server has read so many bytes more.
     pub(crate) fn receive(&mut self, bytes: usize, now: &Moment<'_>) {
+        if self.half_closed {
+            // Nothing of this may have any effect.
+            self.received += bytes;
+            return;
+        }
         let boundary = self.boundary();
         let was_partial = self.received > boundary;
         self.received += bytes;

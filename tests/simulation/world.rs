@@ -216,9 +216,9 @@ impl World {
     pub(crate) fn run(&mut self) {
         while self.facts.step < self.profile.steps_max && self.step() {}
         self.settle();
-        for client in self.clients.iter().filter(|client| !client.closed) {
-            assert_eq!(client.script.ending, Ending::Stay, "a connection was left open");
-            assert!(client.has_all_said(), "an answer was left unsaid");
+        for (at, client) in self.clients.iter().enumerate().filter(|(_, client)| !client.closed) {
+            assert_eq!(client.script.ending, Ending::Stay, "client {at} was left open");
+            assert!(client.has_all_said(), "client {at} has answers left unsaid");
         }
         self.audit();
         self.part();
@@ -688,7 +688,6 @@ fn check_history(key: &str, history: Vec<Operation>) {
             assert!(history.iter().any(is_put), "{key:?}: value {read} should not be there");
         }
     }
-    if std::env::var("DUMP").is_ok() {
         let mut h = history.clone();
         h.sort_by_key(|o| o.began);
         eprintln!("KEY {key}");
