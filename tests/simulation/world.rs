@@ -688,13 +688,6 @@ fn check_history(key: &str, history: Vec<Operation>) {
             assert!(history.iter().any(is_put), "{key:?}: value {read} should not be there");
         }
     }
-        let mut h = history.clone();
-        h.sort_by_key(|o| o.began);
-        eprintln!("KEY {key}");
-        for o in &h {
-            eprintln!("OP {o:?}");
-        }
-    }
     if !is_linearizable(history.clone()) {
         for operation in &history {
             eprintln!("{operation:?}");
