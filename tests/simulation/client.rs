@@ -4,7 +4,7 @@ use crate::{
     coverage::Coverage,
     history::{Action, NEVER, Operation},
     response::{Response, Responses},
-    script::{Ending, Fate, Request, Script, Value, Visit, Want},
+    script::{Ending, Fate, Request, Script, Value, Visit, Want, json},
 };
 use kvcache::{config::Limits, shard::ConnectionId};
 use std::time::Duration;
@@ -256,6 +256,9 @@ impl Client {
                 const BODY: &str =
                     r#"{"status":"OK","message":"Key inserted/updated successfully."}"#;
                 assert_eq!((response.status, body()), (200, BODY), "{}", context());
+                if request.is_chunked {
+                    coverage.reach("chunked put");
+                }
                 Outcome::Done(put_action(value, now))
             }
             Want::Get { key } if response.status == 200 => {
@@ -424,7 +427,6 @@ fn put_action(value: usize, now: &Moment<'_>) -> Action {
 }
 
 fn found_body(key: &str, value: &str) -> String {
-    let json = |text| serde_json::to_string(text).expect("a text is JSON");
     format!("{{\"status\":\"OK\",\"key\":{},\"value\":{}}}", json(key), json(value))
 }
 

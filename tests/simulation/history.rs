@@ -4,7 +4,10 @@
 //! operations are put in an order that keeps every operation that ended before another began in
 //! front of it, and the requests of one connection as they were sent.
 
-use std::{cmp::Reverse, collections::HashSet};
+use std::{
+    cmp::Reverse,
+    collections::{HashMap, HashSet},
+};
 
 /// When an operation never ended.
 pub(crate) const NEVER: u64 = u64::MAX;
@@ -155,12 +158,22 @@ pub(crate) fn is_linearizable(mut operations: Vec<Operation>) -> bool {
     false
 }
 
-/// For each put, the reads that told its value.
+/// For each put, the reads that can only have seen this one.
 fn readers(operations: &[Operation]) -> Vec<Vec<usize>> {
+    let mut lengths: HashMap<usize, usize> = HashMap::new();
+    for operation in operations {
+        if let Action::Put { length, .. } = operation.action {
+            *lengths.entry(length).or_default() += 1;
+        }
+    }
     let of = |put: &Operation| {
-        let Action::Put { value, .. } = put.action else { return Vec::new() };
-        let told = Action::Get(Some(value));
-        (0..operations.len()).filter(|&at| operations[at].action == told).collect()
+        let Action::Put { value, length, .. } = put.action else { return Vec::new() };
+        let is_reader = |&at: &usize| match operations[at].action {
+            Action::Get(found) => found == Some(value),
+            Action::Head(found) => found == Some(length) && lengths[&length] == 1,
+            Action::Put { .. } => false,
+        };
+        (0..operations.len()).filter(is_reader).collect()
     };
     operations.iter().map(of).collect()
 }

@@ -30,12 +30,12 @@ pub(crate) struct Profile {
 
 impl Profile {
     pub(crate) fn draw(random: &mut Rng) -> Self {
-        let is_flood = random.u8(..16) == 0;
+        let is_flood = random.u8(..32) == 0;
         let profile = Self {
             config: Config {
                 shards: if is_flood { 2 } else { [1, 2, 2, 2, 2, 2, 3, 3][random.usize(..8)] },
                 memory_bytes: 3 << 20,
-                limits: if is_flood { Limits::DEFAULT } else { limits(random) },
+                limits: limits(random, is_flood),
                 ..Config::default()
             },
             machines: random.usize(2..8),
@@ -55,8 +55,8 @@ impl Profile {
             return Self {
                 machines: 24,
                 scripts_max: 1,
-                requests_max: 24,
-                write_bytes_max: 4000,
+                requests_max: 40,
+                write_bytes_max: 200,
                 window_bytes: 4000,
                 send_bytes_max: 1 << 20,
                 drain_at: None,
@@ -68,7 +68,11 @@ impl Profile {
     }
 }
 
-fn limits(random: &mut Rng) -> Limits {
+fn limits(random: &mut Rng, is_flood: bool) -> Limits {
+    if is_flood {
+        // About one request at a time.
+        return Limits { read_bytes_max: 80, ..Limits::DEFAULT };
+    }
     let mut either = |usual: usize, narrow: &[usize]| {
         let choice = random.usize(..=narrow.len() + 1);
         narrow.get(choice).copied().unwrap_or(usual)

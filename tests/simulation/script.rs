@@ -1,7 +1,7 @@
 //! What simulated clients send: requests as bytes, and what each must be answered with.
 
 use fastrand::Rng;
-use std::fmt::Write as _;
+use std::{collections::HashSet, fmt::Write as _};
 
 /// Names that JSON and URLs write in different ways.
 const KEYS: [&str; 14] = [
@@ -67,6 +67,7 @@ pub(crate) struct Request {
     pub(crate) fate: Fate,
     /// The client asked for a word before it sends the body.
     pub(crate) awaits_continue: bool,
+    pub(crate) is_chunked: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -127,8 +128,10 @@ pub(crate) struct Author {
     pub(crate) keys: Vec<&'static str>,
     /// All values sent by all scripts, by number.
     pub(crate) values: Vec<Value>,
+    /// Of each key's values as JSON.
+    lengths: HashSet<(usize, usize)>,
     /// Requests of one connection.
-    pub(crate) requests_max: usize,
+    requests_max: usize,
 }
 
 /// A request that is being written.
@@ -161,7 +164,11 @@ impl Author {
         let mut keys = KEYS.to_vec();
         random.shuffle(&mut keys);
         keys.truncate([1, 2, 3, 4, 6][random.usize(..5)]);
-        Self { random, keys, values: Vec::new(), requests_max }
+        Self::of(random, keys, requests_max)
+    }
+
+    pub(crate) fn of(random: Rng, keys: Vec<&'static str>, requests_max: usize) -> Self {
+        Self { random, keys, values: Vec::new(), lengths: HashSet::new(), requests_max }
     }
 
     fn one_in(&mut self, n: u32) -> bool {
@@ -211,6 +218,7 @@ impl Author {
             head_only: false,
             fate: Fate::Closes,
             awaits_continue: false,
+            is_chunked: false,
         });
     }
 
@@ -249,6 +257,7 @@ impl Author {
             head_only: false,
             fate: Fate::Closes,
             awaits_continue: false,
+            is_chunked: false,
         });
         let draft = self.put();
         self.add(script, draft);
@@ -292,15 +301,20 @@ impl Author {
             text.push_str(PALETTE[self.random.usize(..PALETTE.len())]);
         }
         let key = self.random.usize(..self.keys.len());
+        // The length of an answer to HEAD tells which value it is about, for as long as there are
+        // lengths left.
+        while text.len() < 250 && !self.lengths.insert((key, json(&text).len())) {
+            text.push('x');
+        }
         let ttl_ms = ttl.then(|| self.random.u64(1..300));
         self.values.push(Value { key, text, ttl_ms });
         value
     }
 
     /// The text as JSON, escaped as little or as much as can be.
-    fn json(&mut self, text: &str) -> String {
+    fn any_json(&mut self, text: &str) -> String {
         if !self.one_in(4) {
-            return serde_json::to_string(text).expect("a text is JSON");
+            return json(text);
         }
         let mut json = "\"".to_owned();
         for unit in text.encode_utf16() {
@@ -319,7 +333,7 @@ impl Author {
     fn put_body(&mut self, value: usize) -> String {
         let Value { key, text, ttl_ms } = &self.values[value];
         let (key, text, ttl_ms) = (self.keys[*key], text.clone(), *ttl_ms);
-        let (key, text) = (self.json(key), self.json(&text));
+        let (key, text) = (self.any_json(key), self.any_json(&text));
         match (ttl_ms, self.random.u8(..4)) {
             (Some(ttl), _) => {
                 let (seconds, millis) = (ttl / 1000, ttl % 1000);
@@ -353,8 +367,8 @@ impl Author {
             ending: Ending::Fin,
         };
         let good = Draft::new("POST", "/put", Want::Put { value }).body(self.put_body(value));
-        let text = serde_json::to_string(&self.values[value].text).expect("a text is JSON");
-        let key = serde_json::to_string(self.keys[self.values[value].key]).expect("JSON");
+        let text = json(&self.values[value].text);
+        let key = json(self.keys[self.values[value].key]);
         let bad =
             |code, body: String| Draft::new("POST", "/put", Want::Problem(400, code)).body(body);
         match self.random.u8(..13) {
@@ -390,7 +404,7 @@ impl Author {
 
     /// Appends the bytes of a request, framed in any of the ways that are right.
     fn add(&mut self, script: &mut Script, draft: Draft) {
-        let Draft { method, target, mut fields, body, want } = draft;
+        let Draft { method, target, mut fields, mut body, want } = draft;
         let mut version = "1.1";
         let mut fate = Fate::Stays;
         match self.random.u8(..60) {
@@ -409,11 +423,12 @@ impl Author {
             _ => {}
         }
         let mut awaits_continue = false;
-        let mut chunked = None;
-        if let Some(body) = &body {
-            if version == "1.1" && self.one_in(5) {
+        let mut is_chunked = false;
+        if let Some(body) = &mut body {
+            is_chunked = version == "1.1" && self.one_in(5);
+            if is_chunked {
                 fields.push_str("Transfer-Encoding: chunked\r\n");
-                chunked = Some(self.chunked(body));
+                *body = self.chunked(body);
             } else {
                 write!(fields, "Content-Length: {}\r\n", body.len()).expect("a String");
             }
@@ -429,11 +444,18 @@ impl Author {
         let head = format!("{method} {target} HTTP/{version}\r\nHost: h\r\n{fields}\r\n");
         script.bytes.extend_from_slice(head.as_bytes());
         let head_end = script.bytes.len();
-        script.bytes.extend_from_slice(&chunked.or(body).unwrap_or_default());
+        script.bytes.extend_from_slice(&body.unwrap_or_default());
         let end = script.bytes.len();
         let answerable = if fate == Fate::MayClose || awaits_continue { head_end } else { end };
-        let head_only = method == "HEAD";
-        script.requests.push(Request { end, answerable, want, head_only, fate, awaits_continue });
+        script.requests.push(Request {
+            end,
+            answerable,
+            want,
+            head_only: method == "HEAD",
+            fate,
+            awaits_continue,
+            is_chunked,
+        });
     }
 
     fn chunked(&mut self, body: &[u8]) -> Vec<u8> {
@@ -454,4 +476,8 @@ impl Author {
         bytes.extend_from_slice(b"\r\n");
         bytes
     }
+}
+
+pub(crate) fn json(text: &str) -> String {
+    serde_json::to_string(text).expect("a text is JSON")
 }

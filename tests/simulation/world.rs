@@ -613,7 +613,7 @@ impl World {
     /// Reads every key through every shard.
     fn audit(&mut self) {
         let (random, keys) = (self.random.fork(), self.facts.keys.clone());
-        let mut author = Author { random, keys, values: Vec::new(), requests_max: 0 };
+        let mut author = Author::of(random, keys, 0);
         for core in 0..self.cores.len() {
             if !self.cores[core].draining {
                 let script = author.audit();
