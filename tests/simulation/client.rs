@@ -47,11 +47,36 @@ struct Answer {
 
 /// Deadlines that were passed at some beat.
 #[derive(Clone, Copy, Debug, Default)]
+#[expect(clippy::struct_excessive_bools, reason = "each deadline is passed or not")]
 struct Late {
     read: bool,
     write: bool,
     idle: bool,
     linger: bool,
+}
+
+/// What the client has done with its side.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum OwnSide {
+    Open,
+    Fin,
+    /// The server knows.
+    FinRead,
+    Reset,
+}
+
+/// What the server has done with its side.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum ServerSide {
+    Open,
+    Lingering,
+    Closed,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Interest {
+    pub(crate) read: bool,
+    pub(crate) write: bool,
 }
 
 /// A connection. The bytes of its script from `received` to `written` are on their way.
@@ -61,18 +86,12 @@ pub(crate) struct Client {
     pub(crate) id: ConnectionId,
     pub(crate) written: usize,
     pub(crate) received: usize,
-    /// The client has closed its side, and the server has seen it.
-    pub(crate) fin: bool,
-    pub(crate) fin_read: bool,
-    pub(crate) reset: bool,
+    pub(crate) own_side: OwnSide,
+    pub(crate) server_side: ServerSide,
     /// What the server waits for.
-    pub(crate) reads: bool,
-    pub(crate) writes: bool,
+    pub(crate) interest: Interest,
     /// The client takes no answers for now.
     pub(crate) stalled: bool,
-    /// The server has closed its side.
-    pub(crate) half_closed: bool,
-    pub(crate) closed: bool,
     responses: Responses,
     /// Step and owner's time at which each complete request had arrived.
     arrivals: Vec<(u64, u64)>,
@@ -97,14 +116,10 @@ impl Client {
             id,
             written: 0,
             received: 0,
-            fin: false,
-            fin_read: false,
-            reset: false,
-            reads: true,
-            writes: false,
+            own_side: OwnSide::Open,
+            server_side: ServerSide::Open,
+            interest: Interest { read: true, write: false },
             stalled: false,
-            half_closed: false,
-            closed: false,
             responses: Responses::default(),
             arrivals: Vec::new(),
             answers: Vec::new(),
@@ -125,14 +140,18 @@ impl Client {
     }
 
     /// Whether the client has nothing more to do of its own accord.
+    pub(crate) fn is_closed(&self) -> bool {
+        self.server_side == ServerSide::Closed
+    }
+
     pub(crate) fn has_sent_all(&self) -> bool {
-        self.written == self.script.bytes.len() && (self.fin || self.script.ending != Ending::Fin)
+        self.written == self.script.bytes.len()
+            && (self.own_side != OwnSide::Open || self.script.ending != Ending::Fin)
     }
 
     pub(crate) fn may_reset(&self) -> bool {
         matches!(self.script.ending, Ending::Reset(at) if self.written >= at)
-            && !self.reset
-            && !self.fin
+            && self.own_side == OwnSide::Open
     }
 
     fn key_of(&self, at: usize, values: &[Value]) -> Option<usize> {
@@ -155,7 +174,7 @@ impl Client {
 
     /// The server has read so many bytes more.
     pub(crate) fn receive(&mut self, bytes: usize, now: &Moment<'_>) {
-        if self.half_closed {
+        if self.server_side != ServerSide::Open {
             // Nothing of this may have any effect.
             self.received += bytes;
             return;
@@ -178,7 +197,7 @@ impl Client {
 
     /// The server has sent these bytes.
     pub(crate) fn deliver(&mut self, bytes: &[u8], now: &Moment<'_>, coverage: &mut Coverage) {
-        assert!(!self.half_closed, "bytes after the server closed its side");
+        assert_eq!(self.server_side, ServerSide::Open, "bytes after the server closed its side");
         self.sent_ms = now.beat_ms;
         self.responses.push(bytes);
         loop {
@@ -337,7 +356,8 @@ impl Client {
         self.late.read |= self.partial_since_ms.is_some_and(|at| late(at, limits.read_timeout));
         self.late.write |= late(self.sent_ms, limits.write_timeout);
         self.late.idle |= late(self.received_ms, limits.idle_timeout);
-        self.late.linger |= self.half_closed && late(self.half_closed_ms, limits.linger_timeout);
+        self.late.linger |= self.server_side == ServerSide::Lingering
+            && late(self.half_closed_ms, limits.linger_timeout);
     }
 
     /// The server closes its side: all must be said.
@@ -347,35 +367,32 @@ impl Client {
         if !self.last_said {
             coverage.reach("drained without a word");
         }
-        self.half_closed = true;
+        self.server_side = ServerSide::Lingering;
         self.half_closed_ms = now.beat_ms;
     }
 
-    /// The server closes for good, with no need to.
+    /// The server closes for good.
     pub(crate) fn close(&mut self, limits: &Limits, coverage: &mut Coverage) {
-        self.closed = true;
-        if self.reset {
+        let before = std::mem::replace(&mut self.server_side, ServerSide::Closed);
+        let fin_read = self.own_side == OwnSide::FinRead;
+        if self.own_side == OwnSide::Reset {
             if self.answers.len() < self.arrivals.len() {
                 coverage.reach("reset with answers away");
             }
-            return;
-        }
-        if self.half_closed {
-            let sent_since = self.received > limits.linger_bytes_max;
-            assert!(self.fin_read || self.late.linger || sent_since, "lingered too short");
-            if !self.fin_read {
+        } else if before == ServerSide::Lingering {
+            let is_flooded = self.received > limits.linger_bytes_max;
+            assert!(fin_read || self.late.linger || is_flooded, "lingered too short");
+            if !fin_read {
                 coverage.reach("killed while lingering");
             }
-            return;
-        }
-        if self.late.write && (!self.has_all_said() || !self.fin_read) {
+        } else if self.late.write && (!self.has_all_said() || !fin_read) {
             coverage.reach("write timeout");
-            return;
-        }
-        self.assert_all_said();
-        assert!(self.fin_read || self.late.idle, "closed for no reason");
-        if !self.fin_read {
-            coverage.reach("closed while idle");
+        } else {
+            self.assert_all_said();
+            assert!(fin_read || self.late.idle, "closed for no reason");
+            if !fin_read {
+                coverage.reach("closed while idle");
+            }
         }
     }
 

@@ -16,6 +16,7 @@ mod coverage;
 mod history;
 mod profile;
 mod response;
+mod scheduler;
 mod script;
 mod world;
 

@@ -97,6 +97,17 @@ pub(crate) struct Script {
     pub(crate) ending: Ending,
 }
 
+/// Stands for all requests of a connection that is refused.
+const REFUSED: Request = Request {
+    end: 0,
+    answerable: 0,
+    want: Want::Problem(503, "too_many_connections"),
+    head_only: false,
+    fate: Fate::Closes,
+    awaits_continue: false,
+    is_chunked: false,
+};
+
 /// Broken framing and the code of its answer. What follows must not be taken for a request.
 const BROKEN: [(&str, u16, &str); 9] = [
     ("GET /get?key=a HTTP/1.1\r\n\r\n", 400, "missing_host"),
@@ -185,7 +196,7 @@ impl Author {
         let mut script =
             Script { visit, bytes: Vec::new(), requests: Vec::new(), ending: Ending::Fin };
         if visit == Visit::Refused {
-            self.be_refused(&mut script);
+            script.requests.push(REFUSED);
         }
         for _ in 0..self.random.usize(1..=self.requests_max) {
             self.request(&mut script);
@@ -207,19 +218,6 @@ impl Author {
             self.add(&mut script, draft);
         }
         script
-    }
-
-    /// The answer comes whatever is sent, and nothing that is sent counts.
-    fn be_refused(&mut self, script: &mut Script) {
-        script.requests.push(Request {
-            end: 0,
-            answerable: 0,
-            want: Want::Problem(503, "too_many_connections"),
-            head_only: false,
-            fate: Fate::Closes,
-            awaits_continue: false,
-            is_chunked: false,
-        });
     }
 
     fn end(&mut self, script: &mut Script) {

@@ -1,14 +1,13 @@
 //! Shards, the channels between them, sockets and clients under one scheduler.
 //!
-//! A step is one thing that happens to one of them. What happens next is drawn by weights that
-//! change from phase to phase, so that in some phases nothing is delivered, in others nothing is
-//! sent, and in others everything is prompt.
+//! A step is one thing that happens to one of them.
 
 use crate::{
-    client::{Client, Moment},
+    client::{Client, Interest, Moment, OwnSide, ServerSide},
     coverage::Coverage,
     history::{Action as Done, Operation, is_linearizable},
     profile::Profile,
+    scheduler::{Action, Scheduler},
     script::{Author, Ending, Script, Value, Visit},
 };
 use fastrand::Rng;
@@ -84,51 +83,6 @@ struct Machine {
     client: Option<usize>,
 }
 
-/// What may happen next, to the machine, client, core or pair of this number.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Action {
-    Open(usize),
-    Write(usize),
-    Fin(usize),
-    Reset(usize),
-    Read(usize),
-    Send(usize),
-    Stall(usize),
-    Attend(usize),
-    Flush(usize),
-    Deliver(usize, usize),
-    Drain(usize),
-    Beat(usize),
-    Tick,
-}
-
-impl Action {
-    const KINDS: usize = 13;
-
-    fn kind(self) -> usize {
-        match self {
-            Self::Open(_) => 0,
-            Self::Write(_) => 1,
-            Self::Fin(_) => 2,
-            Self::Reset(_) => 3,
-            Self::Read(_) => 4,
-            Self::Send(_) => 5,
-            Self::Stall(_) => 6,
-            Self::Attend(_) => 7,
-            Self::Flush(_) => 8,
-            Self::Deliver(..) => 9,
-            Self::Drain(_) => 10,
-            Self::Beat(_) => 11,
-            Self::Tick => 12,
-        }
-    }
-
-    /// Whether it brings anybody's work forward.
-    fn is_work(self) -> bool {
-        !matches!(self, Self::Stall(_) | Self::Drain(_) | Self::Beat(_) | Self::Tick)
-    }
-}
-
 const STEPS_MAX: u64 = 1_000_000;
 
 pub(crate) struct World {
@@ -142,8 +96,7 @@ pub(crate) struct World {
     machines: Vec<Machine>,
     clients: Vec<Client>,
     now_ms: u64,
-    weights: [u32; Action::KINDS],
-    phase_ends: u64,
+    scheduler: Scheduler,
     /// Nothing hinders anybody and time stands still.
     calm: bool,
     /// Clients that wait for the server leave.
@@ -200,8 +153,7 @@ impl World {
             machines,
             clients: Vec::new(),
             now_ms,
-            weights: [0; Action::KINDS],
-            phase_ends: 0,
+            scheduler: Scheduler::new(&profile),
             calm: false,
             farewell: false,
             actions: Vec::new(),
@@ -216,7 +168,9 @@ impl World {
     pub(crate) fn run(&mut self) {
         while self.facts.step < self.profile.steps_max && self.step() {}
         self.settle();
-        for (at, client) in self.clients.iter().enumerate().filter(|(_, client)| !client.closed) {
+        for (at, client) in
+            self.clients.iter().enumerate().filter(|(_, client)| !client.is_closed())
+        {
             assert_eq!(client.script.ending, Ending::Stay, "client {at} was left open");
             assert!(client.has_all_said(), "client {at} has answers left unsaid");
         }
@@ -231,7 +185,11 @@ impl World {
         self.find_actions(&mut actions);
         let has_work = actions.iter().any(|action| action.is_work());
         if has_work {
-            let action = self.choose(&actions);
+            let action = if self.calm {
+                actions[self.random.usize(..actions.len())]
+            } else {
+                self.scheduler.choose(&actions, self.facts.step, &mut self.random)
+            };
             self.facts.step += 1;
             assert!(self.facts.step < STEPS_MAX, "it never ends");
             if self.is_traced {
@@ -258,13 +216,15 @@ impl World {
         for (at, machine) in self.machines.iter().enumerate() {
             let is_free = machine.client.is_none_or(|client| {
                 let client = &self.clients[client];
-                client.closed || client.has_sent_all()
+                client.is_closed() || client.has_sent_all()
             });
             if is_accepting && is_free && !machine.scripts.is_empty() {
                 actions.push(Action::Open(at));
             }
         }
-        for (at, client) in self.clients.iter().enumerate().filter(|(_, client)| !client.closed) {
+        for (at, client) in
+            self.clients.iter().enumerate().filter(|(_, client)| !client.is_closed())
+        {
             self.find_client_actions(at, client, actions);
         }
         for (at, core) in self.cores.iter().enumerate() {
@@ -292,7 +252,7 @@ impl World {
     }
 
     fn find_client_actions(&self, at: usize, client: &Client, actions: &mut Vec<Action>) {
-        let gone = client.fin || client.reset;
+        let gone = client.own_side != OwnSide::Open;
         if !gone
             && client.written < client.script.bytes.len()
             && client.in_transit() < self.profile.window_bytes
@@ -300,7 +260,10 @@ impl World {
             actions.push(Action::Write(at));
         }
         let leaves = match client.script.ending {
-            Ending::Fin => client.half_closed || client.written == client.script.bytes.len(),
+            Ending::Fin => {
+                client.server_side == ServerSide::Lingering
+                    || client.written == client.script.bytes.len()
+            }
             Ending::Stay => self.farewell,
             Ending::Reset(_) => false,
         };
@@ -310,58 +273,16 @@ impl World {
         if client.may_reset() {
             actions.push(Action::Reset(at));
         }
-        let is_readable = client.in_transit() > 0 || client.fin && !client.fin_read;
-        if client.reset || client.reads && is_readable {
+        let is_broken = client.own_side == OwnSide::Reset;
+        let is_readable = client.in_transit() > 0 || client.own_side == OwnSide::Fin;
+        if is_broken || client.interest.read && is_readable {
             actions.push(Action::Read(at));
         }
-        if client.writes && !client.stalled && !client.reset {
+        if client.interest.write && !client.stalled && !is_broken {
             actions.push(Action::Send(at));
         }
         if !self.calm {
             actions.push(Action::Stall(at));
-        }
-    }
-
-    fn choose(&mut self, actions: &[Action]) -> Action {
-        if self.calm {
-            return actions[self.random.usize(..actions.len())];
-        }
-        loop {
-            if self.phase_ends <= self.facts.step {
-                self.begin_phase();
-            }
-            let weight = |action: &Action| self.weights[action.kind()];
-            if actions.iter().any(|action| action.is_work() && weight(action) > 0) {
-                let total: u32 = actions.iter().map(weight).sum();
-                let mut left = self.random.u32(..total);
-                for action in actions {
-                    if left < self.weights[action.kind()] {
-                        return *action;
-                    }
-                    left -= self.weights[action.kind()];
-                }
-            }
-            self.phase_ends = self.facts.step;
-        }
-    }
-
-    fn begin_phase(&mut self) {
-        self.phase_ends = self.facts.step + self.random.u64(1..self.profile.phase_steps_max);
-        for weight in &mut self.weights {
-            *weight = [0, 10, 10, 50, 300][self.random.usize(..5)];
-        }
-        for hindrance in [Action::Stall(0), Action::Beat(0), Action::Tick] {
-            self.weights[hindrance.kind()] = self.random.u32(..4) * self.random.u32(..4);
-        }
-        if self.profile.is_flood && self.facts.step == 0 {
-            // Calls leave one by one and none is answered.
-            self.weights = [300; Action::KINDS];
-            self.weights[Action::Flush(0).kind()] = 10_000;
-            self.weights[Action::Deliver(0, 0).kind()] = 0;
-            for hindrance in [Action::Stall(0), Action::Beat(0), Action::Tick] {
-                self.weights[hindrance.kind()] = 1;
-            }
-            self.phase_ends = 20_000;
         }
     }
 
@@ -381,8 +302,8 @@ impl World {
                 let most = room.min(left).min(self.profile.write_bytes_max);
                 client.written += self.random.usize(1..=most);
             }
-            Action::Fin(client) => self.clients[client].fin = true,
-            Action::Reset(client) => self.clients[client].reset = true,
+            Action::Fin(client) => self.clients[client].own_side = OwnSide::Fin,
+            Action::Reset(client) => self.clients[client].own_side = OwnSide::Reset,
             Action::Stall(client) => self.clients[client].stalled ^= true,
             Action::Read(client) => self.read(client),
             Action::Send(client) => {
@@ -422,7 +343,7 @@ impl World {
         };
         let number = self.clients.len();
         if id.slot() < core.sockets.len() {
-            assert!(self.clients[core.sockets[id.slot()]].closed, "a slot is given twice");
+            assert!(self.clients[core.sockets[id.slot()]].is_closed(), "a slot is given twice");
             core.sockets[id.slot()] = number;
             self.coverage.reach("slot used again");
         } else {
@@ -447,10 +368,13 @@ impl World {
         let client = &mut self.clients[at];
         let core = &mut self.cores[client.core];
         let waiting = client.in_transit();
-        if waiting == 0 || client.reset && self.random.bool() {
-            let is_hung_up = client.reset || client.half_closed;
-            client.fin_read = client.fin;
-            if is_hung_up {
+        let is_broken = client.own_side == OwnSide::Reset;
+        if waiting == 0 || is_broken && self.random.bool() {
+            if is_broken {
+                return self.close(at);
+            }
+            client.own_side = OwnSide::FinRead;
+            if client.server_side == ServerSide::Lingering {
                 return self.close(at);
             }
             core.shard.end_input(client.id);
@@ -486,7 +410,7 @@ impl World {
             if all == 0 {
                 break;
             }
-            if self.clients[at].reset {
+            if self.clients[at].own_side == OwnSide::Reset {
                 return self.close(at);
             }
             let bytes = self.accepted(at, all);
@@ -511,7 +435,7 @@ impl World {
         let core = &mut self.cores[client.core];
         let mut intent = core.shard.intent(client.id);
         if intent == Intent::CloseWrite {
-            if client.reset {
+            if client.own_side == OwnSide::Reset {
                 return self.close(at);
             }
             client.half_close(&self.facts.moment(core), &mut self.coverage);
@@ -522,12 +446,13 @@ impl World {
             Intent::Wait { read, write } => {
                 let unsent = core.shard.unsent(client.id);
                 assert_eq!(write, !unsent.is_empty(), "would be woken for nothing, or never");
-                assert!(!read || !client.fin_read, "would be woken for ever");
-                if read && !client.reads && !client.half_closed {
+                let is_over = client.own_side == OwnSide::FinRead;
+                assert!(!read || !is_over, "would be woken for ever");
+                let is_open = client.server_side == ServerSide::Open;
+                if read && !client.interest.read && is_open {
                     self.coverage.reach("backpressure");
                 }
-                client.reads = read;
-                client.writes = write;
+                client.interest = Interest { read, write };
             }
             Intent::CloseWrite | Intent::Close => self.close(at),
         }
@@ -549,7 +474,7 @@ impl World {
         core.shard.take_listed(&mut core.listed);
         let id = core.listed.swap_remove(self.random.usize(..core.listed.len()));
         let client = core.sockets[id.slot()];
-        if self.clients[client].id == id && !self.clients[client].closed {
+        if self.clients[client].id == id && !self.clients[client].is_closed() {
             self.attend(client);
         }
     }
@@ -642,7 +567,7 @@ impl World {
         self.settle();
         // Long enough for a request and then a lingering close to run out of time.
         for _ in 0..20 {
-            if self.clients.iter().all(|client| client.closed) {
+            if self.clients.iter().all(Client::is_closed) {
                 break;
             }
             assert!(!self.farewell, "a connection outlived both its ends");
@@ -655,7 +580,7 @@ impl World {
     }
 
     fn check(&mut self) {
-        assert!(self.clients.iter().all(|client| client.closed), "a connection leaked");
+        assert!(self.clients.iter().all(Client::is_closed), "a connection leaked");
         for core in &self.cores {
             assert!(core.shard.is_quiet(), "shard {} is not quiet", core.shard.me());
             let report = core.shard.report();
@@ -676,20 +601,20 @@ impl World {
             }
         }
         for (key, history) in self.facts.keys.iter().zip(histories) {
-            check_history(key, history);
+            check_history(key, &history);
         }
     }
 }
 
-fn check_history(key: &str, history: Vec<Operation>) {
-    for operation in &history {
+fn check_history(key: &str, history: &[Operation]) {
+    for operation in history {
         if let Done::Get(Some(read)) = operation.action {
             let is_put = |other: &Operation| matches!(other.action, Done::Put { value, .. } if value == read);
             assert!(history.iter().any(is_put), "{key:?}: value {read} should not be there");
         }
     }
-    if !is_linearizable(history.clone()) {
-        for operation in &history {
+    if !is_linearizable(history.to_vec()) {
+        for operation in history {
             eprintln!("{operation:?}");
         }
         panic!("{key:?}: no order of these operations explains what was seen");
