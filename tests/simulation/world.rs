@@ -529,9 +529,25 @@ impl World {
             client.beat(core.beat_ms, &self.limits);
         }
         core.shard.beat(Millis(self.now_ms), date(self.now_ms));
+        self.read_on(number);
         // Who is late is told so before another byte is read.
         while !self.cores[number].is_attended() {
             self.attend_listed(number);
+        }
+    }
+
+    /// While it drains, a core reads on where the last read may have left bytes.
+    fn read_on(&mut self, number: usize) {
+        if !self.cores[number].draining {
+            return;
+        }
+        for at in 0..self.clients.len() {
+            let client = &self.clients[at];
+            let is_empty = client.in_transit() == 0 && client.own_side == OwnSide::Open;
+            if client.core == number && !client.is_closed() && is_empty {
+                self.cores[number].shard.exhausted(client.id);
+                self.attend(at);
+            }
         }
     }
 
