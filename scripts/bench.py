@@ -154,6 +154,15 @@ def fill(url=URL):
     connection.close()
 
 
+def fill_redis():
+    """The same for redis."""
+    with socket.create_connection(("127.0.0.1", REDIS_PORT), 10) as connection:
+        for n in range(KEYS):
+            connection.sendall(f"SET key-{n} {'v' * 128}\r\n".encode())
+            if connection.recv(64) != b"+OK\r\n":
+                sys.exit(f"redis does not take key-{n}")
+
+
 def wrk(pid, script, connections, core=None, threads=1, url=URL):
     """Loads the server and returns what it answered and what that cost it."""
     command = on_core(core) + ["wrk", "-t", str(threads), "-c", str(connections)]
@@ -205,20 +214,14 @@ def compare(names, left, right):
     return cpu[0] / cpu[1], rate[0] / rate[1]
 
 
-def against_redis(script, flags, calibration):
-    """One shard against redis-server, each server on core 0 and its client on core 1."""
-    with kvcache("--shards=1", core=0) as ours, redis(core=0) as theirs:
-        fill()
-        for _ in range(4):
-            redis_benchmark(theirs.pid, KEYS * 10, "-t", "set", core=1)
-        flags = ["-t", "get", *flags]
-        trial = redis_benchmark(theirs.pid, calibration, *flags, core=1)
-        requests = max(calibration, int(trial.answers / trial.seconds * SECONDS))
-        return compare(
-            ("kvcache", "redis"),
-            lambda: wrk(ours.pid, script, 32, core=1),
-            lambda: redis_benchmark(theirs.pid, requests, *flags, core=1),
-        )
+def blast(generator, pid, protocol, port, depth):
+    """The same for benches/blast.rs, which keeps up with servers that wrk cannot saturate."""
+    command = on_core(1) + [generator, protocol, f"127.0.0.1:{port}", "32", str(depth)]
+    before = cpu_seconds(pid)
+    out = subprocess.run([*command, str(SECONDS)], check=True, capture_output=True, text=True)
+    spent = cpu_seconds(pid) - before
+    found = re.search(r"requests (\d+) seconds ([\d.]+)", out.stderr)
+    return Run(int(found[1]), float(found[2]), spent)
 
 
 # What can be asked for
@@ -226,13 +229,33 @@ def against_redis(script, flags, calibration):
 
 def cpu():
     """CPU time of a GET against redis-server's, 32 connections."""
-    ratio, _ = against_redis("get.lua", [], 100_000)
+    with kvcache("--shards=1", core=0) as ours, redis(core=0) as theirs:
+        fill()
+        for _ in range(4):
+            redis_benchmark(theirs.pid, KEYS * 10, "-t", "set", core=1)
+        trial = redis_benchmark(theirs.pid, 100_000, "-t", "get", core=1)
+        requests = max(100_000, int(trial.answers / trial.seconds * SECONDS))
+        ratio, _ = compare(
+            ("kvcache", "redis"),
+            lambda: wrk(ours.pid, "get.lua", 32, core=1),
+            lambda: redis_benchmark(theirs.pid, requests, "-t", "get", core=1),
+        )
     return bound("CPU per GET, kvcache / redis", ratio, most=1.0)
 
 
 def pipeline():
-    """Rate of pipelined GETs against redis-server's, 16 deep."""
-    cpu_ratio, ratio = against_redis("pipeline.lua", ["-P", "16"], 500_000)
+    """Rate of pipelined GETs against redis-server's, 16 deep, under the same generator."""
+    build = ["cargo", "bench", "--bench", "blast", "--no-run"]
+    built = subprocess.run(build, cwd=ROOT, check=True, capture_output=True, text=True).stderr
+    generator = os.path.join(ROOT, re.search(r"\((target/\S*blast\S*)\)", built)[1])
+    with kvcache("--shards=1", core=0) as ours, redis(core=0) as theirs:
+        fill()
+        fill_redis()
+        cpu_ratio, ratio = compare(
+            ("kvcache", "redis"),
+            lambda: blast(generator, ours.pid, "http", PORT, 16),
+            lambda: blast(generator, theirs.pid, "redis", REDIS_PORT, 16),
+        )
     print(f"CPU per GET, kvcache / redis: {cpu_ratio:.3f}")
     return bound("pipelined requests/s, kvcache / redis", ratio, least=1.0)
 
