@@ -207,7 +207,7 @@ pub const SETTINGS: &[Setting] = &[
     Setting {
         name: "memory",
         default: "60%",
-        help: "Memory for entries: a size, or a part of what this host or its cgroup has",
+        help: "Memory for entries and their index: a size, or a part of what host and cgroup allow",
         kind: Kind::Memory,
     },
     Setting {
@@ -277,13 +277,9 @@ impl Setting {
         format!("KVCACHE_{}", self.name.replace('-', "_").to_uppercase())
     }
 
-    /// Help with bounds and default, as `--help` shows it.
-    pub fn description(&self) -> String {
-        let (help, default) = (self.help, self.default);
-        match self.kind.bounds() {
-            Some(bounds) => format!("{help} [{bounds}; default {default}]"),
-            None => format!("{help} [default {default}]"),
-        }
+    /// Least and largest value, as in `1 to 64`.
+    pub fn bounds(&self) -> Option<String> {
+        self.kind.bounds()
     }
 }
 

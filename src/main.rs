@@ -1,4 +1,4 @@
-//! The program: arguments become a configuration, the configuration runs, the outcome is an exit code.
+//! The program: arguments become a configuration, that runs, and the outcome is an exit code.
 
 use std::{
     io::{self, Write as _},

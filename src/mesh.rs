@@ -14,9 +14,9 @@
 //!   calls in flight and no reply number that could be used twice.
 //! - Bounds. At most `hop_requests_max` calls and `hop_bytes_max` bytes of keys and values may be
 //!   under way to one peer; beyond that a call is refused and nothing is queued. At most
-//!   `MESSAGES_MAX` messages of calls are in flight to one peer; while they are, new calls gather in
-//!   the next one. A channel with room for `CHANNEL_MESSAGES_MAX` messages is therefore never full,
-//!   nobody waits for space, and two full directions cannot wait for each other.
+//!   `MESSAGES_MAX` messages of calls are in flight to one peer; while they are, new calls gather
+//!   in the next one. A channel with room for `CHANNEL_MESSAGES_MAX` messages is therefore never
+//!   full, nobody waits for space, and two full directions cannot wait for each other.
 //! - Loss. A message that cannot be sent, because the peer is gone, is handed back and each of its
 //!   calls resolves as lost.
 
@@ -24,7 +24,7 @@ use crate::{
     clock::Millis,
     config::Limits,
     metrics::{Counters, Hops, Report},
-    store::{Key, Op, Reply, Store, Verb},
+    store::{Op, Reply, Store},
 };
 use crc::{CRC_16_XMODEM, Crc, Table};
 
@@ -283,6 +283,7 @@ impl<T> Mesh<T> {
 
     /// Asks every shard for its report; the answer comes as [`Arrival::Totals`], at once where
     /// there is one shard. Only where [`Mesh::can_gather`].
+    #[must_use = "with one shard the totals are here at once"]
     pub fn gather(&mut self, ticket: T, counters: &Counters) -> Option<Arrival<'static, T>> {
         let mut reports = vec![None; self.peers.len()];
         reports[self.me] = Some(self.report(counters));
@@ -391,41 +392,5 @@ impl<T> Mesh<T> {
     pub fn is_quiet(&self) -> bool {
         self.gathers.is_empty()
             && self.peers.iter().all(|peer| peer.calls == 0 && peer.answers.is_empty())
-    }
-}
-
-impl<B: Copy> Op<B> {
-    fn map<C>(self, mut f: impl FnMut(B) -> C) -> Op<C> {
-        let key = Key { bytes: f(self.key.bytes), hash: self.key.hash };
-        let verb = match self.verb {
-            Verb::Get => Verb::Get,
-            Verb::Peek => Verb::Peek,
-            Verb::Put { value, ttl_ms } => Verb::Put { value: f(value), ttl_ms },
-            Verb::Delete => Verb::Delete,
-        };
-        Op { key, verb }
-    }
-}
-
-impl Op<&[u8]> {
-    fn bytes(&self) -> usize {
-        let value = match self.verb {
-            Verb::Put { value, .. } => value.len(),
-            Verb::Get | Verb::Peek | Verb::Delete => 0,
-        };
-        self.key.bytes.len() + value
-    }
-}
-
-impl<B: Copy> Reply<B> {
-    fn map<C>(self, f: impl FnOnce(B) -> C) -> Reply<C> {
-        match self {
-            Self::Value(value) => Reply::Value(f(value)),
-            Self::Absent => Reply::Absent,
-            Self::Created => Reply::Created,
-            Self::Replaced => Reply::Replaced,
-            Self::Deleted => Reply::Deleted,
-            Self::TooLarge => Reply::TooLarge,
-        }
     }
 }

@@ -162,12 +162,20 @@ fn print(mut config: Config, typed: &[Typed], environment: &[(String, String)]) 
     text
 }
 
+fn help(setting: &Setting) -> String {
+    let (help, default) = (setting.help, setting.default);
+    match setting.bounds() {
+        Some(bounds) => format!("{help} [{bounds}; default {default}]"),
+        None => format!("{help} [default {default}]"),
+    }
+}
+
 fn command() -> clap::Command {
     let settings = SETTINGS.iter().map(|setting| {
         clap::Arg::new(setting.name)
             .long(setting.name)
             .value_name(setting.kind.value_name())
-            .help(setting.description())
+            .help(help(setting))
             .allow_negative_numbers(true)
             .global(true)
     });

@@ -361,11 +361,15 @@ impl World {
         number
     }
 
-    /// The socket is readable, or broken.
+    /// The socket is read, mostly because it is readable or broken.
     fn read(&mut self, at: usize) {
         self.turn(self.clients[at].core);
         let client = &mut self.clients[at];
         let core = &mut self.cores[client.core];
+        if !client.is_readable() {
+            core.shard.exhausted(client.id);
+            return self.attend(at);
+        }
         let waiting = client.in_transit();
         let is_broken = client.own_side == OwnSide::Reset;
         if waiting == 0 || is_broken && self.random.bool() {
@@ -518,13 +522,22 @@ impl World {
         self.cores[number].shard.drain();
         // What had arrived counts, whether or not anybody waits for it.
         for at in 0..self.clients.len() {
+            if self.clients[at].core == number && !self.clients[at].is_closed() {
+                self.read(at);
+            }
+        }
+    }
+
+    /// While it drains, a core reads on where the last read may have left bytes.
+    fn read_on(&mut self, number: usize) {
+        for at in 0..self.clients.len() {
             let client = &self.clients[at];
-            if client.core == number && !client.is_closed() {
-                if client.is_readable() {
-                    self.read(at);
-                } else {
-                    self.attend(at);
-                }
+            if client.core == number
+                && !client.is_closed()
+                && client.interest.read
+                && self.cores[number].shard.has_unread(client.id)
+            {
+                self.read(at);
             }
         }
     }
@@ -539,6 +552,9 @@ impl World {
             client.beat(core.beat_ms, &self.limits);
         }
         core.shard.beat(Millis(self.now_ms), date(self.now_ms));
+        if core.draining {
+            self.read_on(number);
+        }
         // Who is late is told so before another byte is read.
         while !self.cores[number].is_attended() {
             self.attend_listed(number);

@@ -28,9 +28,9 @@ pub struct HeadScan {
 impl HeadScan {
     /// Goes on where the last call on the same, since then longer, buffer ended.
     ///
-    /// `Ok(None)`: the head is not complete, and nothing in it is wrong so far. The buffer never has
-    /// to hold more than `head_bytes_max` and the empty lines. On a complete head, only
-    /// [`parse_head`] looks into the lines.
+    /// `Ok(None)`: the head is not complete, and nothing in it is wrong so far. The buffer never
+    /// has to hold more than `head_bytes_max` and the empty lines. On a complete head, only
+    /// [`parse_head`](super::parse_head) looks into the lines.
     pub fn advance(&mut self, buffer: &[u8], limits: &Limits) -> Result<Option<HeadSpan>, Error> {
         loop {
             let bytes_max = if self.lines == 0 {
