@@ -1,13 +1,22 @@
 //! Reads responses as a client would, with nothing of the server's own code.
 
+use std::fmt;
+
 /// One response.
-#[derive(Debug)]
 pub(crate) struct Response {
     pub(crate) status: u16,
     pub(crate) closes: bool,
     /// Of the body, as the head says; 0 where it says nothing.
     pub(crate) length: usize,
     pub(crate) body: Vec<u8>,
+}
+
+impl fmt::Debug for Response {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { status, closes, length, body } = self;
+        let body = String::from_utf8_lossy(body);
+        write!(out, "{status}, closes: {closes}, {length} bytes: {body}")
+    }
 }
 
 impl Response {
