@@ -244,11 +244,11 @@ impl Driver {
                 DATA_LISTENER => self.accept_data(),
                 ADMIN_LISTENER => self.accept_admin(),
                 CONTROL => self.heed(),
-                BELL => {}
+                BELL => continue,
                 slot => self.serve(usize::try_from(slot).unwrap_or(usize::MAX), event.flags),
             }
+            busy = true;
         }
-        busy |= !events.is_empty();
         self.events = events;
         let beat_ms = if self.is_ending() { ENDING_BEAT_MS } else { BEAT_MS };
         if now.since(self.last_beat) >= beat_ms {
