@@ -12,7 +12,7 @@ use crate::{
     link::Links,
     mesh::{self, Message},
     placement::Placement,
-    shard::{BEAT_MS, ConnectionId, Role, Shard, Ticket},
+    shard::{BEAT_MAX_MS, BEAT_MS, ConnectionId, Role, Shard, Ticket},
 };
 use rustix::{
     buffer::spare_capacity,
@@ -41,7 +41,7 @@ const TURNS_MAX: usize = 32;
 const PATIENCE: Timespec = Timespec { tv_sec: 0, tv_nsec: 1_000_000 };
 const NONE: Timespec = Timespec { tv_sec: 0, tv_nsec: 0 };
 /// Milliseconds between two beats while the end is near.
-pub const ENDING_BEAT_MS: u64 = 10;
+const ENDING_BEAT_MS: u64 = 10;
 
 /// What travels between shards.
 #[derive(Debug)]
@@ -122,6 +122,8 @@ pub struct Driver {
     finished: usize,
     drain_ms: u64,
     spin_us: u64,
+    /// Since the executor asked last.
+    was_busy: bool,
     last_beat: Millis,
 }
 
@@ -184,6 +186,7 @@ impl Driver {
             finished: 0,
             drain_ms: u64::try_from(config.drain_timeout.as_millis()).unwrap_or(u64::MAX),
             spin_us: u64::try_from(config.spin.as_micros()).unwrap_or(u64::MAX),
+            was_busy: false,
             last_beat: parts.clock.now(),
         })
     }
@@ -250,12 +253,23 @@ impl Driver {
             busy = true;
         }
         self.events = events;
-        let beat_ms = if self.is_ending() { ENDING_BEAT_MS } else { BEAT_MS };
-        if now.since(self.last_beat) >= beat_ms {
+        self.was_busy |= busy;
+        if now.since(self.last_beat) >= if self.is_ending() { ENDING_BEAT_MS } else { BEAT_MS } {
             self.beat(now);
         }
         self.end_turn();
         busy
+    }
+
+    /// Milliseconds from one beat to the next. A core that has nothing to do takes fewer.
+    pub fn beat_ms(&mut self) -> u64 {
+        if self.is_ending() {
+            ENDING_BEAT_MS
+        } else if std::mem::take(&mut self.was_busy) {
+            BEAT_MS
+        } else {
+            BEAT_MAX_MS
+        }
     }
 
     /// Takes in what other shards have sent.
@@ -323,9 +337,8 @@ impl Driver {
         self.stage == Stage::Finished && self.finished == self.links.shards()
     }
 
-    /// Whether the end is near enough to look for it often.
-    #[must_use]
-    pub fn is_ending(&self) -> bool {
+    /// Whether no connection is accepted any more.
+    fn is_ending(&self) -> bool {
         !matches!(self.stage, Stage::Starting | Stage::Serving)
     }
 

@@ -6,11 +6,11 @@
 use crate::{
     clock::Clock,
     config::Config,
-    driver::{DRAIN, Driver, ENDING_BEAT_MS, PARCELS_MAX, Parcel, Parts, START},
+    driver::{DRAIN, Driver, PARCELS_MAX, Parcel, Parts, START},
     http::response::Date,
     link::Links,
     preflight::{self, Lack},
-    shard::{BEAT_MS, Shard},
+    shard::Shard,
     store::KeyHasher,
 };
 use glommio::{LocalExecutorBuilder, io::PollableFd, timer::Timer};
@@ -330,8 +330,8 @@ impl Plan {
         let service = glommio::spawn_local(serve(driver.clone(), ready));
         drop(reports.send(Event::Ready));
         loop {
-            let ending = driver.borrow().is_ending();
-            Timer::new(Duration::from_millis(if ending { ENDING_BEAT_MS } else { BEAT_MS })).await;
+            let beat_ms = driver.borrow_mut().beat_ms();
+            Timer::new(Duration::from_millis(beat_ms)).await;
             if driver.borrow().is_done() {
                 break;
             }

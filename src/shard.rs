@@ -311,7 +311,7 @@ pub struct Shard {
 
 /// Milliseconds between two beats, and the most that one counts for.
 pub const BEAT_MS: u64 = 250;
-const BEAT_MAX_MS: u64 = 2 * BEAT_MS;
+pub const BEAT_MAX_MS: u64 = 2 * BEAT_MS;
 
 impl Shard {
     /// Shard `me` of `config.shards`. All shards of a process have the same hasher.

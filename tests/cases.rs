@@ -1453,6 +1453,18 @@ fn row_54_an_idle_connection_is_closed_without_a_word() {
 }
 
 #[test]
+fn row_54_empty_lines_after_an_answer_are_no_late_request() {
+    let mut cluster = Cluster::new(&config(1));
+    let client = cluster.connect(0, Role::Data);
+    cluster.send(client, get("a") + "\r\n");
+    assert_eq!(read_all(&cluster.output(client)).len(), 1);
+    cluster.pass(Limits::DEFAULT.read_timeout + SLACK);
+    assert_eq!((cluster.end(client), cluster.output(client)), (End::Open, Vec::new()));
+    cluster.send(client, get("a"));
+    assert_eq!(read_all(&cluster.output(client))[0].body, ABSENT);
+}
+
+#[test]
 fn row_54_a_connection_above_the_limit_is_told_so() {
     let mut cluster = Cluster::new(&config(1));
     let client = cluster.connect_in_vain(0);

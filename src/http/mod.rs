@@ -212,7 +212,10 @@ impl Requests {
 
     fn awaited(&self) -> Awaited {
         match &self.progress {
-            Progress::Head(_) if self.kept.is_empty() => Awaited::Request,
+            // Empty lines before a request are no request yet.
+            Progress::Head(_) if self.kept.iter().all(|byte| b"\r\n".contains(byte)) => {
+                Awaited::Request
+            }
             Progress::Head(_) => Awaited::RestOfHead,
             Progress::Sized { .. } | Progress::Chunked(_) => Awaited::RestOfBody,
         }
