@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 /// Each must be reached, or the simulation has gone blind.
-const PLACES: [&str; 23] = [
+const PLACES: [&str; 24] = [
     "backpressure",
     "chunked put",
     "closed while idle",
@@ -12,6 +12,7 @@ const PLACES: [&str; 23] = [
     "drained without a word",
     "early refusal",
     "entry expired",
+    "fin read without room",
     "gather refused",
     "head told a length",
     "killed while lingering",

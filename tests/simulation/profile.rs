@@ -47,7 +47,7 @@ impl Profile {
             tick_ms_max: [1, 10, 200, 700][random.usize(..4)],
             phase_steps_max: [20, 200, 1000][random.usize(..3)],
             steps_max: 10_000,
-            drain_at: (random.u8(..6) == 0).then(|| random.u64(..3_000)),
+            drain_at: (random.u8(..3) == 0).then(|| random.u64(..2_000)),
             is_lossy: random.u8(..10) == 0,
             is_flood,
         };

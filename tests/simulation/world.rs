@@ -377,6 +377,9 @@ impl World {
                 return self.close(at);
             }
             client.own_side = OwnSide::FinRead;
+            if !client.interest.read {
+                self.coverage.reach("fin read without room");
+            }
             if client.server_side == ServerSide::Lingering {
                 return self.close(at);
             }
