@@ -16,7 +16,7 @@ use kvcache::{
     config::Limits,
     http::{Intent, response::Date},
     mesh::{self, Message},
-    shard::{BEAT_MS, ConnectionId, Role, Shard, Ticket},
+    shard::{BEAT_MAX_MS, ConnectionId, Role, Shard, Ticket},
     store::KeyHasher,
 };
 use std::{
@@ -548,7 +548,7 @@ impl World {
     fn beat(&mut self, number: usize) {
         self.begin_turn(number);
         let core = &mut self.cores[number];
-        core.beat_ms += (self.now_ms - core.last_beat_ms).min(2 * BEAT_MS);
+        core.beat_ms += (self.now_ms - core.last_beat_ms).min(BEAT_MAX_MS);
         core.last_beat_ms = self.now_ms;
         core.dirty = true;
         for client in self.clients.iter_mut().filter(|client| client.core == number) {
@@ -603,7 +603,7 @@ impl World {
                 break;
             }
             assert!(!self.farewell, "a connection outlived both its ends");
-            self.now_ms += 2 * BEAT_MS;
+            self.now_ms += BEAT_MAX_MS;
             for core in 0..self.cores.len() {
                 self.beat(core);
             }
