@@ -540,26 +540,22 @@ impl Shard {
         self.last_beat = now;
         let limits = self.service.config.limits;
         let beat = self.beat;
-        let late: Vec<_> = self
-            .connections
-            .ids()
-            .filter(|&id| {
-                let connection = self.connections.slots[id.slot()].connection.as_ref();
-                connection.is_some_and(|connection| connection.overdue(beat, &limits).is_some())
-            })
-            .collect();
-        for id in late {
-            let connection = self.connections.get_mut(id).expect("listed above");
+        for slot in 0..self.connections.slots.len() {
+            let entry = &mut self.connections.slots[slot];
+            let Some(connection) = &mut entry.connection else { continue };
+            let Some(overdue) = connection.overdue(beat, &limits) else { continue };
+            let slot = u32::try_from(slot).expect("slots are numbered in u32");
+            let id = ConnectionId { slot, serial: entry.serial };
             self.service.counters.connections.timed_out += 1;
-            match connection.overdue(beat, &limits) {
-                Some(Overdue::Request) => {
+            match overdue {
+                Overdue::Request => {
                     let message = "The request did not arrive in time (--read-timeout).";
                     let problem = Problem::new(408, "request_timeout", message);
                     let responses = &mut connection.responses;
                     self.service.refuse(responses, Operation::Other, Exchange::LAST, &problem);
                     connection.close_when_done();
                 }
-                Some(Overdue::Silent) | None => connection.kill(),
+                Overdue::Silent => connection.kill(),
             }
             self.connections.list(id);
         }

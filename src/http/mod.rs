@@ -516,15 +516,18 @@ impl<T> Connection<T> {
         }
     }
 
-    /// Whether the connection has waited too long for its client.
-    #[must_use]
-    pub fn overdue(&self, now: Millis, limits: &Limits) -> Option<Overdue> {
+    /// Whether the connection has waited too long for its client. The time in which there was no
+    /// room for an answer is not the client's.
+    pub fn overdue(&mut self, now: Millis, limits: &Limits) -> Option<Overdue> {
         let late = |since: Millis, allowed: Duration| now > since.after(allowed);
         if let Some(stalled) = self.responses.stalled {
             return late(stalled, limits.write_timeout).then_some(Overdue::Silent);
         }
         match self.stage {
-            Stage::Open if self.blocked || !self.responses.has_room(limits) => None,
+            Stage::Open if self.blocked || !self.responses.has_room(limits) => {
+                self.since = now;
+                None
+            }
             Stage::Open => match self.requests.awaited() {
                 Awaited::Request if !self.responses.is_done() => None,
                 Awaited::Request => {
