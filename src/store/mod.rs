@@ -3,18 +3,30 @@
 //! No I/O, no clock, no knowledge of cores: `execute(op, now)` is the whole protocol, and both the
 //! local path and the far side of a hop call it.
 //!
-//! Entries are slots of one vector, linked from the hottest to the coldest through slot 0 and
-//! chained from the buckets of an index that never grows. All that they cost is charged to the
-//! budget: the index at once, a slot when it is first used, key and value while they are held.
+//! Entries lie in the size-class pages of an arena and are found through an index of buckets; the
+//! queue of the eviction policy and the wheel of expiry run through them. The arena takes the whole
+//! budget at the start and index, queue and wheel live in it, so the bound holds by construction.
 
+mod arena;
+#[cfg(debug_assertions)]
+mod check;
+mod entry;
 mod hash;
+mod index;
+mod policy;
 mod stats;
+mod wheel;
 
 pub use hash::KeyHasher;
 pub use stats::Stats;
 
 use crate::clock::Millis;
+use arena::{Arena, Class, Moved, NIL, Ref};
+use entry::{Meta, Shape};
+use index::Index;
+use policy::Policy;
 use std::num::NonZeroU64;
+use wheel::Wheel;
 
 /// One operation on one key. `B` is how the bytes are held: `&[u8]` where they are borrowed, a
 /// span of a buffer where they travel between cores.
@@ -71,127 +83,159 @@ pub struct Settings {
     pub entries_max: usize,
 }
 
-/// The end of a chain, and the slot through which the queue of recency runs in a circle.
-const NIL: u32 = 0;
-const SLOT_BYTES: usize = size_of::<Slot>();
-const _: () = assert!(SLOT_BYTES == 48);
+/// The least memory of one store.
+pub const MEMORY_BYTES_MIN: usize = 1 << 20;
 
-struct Slot {
-    /// The neighbour towards the hot end.
-    prev: u32,
-    /// The neighbour towards the cold end.
-    next: u32,
-    /// The next slot of the same bucket, or the next free slot.
-    chain: u32,
-    key_len: u32,
-    hash: u64,
-    expires: Millis,
-    /// Key, then value.
-    bytes: Box<[u8]>,
-}
-
-impl Slot {
-    fn key(&self) -> &[u8] {
-        &self.bytes[..self.key_len as usize]
-    }
-
-    fn value(&self) -> &[u8] {
-        &self.bytes[self.key_len as usize..]
-    }
-}
+/// Free pages that a put strives for, and how many victims per missing page it takes at most.
+const POOL_PAGES: usize = 16;
+const POOL_PAGES_SMALL: usize = 8;
+/// Pages from which on the pool is `POOL_PAGES`.
+const PAGES_LARGE: usize = 2048;
+/// Victims of one put at most, for each 640 bytes of it.
+const VICTIMS_MAX: usize = 32;
+const VICTIMS_UNIT_BYTES: usize = 640;
+/// Entries that one put moves at most to free a page.
+const MERGES_MAX: u32 = 32;
+/// Entries that one put drops or moves at most because of their time.
+const EXPIRE_STEPS: u32 = 2;
 
 /// One shard's entries.
 pub struct Store {
-    settings: Settings,
-    /// First slot of each bucket; the length is a power of two.
-    buckets: Vec<u32>,
-    slots: Vec<Slot>,
-    slots_max: usize,
-    /// First slot of the list of free ones.
-    free: u32,
+    arena: Arena,
+    index: Index,
+    policy: Policy,
+    wheel: Wheel,
+    /// The entry of each chunk.
+    owners: Vec<Ref>,
+    /// Where a chunked value is put together for a reader.
+    scratch: Vec<u8>,
+    /// References to the chunks of the value that is being put.
+    fresh: Vec<Ref>,
+    limits: Limits,
     stats: Stats,
+    #[cfg(debug_assertions)]
+    operations: u64,
+}
+
+/// What `Settings` comes to.
+struct Limits {
+    key_bytes_max: usize,
+    value_bytes_max: usize,
+    entries_max: usize,
+    /// Pages that one entry may take.
+    pages_max: usize,
+    pool: usize,
+    victims_per_page: usize,
 }
 
 impl Store {
-    /// An empty store. Memory is reserved here and becomes resident as it is used.
+    /// An empty store. Its memory is reserved here and becomes resident as it is used.
     #[must_use]
     pub fn new(settings: &Settings) -> Self {
-        let budget = settings.memory_bytes_max.max(1 << 20);
-        let buckets = vec![NIL; (budget / 128).next_power_of_two() / 2];
-        // Half of the budget, so that slots once used leave room for any entry that is accepted.
-        let slots_max = (budget / 2 / SLOT_BYTES).min(u32::MAX as usize);
-        let mut slots = Vec::with_capacity(slots_max);
-        slots.push(Slot {
-            prev: NIL,
-            next: NIL,
-            chain: NIL,
-            key_len: 0,
-            hash: 0,
-            expires: Millis(u64::MAX),
-            bytes: Box::default(),
-        });
-        let used = buckets.len() * size_of::<u32>() + SLOT_BYTES;
-        let stats =
-            Stats { used_bytes: used as u64, budget_bytes: budget as u64, ..Stats::default() };
-        Self { settings: *settings, buckets, slots, slots_max, free: NIL, stats }
+        let budget = settings.memory_bytes_max.max(MEMORY_BYTES_MIN);
+        let value_bytes_max = settings.value_bytes_max.min(budget / 4);
+        let chunked = value_bytes_max > 1 << 10;
+        let owners = if chunked { budget / arena::chunk_bytes(budget) } else { 0 };
+        let extra = size_of::<Self>()
+            + Index::table_bytes(budget)
+            + owners * size_of::<Ref>()
+            + if chunked { value_bytes_max } else { 0 };
+        let mut arena = Arena::new(budget, extra, false);
+        let pool = if arena.pages() < PAGES_LARGE { POOL_PAGES_SMALL } else { POOL_PAGES };
+        Self {
+            index: Index::new(&mut arena),
+            policy: Policy::new(),
+            wheel: Wheel::new(),
+            owners: vec![NIL; owners],
+            scratch: Vec::with_capacity(if chunked { value_bytes_max } else { 0 }),
+            fresh: Vec::new(),
+            limits: Limits {
+                key_bytes_max: settings.key_bytes_max.min(entry::KEY_BYTES_MAX),
+                value_bytes_max,
+                entries_max: match settings.entries_max {
+                    0 => usize::MAX,
+                    bound => bound,
+                },
+                pages_max: arena.pages() / 4,
+                pool,
+                victims_per_page: 64 / pool,
+            },
+            stats: Stats { budget_bytes: budget as u64, ..Stats::default() },
+            arena,
+            #[cfg(debug_assertions)]
+            operations: 0,
+        }
     }
 
     /// Runs one operation at the instant `now`, which never runs backwards.
     pub fn execute(&mut self, op: Op<&[u8]>, now: Millis) -> Reply<&[u8]> {
+        #[cfg(debug_assertions)]
+        self.check_now_and_then();
         match op.verb {
             Verb::Get => self.read(op.key, now, true),
             Verb::Peek => self.read(op.key, now, false),
-            Verb::Put { value, ttl_ms } => {
-                let expires =
-                    Millis(ttl_ms.map_or(u64::MAX, |ttl| now.0.saturating_add(ttl.get())));
-                self.put(op.key, value, expires, now)
-            }
+            Verb::Put { value, ttl_ms } => self.put(op.key, value, ttl_ms, now),
             Verb::Delete => self.delete(op.key, now),
         }
     }
 
     pub fn stats(&self) -> Stats {
-        self.stats
+        let free = self.arena.pool() * self.arena.page_bytes();
+        Stats {
+            entries: self.index.entries() as u64,
+            used_bytes: self.stats.budget_bytes - free as u64,
+            ..self.stats
+        }
     }
 
     fn read(&mut self, key: Key<&[u8]>, now: Millis, is_use: bool) -> Reply<&[u8]> {
         let expirations = self.stats.expirations;
-        let Some(at) = self.find_live(key, now) else {
+        let Some((at, meta)) = self.find_live(key, now) else {
             self.stats.misses += 1;
             self.stats.expired += self.stats.expirations - expirations;
             return Reply::Absent;
         };
         self.stats.hits += 1;
         if is_use {
-            self.unlink(at);
-            self.link_hottest(at);
+            self.policy.hit(&mut self.arena, at);
+            if !meta.was_read() {
+                entry::set_read(&mut self.arena, at);
+            }
         }
-        Reply::Value(self.slots[at as usize].value())
+        if meta.is_chunked() {
+            entry::gather(&self.arena, at, meta, &mut self.scratch);
+            return Reply::Value(&self.scratch);
+        }
+        Reply::Value(entry::inline_value(&self.arena, at, meta))
     }
 
-    fn put(&mut self, key: Key<&[u8]>, value: &[u8], expires: Millis, now: Millis) -> Reply<&[u8]> {
-        let need = charge(key.bytes.len() + value.len());
-        if key.bytes.len() > self.settings.key_bytes_max
-            || value.len() > self.settings.value_bytes_max
-            || need > self.stats.budget_bytes / 4
-        {
+    fn put(
+        &mut self,
+        key: Key<&[u8]>,
+        value: &[u8],
+        ttl_ms: Option<NonZeroU64>,
+        now: Millis,
+    ) -> Reply<&[u8]> {
+        let expires = ttl_ms.map(|ttl| now.0.saturating_add(ttl.get()));
+        let Some(shape) = self.shape(key, value, expires) else {
             self.stats.rejected += 1;
             return Reply::TooLarge;
+        };
+        let class = self.arena.class_for(shape.slot_bytes());
+        let found = self.find_live(key, now);
+        if let Some((at, meta)) = found {
+            if self.arena.class_at(at) == class && shape.chunks == 0 && !meta.is_chunked() {
+                self.overwrite(at, meta, &shape, (key.bytes, value));
+                self.policy.hit(&mut self.arena, at);
+                self.stats.replaced += 1;
+                return Reply::Replaced;
+            }
+            self.remove(at, meta);
         }
-        // The old entry goes first: making room for the new one cannot meet it.
-        let replaced = self.find_live(key, now).map(|at| self.remove(at)).is_some();
-        let at = self.take_slot(need, now);
-        let slot = &mut self.slots[at as usize];
-        slot.bytes = [key.bytes, value].concat().into_boxed_slice();
-        slot.key_len = u32::try_from(key.bytes.len()).expect("checked against a quarter budget");
-        slot.hash = key.hash;
-        slot.expires = expires;
-        self.stats.used_bytes += need;
-        self.stats.entries += 1;
-        self.link_hottest(at);
-        let bucket = self.bucket(key.hash);
-        self.slots[at as usize].chain = std::mem::replace(&mut self.buckets[bucket], at);
-        if replaced {
+        self.expire(now, EXPIRE_STEPS);
+        self.make_room(&shape, class, now);
+        self.insert(&shape, class, key, value);
+        if found.is_some() {
             self.stats.replaced += 1;
             Reply::Replaced
         } else {
@@ -201,117 +245,205 @@ impl Store {
     }
 
     fn delete(&mut self, key: Key<&[u8]>, now: Millis) -> Reply<&[u8]> {
-        let Some(at) = self.find_live(key, now) else { return Reply::Absent };
-        self.remove(at);
+        let Some((at, meta)) = self.find_live(key, now) else { return Reply::Absent };
+        self.remove(at, meta);
         self.stats.deleted += 1;
         Reply::Deleted
     }
 
-    /// The slot of `key`. An entry whose time is over is dropped on the way.
-    fn find_live(&mut self, key: Key<&[u8]>, now: Millis) -> Option<u32> {
-        let mut at = self.buckets[self.bucket(key.hash)];
-        while at != NIL {
-            let slot = &self.slots[at as usize];
-            if slot.hash == key.hash && slot.key() == key.bytes {
-                if slot.expires > now {
-                    return Some(at);
-                }
-                self.stats.expirations += 1;
-                self.remove(at);
-                return None;
-            }
-            at = slot.chain;
+    /// How an entry would lie, if it may be put at all.
+    fn shape(&self, key: Key<&[u8]>, value: &[u8], expires: Option<u64>) -> Option<Shape> {
+        if key.bytes.len() > self.limits.key_bytes_max || value.len() > self.limits.value_bytes_max
+        {
+            return None;
         }
-        None
+        let chunk_class = self.arena.chunk_class();
+        let shape = Shape::new(
+            (index::bucket_bits(key.hash), key.bytes.len(), value.len()),
+            (expires, None),
+            (self.arena.entry_bytes_max(), self.arena.slot_bytes(chunk_class)),
+        )?;
+        let pages = shape.chunks.div_ceil(self.arena.slots_per_page(chunk_class));
+        (pages <= self.limits.pages_max).then_some(shape)
     }
 
-    /// A slot to write to, with `need` bytes of the budget free beside it.
-    fn take_slot(&mut self, need: u64, now: Millis) -> u32 {
-        let entries_max = match self.settings.entries_max as u64 {
-            0 => u64::MAX,
-            bound => bound,
-        };
-        loop {
-            let fresh = self.free == NIL;
-            let cost = need + if fresh { SLOT_BYTES as u64 } else { 0 };
-            if self.stats.used_bytes + cost <= self.stats.budget_bytes
-                && self.stats.entries < entries_max
-                && !(fresh && self.slots.len() == self.slots_max)
-            {
-                break;
+    /// The entry of `key`. One whose time is over is dropped on the way.
+    #[inline]
+    fn find_live(&mut self, key: Key<&[u8]>, now: Millis) -> Option<(Ref, Meta)> {
+        let hash = index::bucket_bits(key.hash);
+        let arena = &self.arena;
+        let at = self.index.find(arena, key.hash, |at| {
+            let meta = entry::meta(arena, at);
+            meta.may_be(hash, key.bytes.len()) && entry::key(arena, at, meta) == key.bytes
+        })?;
+        let meta = entry::meta(arena, at);
+        if entry::expires(arena, at, meta).is_some_and(|expires| expires <= now.0) {
+            self.stats.expirations += 1;
+            self.remove(at, meta);
+            return None;
+        }
+        Some((at, meta))
+    }
+
+    /// Writes to the slot of an entry of the same key and class.
+    fn overwrite(&mut self, at: Ref, meta: Meta, shape: &Shape, bytes: (&[u8], &[u8])) {
+        if meta.has_ttl() {
+            self.wheel.remove(&mut self.arena, at);
+        }
+        self.stats.payload_bytes -= entry::bytes_used(&self.arena, at, meta) as u64;
+        self.stats.payload_bytes += shape.bytes() as u64;
+        shape.write(&mut self.arena, at, bytes, meta.policy(), &[]);
+        if let Some(expires) = shape.expires {
+            self.wheel.insert(&mut self.arena, at, expires);
+        }
+    }
+
+    /// Writes an entry that is not there, for which there is room.
+    fn insert(&mut self, shape: &Shape, class: Class, key: Key<&[u8]>, value: &[u8]) {
+        let chunk_class = self.arena.chunk_class();
+        self.fresh.clear();
+        for _ in 0..shape.chunks {
+            let chunk = self.arena.add(chunk_class).or_else(|| self.arena.open(chunk_class));
+            self.fresh.push(chunk.expect("room was made"));
+        }
+        let at = self.arena.place(class).expect("room was made");
+        for &chunk in &self.fresh {
+            self.owners[self.arena.chunk_number(chunk)] = at;
+        }
+        shape.write(&mut self.arena, at, (key.bytes, value), 0, &self.fresh);
+        self.stats.payload_bytes += shape.bytes() as u64;
+        self.policy.insert(&mut self.arena, at);
+        if let Some(expires) = shape.expires {
+            self.wheel.insert(&mut self.arena, at, expires);
+        }
+        self.index.insert(&mut self.arena, key.hash, at);
+    }
+
+    /// Forgets every entry, in a time that does not depend on their number. Memory that was touched
+    /// stays resident for the entries to come.
+    pub fn flush(&mut self) {
+        self.stats.flushed += self.index.entries() as u64;
+        self.stats.payload_bytes = 0;
+        self.arena.clear();
+        self.index.clear(&mut self.arena);
+        self.policy = Policy::new();
+        self.wheel = Wheel::new();
+    }
+
+    /// Takes an entry out of everything and frees its place. Other entries may move.
+    fn remove(&mut self, at: Ref, meta: Meta) {
+        self.stats.payload_bytes -= entry::bytes_used(&self.arena, at, meta) as u64;
+        self.index.remove(&mut self.arena, meta.hash(), at);
+        self.policy.remove(&mut self.arena, at);
+        if meta.has_ttl() {
+            self.wheel.remove(&mut self.arena, at);
+        }
+        for index in (0..entry::chunk_count(&self.arena, at, meta)).rev() {
+            let chunk = entry::chunk(&self.arena, at, meta, index);
+            entry::set_chunk(&mut self.arena, at, meta, index, NIL);
+            if let Some(moved) = self.arena.free(chunk) {
+                self.chunk_moved(moved);
             }
+        }
+        if let Some(moved) = self.arena.free(at) {
+            self.entry_moved(moved);
+        }
+    }
+
+    /// Mends every reference to an entry that moved.
+    fn entry_moved(&mut self, moved: Moved) {
+        let at = moved.to;
+        let meta = entry::meta(&self.arena, at);
+        self.index.entry_moved(&mut self.arena, meta.hash(), moved);
+        self.policy.moved(&mut self.arena, at);
+        if meta.has_ttl() {
+            self.wheel.moved(&mut self.arena, at);
+        }
+        for index in 0..entry::chunk_count(&self.arena, at, meta) {
+            let chunk = entry::chunk(&self.arena, at, meta, index);
+            // The entry may be losing its chunks.
+            if chunk != NIL {
+                self.owners[self.arena.chunk_number(chunk)] = at;
+            }
+        }
+        self.stats.relocations += 1;
+    }
+
+    fn chunk_moved(&mut self, moved: Moved) {
+        let owner = self.owners[self.arena.chunk_number(moved.from)];
+        self.owners[self.arena.chunk_number(moved.to)] = owner;
+        let meta = entry::meta(&self.arena, owner);
+        let index = (0..entry::chunk_count(&self.arena, owner, meta))
+            .find(|&index| entry::chunk(&self.arena, owner, meta, index) == moved.from)
+            .expect("a chunk is in the list of its entry");
+        entry::set_chunk(&mut self.arena, owner, meta, index, moved.to);
+        self.stats.relocations += 1;
+    }
+
+    /// Evicts and moves entries until the shape fits, and a little ahead of that.
+    fn make_room(&mut self, shape: &Shape, class: Class, now: Millis) {
+        while self.index.entries() >= self.limits.entries_max {
             self.evict(now);
         }
-        let at = self.free;
-        if at != NIL {
-            self.free = self.slots[at as usize].chain;
-            return at;
+        let want = self.limits.pool + self.chunk_pages(shape);
+        let most = VICTIMS_MAX * shape.bytes().div_ceil(VICTIMS_UNIT_BYTES);
+        let mut victims = 0;
+        while let missing @ 1.. = want.saturating_sub(self.arena.pool())
+            && victims < most.min(self.limits.victims_per_page * missing)
+            && self.index.entries() > 0
+        {
+            self.evict(now);
+            victims += 1;
         }
-        let at = u32::try_from(self.slots.len()).expect("slots_max fits");
-        self.stats.used_bytes += SLOT_BYTES as u64;
-        self.slots.push(Slot { bytes: Box::default(), expires: Millis(0), ..self.slots[0] });
-        at
+        for _ in 0..MERGES_MAX {
+            let Some(moved) = self.arena.merge_one() else { break };
+            self.entry_moved(moved);
+        }
+        while !self.has_room(shape, class) {
+            self.evict(now);
+            self.stats.forced += 1;
+        }
+    }
+
+    fn has_room(&self, shape: &Shape, class: Class) -> bool {
+        let overflow_pages = usize::from(!Index::has_room(&self.arena));
+        self.arena.has_place(class, self.chunk_pages(shape) + overflow_pages)
+    }
+
+    /// Pages to open for the chunks of the shape.
+    fn chunk_pages(&self, shape: &Shape) -> usize {
+        let class = self.arena.chunk_class();
+        let missing = shape.chunks.saturating_sub(self.arena.room(class));
+        missing.div_ceil(self.arena.slots_per_page(class))
     }
 
     fn evict(&mut self, now: Millis) {
-        let coldest = self.slots[NIL as usize].prev;
-        assert!(coldest != NIL, "an empty store has room for any entry that is accepted");
-        if self.slots[coldest as usize].expires > now {
-            self.stats.evictions += 1;
-        } else {
+        let at = self.policy.victim(&mut self.arena);
+        let at = at.expect("an empty store has room for any entry that is accepted");
+        let meta = entry::meta(&self.arena, at);
+        if entry::expires(&self.arena, at, meta).is_some_and(|expires| expires <= now.0) {
             self.stats.expirations += 1;
-        }
-        self.remove(coldest);
-    }
-
-    fn remove(&mut self, at: u32) {
-        self.unlink(at);
-        let bucket = self.bucket(self.slots[at as usize].hash);
-        let next = self.slots[at as usize].chain;
-        if self.buckets[bucket] == at {
-            self.buckets[bucket] = next;
         } else {
-            let mut before = self.buckets[bucket];
-            while self.slots[before as usize].chain != at {
-                before = self.slots[before as usize].chain;
-            }
-            self.slots[before as usize].chain = next;
+            self.stats.evictions += 1;
+            self.stats.evicted_unread += u64::from(!meta.was_read());
         }
-        let slot = &mut self.slots[at as usize];
-        let bytes = std::mem::take(&mut slot.bytes);
-        slot.chain = std::mem::replace(&mut self.free, at);
-        self.stats.used_bytes -= charge(bytes.len());
-        self.stats.entries -= 1;
+        self.remove(at, meta);
     }
 
-    fn bucket(&self, hash: u64) -> usize {
-        usize::try_from(hash & (self.buckets.len() as u64 - 1)).expect("masked by a length")
+    /// Gives back the memory of entries whose time is over, in at most `steps` steps of constant
+    /// time. True when there may be more to do.
+    pub fn expire(&mut self, now: Millis, steps: u32) -> bool {
+        let mut left = steps;
+        while left > 0
+            && let Some(at) = self.wheel.poll(&mut self.arena, now.0, &mut left)
+        {
+            left = left.saturating_sub(1);
+            self.stats.expirations += 1;
+            let meta = entry::meta(&self.arena, at);
+            self.remove(at, meta);
+        }
+        left == 0
     }
-
-    fn unlink(&mut self, at: u32) {
-        let Slot { prev, next, .. } = self.slots[at as usize];
-        self.slots[prev as usize].next = next;
-        self.slots[next as usize].prev = prev;
-    }
-
-    fn link_hottest(&mut self, at: u32) {
-        let second = std::mem::replace(&mut self.slots[NIL as usize].next, at);
-        self.slots[second as usize].prev = at;
-        let slot = &mut self.slots[at as usize];
-        slot.prev = NIL;
-        slot.next = second;
-    }
-}
-
-/// What the allocator takes for `len` bytes: a header, rounded to 16 bytes and at least 32, or
-/// whole pages for what it maps by itself.
-fn charge(len: usize) -> u64 {
-    let bytes = match len {
-        0 => 0,
-        1..0x1_0000 => (len + 8).next_multiple_of(16).max(32),
-        _ => (len + 16).next_multiple_of(4096),
-    };
-    bytes as u64
 }
 
 #[cfg(test)]
