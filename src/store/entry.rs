@@ -215,6 +215,11 @@ fn set_meta(arena: &mut Arena, at: Ref, meta: Meta) {
     write_u64(arena.array_mut::<HEADER_BYTES>(at), 8, meta.0);
 }
 
+pub(super) fn set_policy(arena: &mut Arena, at: Ref, bits: u8) {
+    let meta = meta(arena, at).with_policy(bits);
+    set_meta(arena, at, meta);
+}
+
 pub(super) fn set_read(arena: &mut Arena, at: Ref) {
     let meta = Meta(meta(arena, at).0 | 1 << WAS_READ);
     set_meta(arena, at, meta);

@@ -18,6 +18,7 @@ mod stats;
 mod wheel;
 
 pub use hash::KeyHasher;
+pub use policy::Eviction;
 pub use stats::Stats;
 
 use crate::clock::Millis;
@@ -104,6 +105,7 @@ pub struct Store {
     arena: Arena,
     index: Index,
     policy: Policy,
+    eviction: Eviction,
     wheel: Wheel,
     /// The entry of each chunk.
     owners: Vec<Ref>,
@@ -119,6 +121,7 @@ pub struct Store {
 
 /// What `Settings` comes to.
 struct Limits {
+    budget: usize,
     key_bytes_max: usize,
     value_bytes_max: usize,
     entries_max: usize,
@@ -132,24 +135,33 @@ impl Store {
     /// An empty store. Its memory is reserved here and becomes resident as it is used.
     #[must_use]
     pub fn new(settings: &Settings) -> Self {
+        Self::with_eviction(settings, Eviction::default())
+    }
+
+    /// The same with another rule of eviction.
+    #[must_use]
+    pub fn with_eviction(settings: &Settings, eviction: Eviction) -> Self {
         let budget = settings.memory_bytes_max.max(MEMORY_BYTES_MIN);
         let value_bytes_max = settings.value_bytes_max.min(budget / 4);
         let chunked = value_bytes_max > 1 << 10;
         let owners = if chunked { budget / arena::chunk_bytes(budget) } else { 0 };
         let extra = size_of::<Self>()
             + Index::table_bytes(budget)
+            + Policy::table_bytes(eviction, budget)
             + owners * size_of::<Ref>()
             + if chunked { value_bytes_max } else { 0 };
         let mut arena = Arena::new(budget, extra, false);
         let pool = if arena.pages() < PAGES_LARGE { POOL_PAGES_SMALL } else { POOL_PAGES };
         Self {
             index: Index::new(&mut arena),
-            policy: Policy::new(),
+            policy: Policy::new(eviction, budget),
+            eviction,
             wheel: Wheel::new(),
             owners: vec![NIL; owners],
             scratch: Vec::with_capacity(if chunked { value_bytes_max } else { 0 }),
             fresh: Vec::new(),
             limits: Limits {
+                budget,
                 key_bytes_max: settings.key_bytes_max.min(entry::KEY_BYTES_MAX),
                 value_bytes_max,
                 entries_max: match settings.entries_max {
@@ -326,7 +338,7 @@ impl Store {
         self.stats.payload_bytes = 0;
         self.arena.clear();
         self.index.clear(&mut self.arena);
-        self.policy = Policy::new();
+        self.policy = Policy::new(self.eviction, self.limits.budget);
         self.wheel = Wheel::new();
     }
 
@@ -355,7 +367,7 @@ impl Store {
         let at = moved.to;
         let meta = entry::meta(&self.arena, at);
         self.index.entry_moved(&mut self.arena, meta.hash(), moved);
-        self.policy.moved(&mut self.arena, at);
+        self.policy.moved(&mut self.arena, moved.from, at);
         if meta.has_ttl() {
             self.wheel.moved(&mut self.arena, at);
         }
@@ -427,6 +439,7 @@ impl Store {
             self.stats.evictions += 1;
             self.stats.evicted_unread += u64::from(!meta.was_read());
         }
+        self.policy.evicted(&mut self.arena, at);
         self.remove(at, meta);
     }
 

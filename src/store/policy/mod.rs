@@ -1,66 +1,142 @@
-//! Which entry goes when room is needed.
+//! Which entry goes when room is needed: one rule per file, behind one interface.
 
+mod fifo;
+mod lfu;
 mod lru;
+mod s3fifo;
+mod sieve;
+mod wtinylfu;
 
 use super::arena::{Arena, NIL, Ref};
 #[cfg(debug_assertions)]
 use super::check::walk;
 use super::entry;
-use lru::Lru;
 #[cfg(debug_assertions)]
 use std::collections::HashSet;
 
-/// The rule of one store, with its queues. Their links are the first words of each entry.
+/// Entries that one search for a victim passes over at most; then the one it stands at goes.
+const STEPS_MAX: u32 = 64;
+
+/// The rules of eviction.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Eviction {
+    /// Least recently used, exactly.
+    #[default]
+    Lru,
+    /// First in, first out.
+    Fifo,
+    /// Least frequently used, with ageing.
+    Lfu,
+    Sieve,
+    S3Fifo,
+    /// Experimental: its window does not adapt.
+    WTinyLfu,
+}
+
+impl Eviction {
+    /// Every rule and what it is called in settings.
+    pub const NAMES: [(&str, Self); 6] = [
+        ("lru", Self::Lru),
+        ("fifo", Self::Fifo),
+        ("lfu", Self::Lfu),
+        ("sieve", Self::Sieve),
+        ("s3fifo", Self::S3Fifo),
+        ("wtinylfu", Self::WTinyLfu),
+    ];
+}
+
+/// What a rule does. It may keep four bits in each entry, and queues whose links are the first
+/// words of each.
+trait Rule {
+    /// A new entry, its policy bits zero.
+    fn insert(&mut self, arena: &mut Arena, at: Ref);
+    /// A use of an entry: a read or an overwrite in place.
+    fn hit(&mut self, arena: &mut Arena, at: Ref);
+    /// The entry leaves, for whatever reason.
+    fn remove(&mut self, arena: &mut Arena, at: Ref);
+    /// The entry that lay at `from` lies at `to` now.
+    fn moved(&mut self, arena: &mut Arena, from: Ref, to: Ref);
+    /// The entry to evict next; it stays linked. `None` when there is none.
+    fn victim(&mut self, arena: &mut Arena) -> Option<Ref>;
+    /// The victim is evicted; `remove` follows.
+    fn evicted(&mut self, _arena: &mut Arena, _at: Ref) {}
+    #[cfg_attr(not(debug_assertions), expect(dead_code, reason = "looked at in debug builds"))]
+    fn queues(&self) -> Vec<&List>;
+}
+
+/// The rule of one store, with its queues and tables.
 pub(super) enum Policy {
-    Lru(Lru),
+    Lru(lru::Lru),
+    Fifo(fifo::Fifo),
+    Lfu(lfu::Lfu),
+    Sieve(sieve::Sieve),
+    S3Fifo(s3fifo::S3Fifo),
+    WTinyLfu(wtinylfu::WTinyLfu),
+}
+
+macro_rules! with_rule {
+    ($policy:expr, $rule:ident => $do:expr) => {
+        match $policy {
+            Policy::Lru($rule) => $do,
+            Policy::Fifo($rule) => $do,
+            Policy::Lfu($rule) => $do,
+            Policy::Sieve($rule) => $do,
+            Policy::S3Fifo($rule) => $do,
+            Policy::WTinyLfu($rule) => $do,
+        }
+    };
 }
 
 impl Policy {
-    pub(super) fn new() -> Self {
-        Self::Lru(Lru::default())
-    }
-
-    /// A new entry.
-    pub(super) fn insert(&mut self, arena: &mut Arena, at: Ref) {
-        match self {
-            Self::Lru(lru) => lru.insert(arena, at),
+    pub(super) fn new(eviction: Eviction, budget: usize) -> Self {
+        match eviction {
+            Eviction::Lru => Self::Lru(lru::Lru::default()),
+            Eviction::Fifo => Self::Fifo(fifo::Fifo::default()),
+            Eviction::Lfu => Self::Lfu(lfu::Lfu::default()),
+            Eviction::Sieve => Self::Sieve(sieve::Sieve::default()),
+            Eviction::S3Fifo => Self::S3Fifo(s3fifo::S3Fifo::new(budget)),
+            Eviction::WTinyLfu => Self::WTinyLfu(wtinylfu::WTinyLfu::new(budget)),
         }
     }
 
-    /// A use of an entry: a read or an overwrite in place.
+    /// Bytes that `new` allocates.
+    pub(super) fn table_bytes(eviction: Eviction, budget: usize) -> usize {
+        match eviction {
+            Eviction::S3Fifo => s3fifo::S3Fifo::table_bytes(budget),
+            Eviction::WTinyLfu => wtinylfu::WTinyLfu::table_bytes(budget),
+            Eviction::Lru | Eviction::Fifo | Eviction::Lfu | Eviction::Sieve => 0,
+        }
+    }
+
+    pub(super) fn insert(&mut self, arena: &mut Arena, at: Ref) {
+        with_rule!(self, rule => rule.insert(arena, at));
+    }
+
     #[inline]
     pub(super) fn hit(&mut self, arena: &mut Arena, at: Ref) {
-        match self {
-            Self::Lru(lru) => lru.hit(arena, at),
-        }
+        with_rule!(self, rule => rule.hit(arena, at));
     }
 
-    /// The entry leaves, for whatever reason.
     pub(super) fn remove(&mut self, arena: &mut Arena, at: Ref) {
-        match self {
-            Self::Lru(lru) => lru.remove(arena, at),
-        }
+        with_rule!(self, rule => rule.remove(arena, at));
     }
 
-    /// The entry that lay at `from` now lies at `to`.
-    pub(super) fn moved(&mut self, arena: &mut Arena, to: Ref) {
-        match self {
-            Self::Lru(lru) => lru.moved(arena, to),
-        }
+    pub(super) fn moved(&mut self, arena: &mut Arena, from: Ref, to: Ref) {
+        with_rule!(self, rule => rule.moved(arena, from, to));
     }
 
-    /// The entry to evict next; it stays linked. `None` when nothing may be evicted.
-    pub(super) fn victim(&mut self, _arena: &mut Arena) -> Option<Ref> {
-        match self {
-            Self::Lru(lru) => lru.victim(),
-        }
+    pub(super) fn victim(&mut self, arena: &mut Arena) -> Option<Ref> {
+        with_rule!(self, rule => rule.victim(arena))
+    }
+
+    pub(super) fn evicted(&mut self, arena: &mut Arena, at: Ref) {
+        with_rule!(self, rule => rule.evicted(arena, at));
     }
 
     #[cfg(debug_assertions)]
     pub(super) fn check(&self, arena: &Arena, entries: &HashSet<Ref>) -> usize {
-        match self {
-            Self::Lru(lru) => lru.check(arena, entries),
-        }
+        let queues = with_rule!(self, rule => rule.queues());
+        queues.iter().map(|queue| queue.check(arena, entries)).sum()
     }
 }
 
@@ -69,9 +145,18 @@ impl Policy {
 struct List {
     front: Ref,
     back: Ref,
+    len: u32,
 }
 
 impl List {
+    fn len(&self) -> usize {
+        self.len as usize
+    }
+
+    fn back(&self) -> Option<Ref> {
+        (self.back != NIL).then_some(self.back)
+    }
+
     #[inline]
     fn push_front(&mut self, arena: &mut Arena, at: Ref) {
         entry::set_links(arena, at, (NIL, self.front));
@@ -80,11 +165,33 @@ impl List {
             front => entry::set_prev(arena, front, at),
         }
         self.front = at;
+        self.len += 1;
+    }
+
+    #[inline]
+    fn renew(&mut self, arena: &mut Arena, at: Ref) {
+        if self.front != at {
+            self.remove(arena, at);
+            self.push_front(arena, at);
+        }
     }
 
     #[inline]
     fn remove(&mut self, arena: &mut Arena, at: Ref) {
         let (prev, next) = entry::links(arena, at);
+        self.link(arena, prev, next);
+        self.len -= 1;
+    }
+
+    fn moved(&mut self, arena: &mut Arena, to: Ref) {
+        let (prev, next) = entry::links(arena, to);
+        self.link(arena, prev, to);
+        self.link(arena, to, next);
+    }
+
+    /// Makes `next` follow `prev`, either of which may be the end.
+    #[inline]
+    fn link(&mut self, arena: &mut Arena, prev: Ref, next: Ref) {
         match prev {
             NIL => self.front = next,
             _ => entry::set_next(arena, prev, next),
@@ -95,22 +202,13 @@ impl List {
         }
     }
 
-    fn moved(&mut self, arena: &mut Arena, to: Ref) {
-        let (prev, next) = entry::links(arena, to);
-        match prev {
-            NIL => self.front = to,
-            _ => entry::set_next(arena, prev, to),
-        }
-        match next {
-            NIL => self.back = to,
-            _ => entry::set_prev(arena, next, to),
-        }
-    }
-
     #[cfg(debug_assertions)]
     fn check(&self, arena: &Arena, entries: &HashSet<Ref>) -> usize {
         let (count, last) = walk(entries, self.front, NIL, |at| entry::links(arena, at));
-        assert_eq!(last, self.back);
+        assert_eq!((last, count), (self.back, self.len()));
         count
     }
 }
+
+#[cfg(test)]
+mod tests;
