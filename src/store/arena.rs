@@ -81,7 +81,7 @@ pub(super) struct Arena {
 
 impl Arena {
     /// Reserves the whole of `budget` but for `extra` bytes and what the arena keeps beside it.
-    pub(super) fn new(budget: usize, extra: usize, prefault: bool) -> Self {
+    pub(super) fn new(budget: usize, extra: usize) -> Self {
         let page_bytes = page_bytes(budget);
         let sizes = class_sizes(page_bytes);
         let per_page = size_of::<Page>() + size_of::<u32>();
@@ -94,7 +94,7 @@ impl Arena {
             .map(|granules| position(&sizes, |&size| size >= granules * GRANULE))
             .collect();
         Self {
-            region: Region::new(page_count * page_bytes, prefault),
+            region: Region::new(page_count * page_bytes),
             page_shift: page_bytes.trailing_zeros(),
             pages: vec![Page::default(); page_count],
             freed: Vec::with_capacity(page_count),
@@ -103,6 +103,11 @@ impl Arena {
             classes: sizes.iter().map(|&size| SizeClass::new(size, page_bytes)).collect(),
             class_of,
         }
+    }
+
+    /// Makes the whole region resident.
+    pub(super) fn prefault(&mut self) {
+        self.region.prefault();
     }
 
     /// Forgets all contents; costs nothing per page.
@@ -433,7 +438,7 @@ struct Region {
 
 impl Region {
     #[cfg(not(miri))]
-    fn new(bytes: usize, prefault: bool) -> Self {
+    fn new(bytes: usize) -> Self {
         let map = memmap2::MmapOptions::new()
             .len(bytes)
             .no_reserve_swap()
@@ -441,15 +446,23 @@ impl Region {
             .expect("the budget was checked against the memory of this host");
         // Without huge pages the store is slower, not wrong.
         drop(map.advise(memmap2::Advice::HugePage));
-        if prefault {
-            drop(map.advise(memmap2::Advice::PopulateWrite));
-        }
         Self { map }
     }
 
     #[cfg(miri)]
-    fn new(bytes: usize, _prefault: bool) -> Self {
+    fn new(bytes: usize) -> Self {
         Self { map: vec![0; bytes] }
+    }
+
+    fn prefault(&mut self) {
+        #[cfg(not(miri))]
+        if self.map.advise(memmap2::Advice::PopulateWrite).is_ok() {
+            return;
+        }
+        // An older kernel: a write to each page.
+        for byte in self.bytes_mut().iter_mut().step_by(4 << 10) {
+            *byte = std::hint::black_box(*byte);
+        }
     }
 
     fn bytes(&self) -> &[u8] {

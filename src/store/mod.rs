@@ -150,7 +150,7 @@ impl Store {
             + Policy::table_bytes(eviction, budget)
             + owners * size_of::<Ref>()
             + if chunked { value_bytes_max } else { 0 };
-        let mut arena = Arena::new(budget, extra, false);
+        let mut arena = Arena::new(budget, extra);
         let pool = if arena.pages() < PAGES_LARGE { POOL_PAGES_SMALL } else { POOL_PAGES };
         Self {
             index: Index::new(&mut arena),
@@ -331,6 +331,25 @@ impl Store {
         self.index.insert(&mut self.arena, key.hash, at);
     }
 
+    /// Makes all of the memory resident, so that no later operation waits for the kernel.
+    pub fn prefault(&mut self) {
+        self.arena.prefault();
+    }
+
+    /// Makes room for a value of `bytes` that is on its way, with at most `victims_max` evictions.
+    /// True when there is room, until other puts take it.
+    pub fn make_way(&mut self, bytes: usize, now: Millis, victims_max: u32) -> bool {
+        let pages = bytes.div_ceil(self.arena.page_bytes()).min(self.limits.pages_max);
+        let want = self.limits.pool + pages;
+        for _ in 0..victims_max {
+            if self.arena.pool() >= want || self.index.entries() == 0 {
+                break;
+            }
+            self.evict(now);
+        }
+        self.arena.pool() >= want
+    }
+
     /// Forgets every entry, in a time that does not depend on their number. Memory that was touched
     /// stays resident for the entries to come.
     pub fn flush(&mut self) {
@@ -413,7 +432,8 @@ impl Store {
         }
         while !self.has_room(shape, class) {
             self.evict(now);
-            self.stats.forced += 1;
+            victims += 1;
+            self.stats.forced += u64::from(victims > most);
         }
     }
 

@@ -154,6 +154,57 @@ fn what_no_budget_can_hold_is_refused_and_changes_nothing() {
 }
 
 #[test]
+fn way_is_made_for_a_large_value_before_it_comes() {
+    let settings = Settings { value_bytes_max: 1 << 17, ..SETTINGS };
+    let mut store = Store::new(&settings);
+    let keys = if cfg!(miri) { 50 } else { 20_000_u32 };
+    for id in 0..keys {
+        store.execute(op(&id.to_le_bytes(), put(b"small")), NOW);
+    }
+    let value = vec![2; 1 << 17];
+    while !store.make_way(value.len(), NOW, 64) {}
+    let before = store.stats();
+    assert_eq!(store.execute(op(b"k", put(&value)), NOW), Reply::Created);
+    assert_eq!((store.stats().evictions, store.stats().forced), (before.evictions, 0));
+    assert_eq!(store.execute(op(b"k", Verb::Get), NOW), Reply::Value(&value[..]));
+}
+
+#[test]
+fn expired_entries_give_their_memory_back_in_slices() {
+    let mut store = Store::new(&SETTINGS);
+    let keys = if cfg!(miri) { 100 } else { 3_000_u64 };
+    // Some outlive the others by far: every level of the wheel is used.
+    let ttl = |id: u64| if id.is_multiple_of(2) { 1 + id } else { 1 << (id % 38) };
+    for id in 0..keys {
+        store.execute(op(&id.to_le_bytes(), put_for(b"", ttl(id))), NOW);
+    }
+    let mut at = NOW.0;
+    while at < 1 << 38 {
+        at = at * 5 / 4;
+        while store.expire(Millis(at), 16) {}
+        // The wheel may be a tick late, and never early.
+        let left = |at| (0..keys).filter(|&id| NOW.0 + ttl(id) > at).count() as u64;
+        let entries = store.stats().entries;
+        assert!((left(at)..=left(at - 128)).contains(&entries), "{entries} at {at}");
+    }
+    assert_eq!((store.stats().entries, store.stats().expirations), (0, keys));
+}
+
+#[test]
+fn a_flush_leaves_an_empty_store_that_works() {
+    let mut store = Store::new(&SETTINGS);
+    store.prefault();
+    store.execute(op(b"a", put_for(b"old", 500)), NOW);
+    store.execute(op(b"b", put(b"old")), NOW);
+    store.flush();
+    assert_eq!(store.execute(op(b"b", Verb::Get), NOW), Reply::Absent);
+    assert_eq!((store.stats().entries, store.stats().flushed), (0, 2));
+    store.execute(op(b"b", put(b"new")), NOW);
+    assert!(!store.expire(Millis(5_000), 9));
+    assert_eq!(store.execute(op(b"b", Verb::Get), NOW), Reply::Value(&b"new"[..]));
+}
+
+#[test]
 fn sums_over_shards() {
     let mut store = Store::new(&SETTINGS);
     store.execute(op(b"k", put(b"v")), NOW);
