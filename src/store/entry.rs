@@ -266,6 +266,18 @@ pub(super) fn expires(arena: &Arena, at: Ref, meta: Meta) -> Option<u64> {
     })
 }
 
+pub(super) fn set_expires(arena: &mut Arena, at: Ref, expires: u64) {
+    let low = (1 << EXPIRES_HIGH) - 1;
+    let meta = Meta(meta(arena, at).0 & low | expires >> 32 << EXPIRES_HIGH);
+    set_meta(arena, at, meta);
+    let bytes = arena.array_mut::<{ HEADER_BYTES + TTL_BYTES }>(at);
+    write_u32(bytes, HEADER_BYTES, expires as u32);
+}
+
+pub(super) fn version(arena: &Arena, at: Ref, meta: Meta) -> Option<u64> {
+    meta.is_versioned().then(|| read_u64(arena.bytes(at), meta.version_at()))
+}
+
 pub(super) fn key(arena: &Arena, at: Ref, meta: Meta) -> &[u8] {
     &arena.bytes(at)[meta.key_at()..][..meta.key_len()]
 }
@@ -301,7 +313,7 @@ pub(super) fn set_chunk(arena: &mut Arena, at: Ref, meta: Meta, index: usize, ch
     write_u32(arena.bytes_mut(at), list + (1 + index) * size_of::<Ref>(), chunk);
 }
 
-/// Copies a chunked value out.
+/// Copies a value out.
 pub(super) fn gather(arena: &Arena, at: Ref, meta: Meta, value: &mut Vec<u8>) {
     value.clear();
     let chunk_bytes = arena.slot_bytes(arena.chunk_class());

@@ -13,11 +13,13 @@ mod check;
 mod entry;
 mod hash;
 mod index;
+mod op;
 mod policy;
 mod stats;
 mod wheel;
 
 pub use hash::KeyHasher;
+pub use op::{Condition, Key, Op, Reply, Verb};
 pub use policy::Eviction;
 pub use stats::Stats;
 
@@ -28,50 +30,6 @@ use index::Index;
 use policy::Policy;
 use std::num::NonZeroU64;
 use wheel::Wheel;
-
-/// One operation on one key. `B` is how the bytes are held: `&[u8]` where they are borrowed, a
-/// span of a buffer where they travel between cores.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Op<B> {
-    pub key: Key<B>,
-    pub verb: Verb<B>,
-}
-
-/// A key and its keyed hash, computed once where the request arrives.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Key<B> {
-    pub bytes: B,
-    pub hash: u64,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Verb<B> {
-    /// Read the value and count it as a use.
-    Get,
-    /// Read the value; eviction does not notice.
-    Peek,
-    /// Store the value, for `ttl` milliseconds if there is one.
-    Put { value: B, ttl_ms: Option<NonZeroU64> },
-    /// Forget the key.
-    Delete,
-}
-
-/// What an operation came to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Reply<B> {
-    /// `Get` and `Peek` of a live key.
-    Value(B),
-    /// `Get`, `Peek` and `Delete` of a key that is not there, or no longer.
-    Absent,
-    /// `Put` of a new key.
-    Created,
-    /// `Put` over a live key.
-    Replaced,
-    /// `Delete` of a live key.
-    Deleted,
-    /// `Put` of an entry that is larger than the whole budget allows. Nothing changed.
-    TooLarge,
-}
 
 /// The bounds of one store.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -97,8 +55,13 @@ const VICTIMS_MAX: usize = 32;
 const VICTIMS_UNIT_BYTES: usize = 640;
 /// Entries that one put moves at most to free a page.
 const MERGES_MAX: u32 = 32;
+/// Pages that a put leaves alone where nothing can be evicted: the index may need them.
+const SPARE_PAGES: usize = 3;
 /// Entries that one put drops or moves at most because of their time.
 const EXPIRE_STEPS: u32 = 2;
+
+/// Marks the version of an entry that keeps none of its own.
+const CONTENT_VERSION: u64 = 1 << 63;
 
 /// One shard's entries.
 pub struct Store {
@@ -113,10 +76,21 @@ pub struct Store {
     scratch: Vec<u8>,
     /// References to the chunks of the value that is being put.
     fresh: Vec<Ref>,
+    /// Counts what `version` is taken from.
+    writes: u64,
+    versions: KeyHasher,
     limits: Limits,
     stats: Stats,
     #[cfg(debug_assertions)]
     operations: u64,
+}
+
+/// What is to be written under a key.
+#[derive(Clone, Copy)]
+struct Fresh<'a> {
+    value: &'a [u8],
+    expires: Option<u64>,
+    version: Option<u64>,
 }
 
 /// What `Settings` comes to.
@@ -149,7 +123,7 @@ impl Store {
             + Index::table_bytes(budget)
             + Policy::table_bytes(eviction, budget)
             + owners * size_of::<Ref>()
-            + if chunked { value_bytes_max } else { 0 };
+            + value_bytes_max;
         let mut arena = Arena::new(budget, extra);
         let pool = if arena.pages() < PAGES_LARGE { POOL_PAGES_SMALL } else { POOL_PAGES };
         Self {
@@ -158,8 +132,10 @@ impl Store {
             eviction,
             wheel: Wheel::new(),
             owners: vec![NIL; owners],
-            scratch: Vec::with_capacity(if chunked { value_bytes_max } else { 0 }),
+            scratch: Vec::with_capacity(value_bytes_max),
             fresh: Vec::new(),
+            writes: 0,
+            versions: KeyHasher::random(),
             limits: Limits {
                 budget,
                 key_bytes_max: settings.key_bytes_max.min(entry::KEY_BYTES_MAX),
@@ -183,11 +159,28 @@ impl Store {
     pub fn execute(&mut self, op: Op<&[u8]>, now: Millis) -> Reply<&[u8]> {
         #[cfg(debug_assertions)]
         self.check_now_and_then();
+        let key = op.key;
         match op.verb {
-            Verb::Get => self.read(op.key, now, true),
-            Verb::Peek => self.read(op.key, now, false),
-            Verb::Put { value, ttl_ms } => self.put(op.key, value, ttl_ms, now),
-            Verb::Delete => self.delete(op.key, now),
+            Verb::Get => self.get(key, now, true),
+            Verb::Peek => self.get(key, now, false),
+            Verb::Put { value, ttl_ms } => {
+                let fresh = Fresh { value, expires: expires(now, ttl_ms), version: None };
+                let found = self.find_live(key, now);
+                self.put(key, fresh, found, now)
+            }
+            Verb::Delete => self.delete(key, now),
+            Verb::Read => self.read(key, now),
+            Verb::Write { value, ttl_ms, condition } => {
+                let found = self.find_live(key, now);
+                if !self.holds(condition, found) {
+                    return Reply::Refused;
+                }
+                self.writes += 1;
+                let version = Some(self.writes);
+                self.put(key, Fresh { value, expires: expires(now, ttl_ms), version }, found, now)
+            }
+            Verb::Touch { ttl_ms } => self.touch(key, expires(now, ttl_ms), now),
+            Verb::Add { by } => self.add(key, by, now),
         }
     }
 
@@ -200,12 +193,29 @@ impl Store {
         }
     }
 
-    fn read(&mut self, key: Key<&[u8]>, now: Millis, is_use: bool) -> Reply<&[u8]> {
+    fn get(&mut self, key: Key<&[u8]>, now: Millis, is_use: bool) -> Reply<&[u8]> {
+        match self.look_up(key, now, is_use) {
+            Some((at, meta)) => Reply::Value(self.value(at, meta)),
+            None => Reply::Absent,
+        }
+    }
+
+    fn read(&mut self, key: Key<&[u8]>, now: Millis) -> Reply<&[u8]> {
+        let Some((at, meta)) = self.look_up(key, now, true) else { return Reply::Absent };
+        let version = self.version(at, meta);
+        let expires = entry::expires(&self.arena, at, meta);
+        let ttl_ms = expires.and_then(|expires| NonZeroU64::new(expires - now.0));
+        Reply::Entry { value: self.value(at, meta), version, ttl_ms }
+    }
+
+    /// `find_live`, counted as a read.
+    #[inline]
+    fn look_up(&mut self, key: Key<&[u8]>, now: Millis, is_use: bool) -> Option<(Ref, Meta)> {
         let expirations = self.stats.expirations;
         let Some((at, meta)) = self.find_live(key, now) else {
             self.stats.misses += 1;
             self.stats.expired += self.stats.expirations - expirations;
-            return Reply::Absent;
+            return None;
         };
         self.stats.hits += 1;
         if is_use {
@@ -214,45 +224,130 @@ impl Store {
                 entry::set_read(&mut self.arena, at);
             }
         }
-        if meta.is_chunked() {
-            entry::gather(&self.arena, at, meta, &mut self.scratch);
-            return Reply::Value(&self.scratch);
+        Some((at, meta))
+    }
+
+    fn value(&mut self, at: Ref, meta: Meta) -> &[u8] {
+        if !meta.is_chunked() {
+            return entry::inline_value(&self.arena, at, meta);
         }
-        Reply::Value(entry::inline_value(&self.arena, at, meta))
+        entry::gather(&self.arena, at, meta, &mut self.scratch);
+        &self.scratch
+    }
+
+    /// Of an entry that keeps none, the version is a hash of its value.
+    fn version(&mut self, at: Ref, meta: Meta) -> u64 {
+        if let Some(version) = entry::version(&self.arena, at, meta) {
+            return version;
+        }
+        let versions = self.versions.clone();
+        CONTENT_VERSION | versions.hash(self.value(at, meta))
+    }
+
+    fn holds(&mut self, condition: Condition, found: Option<(Ref, Meta)>) -> bool {
+        match condition {
+            Condition::Always => true,
+            Condition::Absent => found.is_none(),
+            Condition::Present => found.is_some(),
+            Condition::Version(version) => {
+                found.is_some_and(|(at, meta)| self.version(at, meta) == version)
+            }
+        }
     }
 
     fn put(
         &mut self,
         key: Key<&[u8]>,
-        value: &[u8],
-        ttl_ms: Option<NonZeroU64>,
+        fresh: Fresh<'_>,
+        found: Option<(Ref, Meta)>,
         now: Millis,
     ) -> Reply<&[u8]> {
-        let expires = ttl_ms.map(|ttl| now.0.saturating_add(ttl.get()));
-        let Some(shape) = self.shape(key, value, expires) else {
+        let Some(shape) = self.shape(key, &fresh) else {
             self.stats.rejected += 1;
             return Reply::TooLarge;
         };
         let class = self.arena.class_for(shape.slot_bytes());
-        let found = self.find_live(key, now);
+        if let Some((at, meta)) = found
+            && self.arena.class_at(at) == class
+            && shape.chunks == 0
+            && !meta.is_chunked()
+        {
+            self.overwrite(at, meta, &shape, (key.bytes, fresh.value));
+            self.policy.hit(&mut self.arena, at);
+            self.stats.replaced += 1;
+            return Reply::Replaced;
+        }
+        let is_more = usize::from(found.is_none());
+        if self.eviction == Eviction::None
+            && (self.index.entries() + is_more > self.limits.entries_max
+                || !self.has_room_for_good(&shape, class))
+        {
+            self.stats.rejected += 1;
+            return Reply::Full;
+        }
         if let Some((at, meta)) = found {
-            if self.arena.class_at(at) == class && shape.chunks == 0 && !meta.is_chunked() {
-                self.overwrite(at, meta, &shape, (key.bytes, value));
-                self.policy.hit(&mut self.arena, at);
-                self.stats.replaced += 1;
-                return Reply::Replaced;
-            }
             self.remove(at, meta);
         }
         self.expire(now, EXPIRE_STEPS);
         self.make_room(&shape, class, now);
-        self.insert(&shape, class, key, value);
+        self.insert(&shape, class, key, fresh.value);
         if found.is_some() {
             self.stats.replaced += 1;
             Reply::Replaced
         } else {
             self.stats.created += 1;
             Reply::Created
+        }
+    }
+
+    fn touch(&mut self, key: Key<&[u8]>, expires: Option<u64>, now: Millis) -> Reply<&[u8]> {
+        let Some((at, meta)) = self.find_live(key, now) else { return Reply::Absent };
+        match expires.filter(|&expires| expires < entry::EXPIRES_MAX) {
+            Some(expires) if meta.has_ttl() => {
+                self.wheel.remove(&mut self.arena, at);
+                entry::set_expires(&mut self.arena, at, expires);
+                self.wheel.insert(&mut self.arena, at, expires);
+                self.policy.hit(&mut self.arena, at);
+            }
+            None if !meta.has_ttl() => self.policy.hit(&mut self.arena, at),
+            expires => {
+                // The entry changes its size: it is written again.
+                let mut value = std::mem::take(&mut self.scratch);
+                entry::gather(&self.arena, at, meta, &mut value);
+                let version = entry::version(&self.arena, at, meta);
+                let fresh = Fresh { value: &value, expires, version };
+                let replaced = self.stats.replaced;
+                let is_done =
+                    matches!(self.put(key, fresh, Some((at, meta)), now), Reply::Replaced);
+                self.stats.replaced = replaced;
+                self.scratch = value;
+                if !is_done {
+                    return Reply::Full;
+                }
+            }
+        }
+        Reply::Touched
+    }
+
+    fn add(&mut self, key: Key<&[u8]>, by: i64, now: Millis) -> Reply<&[u8]> {
+        let found = self.find_live(key, now);
+        let (mut number, mut expires, mut version) = (0, None, None);
+        if let Some((at, meta)) = found {
+            let Some(held) = parse_number(self.value(at, meta)) else { return Reply::NotANumber };
+            number = held;
+            expires = entry::expires(&self.arena, at, meta);
+            version = entry::version(&self.arena, at, meta).map(|_| {
+                self.writes += 1;
+                self.writes
+            });
+        }
+        let Some(sum) = number.checked_add(by) else { return Reply::Overflow };
+        let text = sum.to_string();
+        let fresh = Fresh { value: text.as_bytes(), expires, version };
+        match self.put(key, fresh, found, now) {
+            Reply::Created | Reply::Replaced => Reply::Number(sum),
+            Reply::TooLarge => Reply::TooLarge,
+            _ => Reply::Full,
         }
     }
 
@@ -264,15 +359,15 @@ impl Store {
     }
 
     /// How an entry would lie, if it may be put at all.
-    fn shape(&self, key: Key<&[u8]>, value: &[u8], expires: Option<u64>) -> Option<Shape> {
-        if key.bytes.len() > self.limits.key_bytes_max || value.len() > self.limits.value_bytes_max
-        {
+    fn shape(&self, key: Key<&[u8]>, fresh: &Fresh<'_>) -> Option<Shape> {
+        let lengths = (key.bytes.len(), fresh.value.len());
+        if lengths.0 > self.limits.key_bytes_max || lengths.1 > self.limits.value_bytes_max {
             return None;
         }
         let chunk_class = self.arena.chunk_class();
         let shape = Shape::new(
-            (index::bucket_bits(key.hash), key.bytes.len(), value.len()),
-            (expires, None),
+            (index::bucket_bits(key.hash), lengths.0, lengths.1),
+            (fresh.expires, fresh.version),
             (self.arena.entry_bytes_max(), self.arena.slot_bytes(chunk_class)),
         )?;
         let pages = shape.chunks.div_ceil(self.arena.slots_per_page(chunk_class));
@@ -342,10 +437,9 @@ impl Store {
         let pages = bytes.div_ceil(self.arena.page_bytes()).min(self.limits.pages_max);
         let want = self.limits.pool + pages;
         for _ in 0..victims_max {
-            if self.arena.pool() >= want || self.index.entries() == 0 {
+            if self.arena.pool() >= want || !self.evict(now) {
                 break;
             }
-            self.evict(now);
         }
         self.arena.pool() >= want
     }
@@ -413,17 +507,14 @@ impl Store {
 
     /// Evicts and moves entries until the shape fits, and a little ahead of that.
     fn make_room(&mut self, shape: &Shape, class: Class, now: Millis) {
-        while self.index.entries() >= self.limits.entries_max {
-            self.evict(now);
-        }
+        while self.index.entries() >= self.limits.entries_max && self.evict(now) {}
         let want = self.limits.pool + self.chunk_pages(shape);
         let most = VICTIMS_MAX * shape.bytes().div_ceil(VICTIMS_UNIT_BYTES);
         let mut victims = 0;
         while let missing @ 1.. = want.saturating_sub(self.arena.pool())
             && victims < most.min(self.limits.victims_per_page * missing)
-            && self.index.entries() > 0
+            && self.evict(now)
         {
-            self.evict(now);
             victims += 1;
         }
         for _ in 0..MERGES_MAX {
@@ -431,10 +522,16 @@ impl Store {
             self.entry_moved(moved);
         }
         while !self.has_room(shape, class) {
-            self.evict(now);
+            let evicted = self.evict(now);
+            assert!(evicted, "an empty store has room for any entry that is accepted");
             victims += 1;
             self.stats.forced += u64::from(victims > most);
         }
+    }
+
+    /// Whether the shape fits without an eviction, whatever the index does meanwhile.
+    fn has_room_for_good(&self, shape: &Shape, class: Class) -> bool {
+        self.arena.has_place(class, self.chunk_pages(shape) + SPARE_PAGES)
     }
 
     fn has_room(&self, shape: &Shape, class: Class) -> bool {
@@ -449,9 +546,9 @@ impl Store {
         missing.div_ceil(self.arena.slots_per_page(class))
     }
 
-    fn evict(&mut self, now: Millis) {
-        let at = self.policy.victim(&mut self.arena);
-        let at = at.expect("an empty store has room for any entry that is accepted");
+    /// Evicts one entry, if the rule has one to evict.
+    fn evict(&mut self, now: Millis) -> bool {
+        let Some(at) = self.policy.victim(&mut self.arena) else { return false };
         let meta = entry::meta(&self.arena, at);
         if entry::expires(&self.arena, at, meta).is_some_and(|expires| expires <= now.0) {
             self.stats.expirations += 1;
@@ -461,6 +558,7 @@ impl Store {
         }
         self.policy.evicted(&mut self.arena, at);
         self.remove(at, meta);
+        true
     }
 
     /// Gives back the memory of entries whose time is over, in at most `steps` steps of constant
@@ -477,6 +575,17 @@ impl Store {
         }
         left == 0
     }
+}
+
+/// The instant that is `ttl_ms` from now.
+fn expires(now: Millis, ttl_ms: Option<NonZeroU64>) -> Option<u64> {
+    ttl_ms.map(|ttl| now.0.saturating_add(ttl.get()))
+}
+
+/// Reads an integer that is written as it would be printed.
+fn parse_number(text: &[u8]) -> Option<i64> {
+    let text = std::str::from_utf8(text).ok()?;
+    text.parse().ok().filter(|number: &i64| number.to_string() == text)
 }
 
 #[cfg(test)]

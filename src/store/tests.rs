@@ -1,6 +1,6 @@
 //! Edges of the store that random operations seldom meet.
 
-use super::{Key, KeyHasher, Op, Reply, Settings, Store, Verb};
+use super::{Condition, Eviction, Key, KeyHasher, Op, Reply, Settings, Store, Verb};
 use crate::clock::Millis;
 use std::num::NonZeroU64;
 
@@ -202,6 +202,124 @@ fn a_flush_leaves_an_empty_store_that_works() {
     store.execute(op(b"b", put(b"new")), NOW);
     assert!(!store.expire(Millis(5_000), 9));
     assert_eq!(store.execute(op(b"b", Verb::Get), NOW), Reply::Value(&b"new"[..]));
+}
+
+fn write(value: &[u8], condition: Condition) -> Verb<&[u8]> {
+    Verb::Write { value, ttl_ms: None, condition }
+}
+
+fn version(store: &mut Store, key: &[u8]) -> u64 {
+    match store.execute(op(key, Verb::Read), NOW) {
+        Reply::Entry { version, .. } => version,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn a_write_keeps_to_its_condition() {
+    let mut store = Store::new(&SETTINGS);
+    let refused = [Condition::Present, Condition::Version(0), Condition::Version(1)];
+    for condition in refused {
+        assert_eq!(store.execute(op(b"k", write(b"v", condition)), NOW), Reply::Refused);
+    }
+    assert_eq!(store.execute(op(b"k", write(b"1", Condition::Absent)), NOW), Reply::Created);
+    assert_eq!(store.execute(op(b"k", write(b"2", Condition::Absent)), NOW), Reply::Refused);
+    let first = version(&mut store, b"k");
+    let again = write(b"2", Condition::Version(first));
+    assert_eq!(store.execute(op(b"k", again), NOW), Reply::Replaced);
+    assert_eq!(store.execute(op(b"k", again), NOW), Reply::Refused);
+    assert_eq!(store.execute(op(b"k", write(b"3", Condition::Present)), NOW), Reply::Replaced);
+    assert_eq!(store.execute(op(b"k", Verb::Get), NOW), Reply::Value(&b"3"[..]));
+}
+
+#[test]
+fn every_write_changes_the_version_and_nothing_else_does() {
+    let settings = Settings { value_bytes_max: 1 << 17, ..SETTINGS };
+    let mut store = Store::new(&settings);
+    let large = vec![3; 1 << 17];
+    let mut seen = Vec::new();
+    let writes = [
+        write(b"same", Condition::Always),
+        write(b"same", Condition::Always),
+        put(b"other"),
+        put(b"another"),
+        write(&large, Condition::Always),
+        put(&large),
+        write(b"5", Condition::Always),
+        Verb::Add { by: 0 },
+    ];
+    for verb in writes {
+        store.execute(op(b"k", verb), NOW);
+        let now = version(&mut store, b"k");
+        assert!(!seen.contains(&now), "{verb:?}");
+        for verb in [Verb::Get, Verb::Touch { ttl_ms: NonZeroU64::new(9) }, Verb::Peek] {
+            store.execute(op(b"k", verb), NOW);
+            assert_eq!(version(&mut store, b"k"), now);
+        }
+        seen.push(now);
+    }
+}
+
+#[test]
+fn a_touch_sets_moves_and_takes_away_the_end() {
+    let settings = Settings { value_bytes_max: 1 << 17, ..SETTINGS };
+    for value in [vec![], vec![1; 100], vec![2; 1 << 17]] {
+        let mut store = Store::new(&settings);
+        let touch = |ttl_ms| Verb::Touch { ttl_ms: NonZeroU64::new(ttl_ms) };
+        assert_eq!(store.execute(op(b"k", touch(5)), NOW), Reply::Absent);
+        store.execute(op(b"k", put(&value)), NOW);
+        for (verb, left) in
+            [(touch(50), 40), (touch(0), 0), (touch(0), 0), (touch(70), 60), (touch(30), 20)]
+        {
+            assert_eq!(store.execute(op(b"k", verb), NOW), Reply::Touched);
+            let reply = store.execute(op(b"k", Verb::Read), Millis(NOW.0 + 10));
+            let Reply::Entry { value: held, ttl_ms, .. } = reply else { panic!("{reply:?}") };
+            assert_eq!((held, ttl_ms), (&value[..], NonZeroU64::new(left)));
+        }
+        assert_eq!(store.execute(op(b"k", Verb::Read), Millis(NOW.0 + 30)), Reply::Absent);
+    }
+}
+
+#[test]
+fn an_addition_reads_what_it_would_print() {
+    let mut store = Store::new(&SETTINGS);
+    let add = |by| Verb::Add { by };
+    assert_eq!(store.execute(op(b"n", add(-5)), NOW), Reply::Number(-5));
+    assert_eq!(store.execute(op(b"n", add(105)), NOW), Reply::Number(100));
+    assert_eq!(store.execute(op(b"n", Verb::Get), NOW), Reply::Value(&b"100"[..]));
+    assert_eq!(store.execute(op(b"n", add(i64::MAX)), NOW), Reply::Overflow);
+    for text in ["", "+1", "01", "-0", " 1", "1 ", "1.0", "9223372036854775808", "x"] {
+        store.execute(op(b"t", put(text.as_bytes())), NOW);
+        assert_eq!(store.execute(op(b"t", add(1)), NOW), Reply::NotANumber, "{text:?}");
+        assert_eq!(store.execute(op(b"t", Verb::Get), NOW), Reply::Value(text.as_bytes()));
+    }
+    store.execute(op(b"e", put_for(b"1", 50)), NOW);
+    store.execute(op(b"e", add(1)), NOW);
+    assert_eq!(store.execute(op(b"e", Verb::Get), Millis(1_050)), Reply::Absent);
+}
+
+#[test]
+fn where_nothing_is_evicted_a_full_store_refuses_and_keeps_all() {
+    let settings = Settings { value_bytes_max: 1 << 14, ..SETTINGS };
+    for len in [0_usize, 100, 1 << 14] {
+        let mut store = Store::with_eviction(&settings, Eviction::None);
+        let value = vec![1; len];
+        let mut held = 0_u32;
+        while store.execute(op(&held.to_le_bytes(), put(&value)), NOW) == Reply::Created {
+            held += 1;
+        }
+        assert_eq!(store.execute(op(&held.to_le_bytes(), put(&value)), NOW), Reply::Full);
+        assert!(store.stats().used_bytes * 10 > store.stats().budget_bytes * 9);
+        let larger = vec![2; 1 << 14];
+        for id in 0..held {
+            store.execute(op(&id.to_le_bytes(), put(&larger)), NOW);
+            let reply = store.execute(op(&id.to_le_bytes(), Verb::Get), NOW);
+            assert!([Reply::Value(&value[..]), Reply::Value(&larger[..])].contains(&reply));
+        }
+        assert_eq!((store.stats().entries, store.stats().evictions), (u64::from(held), 0));
+        store.execute(op(&[0; 4], Verb::Delete), NOW);
+        assert_eq!(store.execute(op(&[0; 4], put(b"")), NOW), Reply::Created);
+    }
 }
 
 #[test]

@@ -3,6 +3,7 @@
 mod fifo;
 mod lfu;
 mod lru;
+mod none;
 mod s3fifo;
 mod sieve;
 mod wtinylfu;
@@ -31,17 +32,20 @@ pub enum Eviction {
     S3Fifo,
     /// Experimental: its window does not adapt.
     WTinyLfu,
+    /// Nothing is evicted: what does not fit is refused.
+    None,
 }
 
 impl Eviction {
     /// Every rule and what it is called in settings.
-    pub const NAMES: [(&str, Self); 6] = [
+    pub const NAMES: [(&str, Self); 7] = [
         ("lru", Self::Lru),
         ("fifo", Self::Fifo),
         ("lfu", Self::Lfu),
         ("sieve", Self::Sieve),
         ("s3fifo", Self::S3Fifo),
         ("wtinylfu", Self::WTinyLfu),
+        ("none", Self::None),
     ];
 }
 
@@ -72,6 +76,7 @@ pub(super) enum Policy {
     Sieve(sieve::Sieve),
     S3Fifo(s3fifo::S3Fifo),
     WTinyLfu(wtinylfu::WTinyLfu),
+    None(none::None),
 }
 
 macro_rules! with_rule {
@@ -83,6 +88,7 @@ macro_rules! with_rule {
             Policy::Sieve($rule) => $do,
             Policy::S3Fifo($rule) => $do,
             Policy::WTinyLfu($rule) => $do,
+            Policy::None($rule) => $do,
         }
     };
 }
@@ -96,6 +102,7 @@ impl Policy {
             Eviction::Sieve => Self::Sieve(sieve::Sieve::default()),
             Eviction::S3Fifo => Self::S3Fifo(s3fifo::S3Fifo::new(budget)),
             Eviction::WTinyLfu => Self::WTinyLfu(wtinylfu::WTinyLfu::new(budget)),
+            Eviction::None => Self::None(none::None::default()),
         }
     }
 
@@ -104,7 +111,7 @@ impl Policy {
         match eviction {
             Eviction::S3Fifo => s3fifo::S3Fifo::table_bytes(budget),
             Eviction::WTinyLfu => wtinylfu::WTinyLfu::table_bytes(budget),
-            Eviction::Lru | Eviction::Fifo | Eviction::Lfu | Eviction::Sieve => 0,
+            Eviction::Lru | Eviction::Fifo | Eviction::Lfu | Eviction::Sieve | Eviction::None => 0,
         }
     }
 

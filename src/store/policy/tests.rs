@@ -120,8 +120,9 @@ fn what_is_used_often_outlasts_a_scan() {
 #[test]
 #[cfg_attr(miri, ignore = "takes many requests")]
 fn no_rule_is_stuck_with_what_was_popular_once() {
-    // But SIEVE: new keys alone keep its hand from ever reaching the old ones again.
-    let rules = Eviction::NAMES.into_iter().filter(|&(_, rule)| rule != Eviction::Sieve);
+    // New keys alone keep the hand of SIEVE from ever reaching the old ones again.
+    let stuck = [Eviction::Sieve, Eviction::None];
+    let rules = Eviction::NAMES.into_iter().filter(|(_, rule)| !stuck.contains(rule));
     for (name, eviction) in rules {
         let mut cache = Cache::new(eviction, 1_000);
         for popular in 0..5 {
@@ -143,7 +144,7 @@ fn a_skewed_load_is_hit_at_least_as_often_as_by_fifo() {
         Cache::new(eviction, 1_000).hits(ids.into_iter())
     };
     let fifo = hits(Eviction::Fifo);
-    for (name, eviction) in Eviction::NAMES {
+    for (name, eviction) in Eviction::NAMES.into_iter().filter(|(name, _)| *name != "none") {
         let others = hits(eviction);
         assert!(others >= fifo, "{name} hit {others} times, fifo {fifo} times");
     }
