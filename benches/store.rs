@@ -26,7 +26,8 @@ Go, for reference        ns per operation
 ";
 
 const ENTRIES: usize = 1_000;
-const ROUND: usize = 1 << 14;
+/// Operations in a sample.
+const ROUND: u32 = 1 << 14;
 
 fn main() {
     println!("{REFERENCE}");
@@ -91,7 +92,7 @@ impl Cache for Kvcache {
     }
 }
 
-/// One store per thread, as each core has its own.
+/// A store per thread, as each core has its own.
 struct Sharded(usize);
 
 thread_local! {
@@ -130,104 +131,101 @@ impl Shared for Sharded {
     }
 }
 
-type Moka = moka::sync::Cache<Id, Arc<[u8]>>;
+struct Moka(moka::sync::Cache<Id, Arc<[u8]>>);
 
 impl Shared for Moka {
     fn new(entries: usize) -> Self {
-        Self::new(entries as u64 * 2)
+        Self(moka::sync::Cache::new(entries as u64 * 2))
     }
 
     fn get(&self, id: &Id) -> Option<u8> {
-        self.get(id).map(|value| value[0])
+        self.0.get(id).map(|value| value[0])
     }
 
     fn set(&self, id: &Id, value: &Value) {
-        self.insert(*id, Arc::from(&value[..]));
+        self.0.insert(*id, Arc::from(&value[..]));
     }
 
     fn delete(&self, id: &Id) {
-        self.invalidate(id);
+        self.0.invalidate(id);
     }
 }
 
-type QuickCache = quick_cache::sync::Cache<Id, Arc<[u8]>>;
+struct QuickCache(quick_cache::sync::Cache<Id, Arc<[u8]>>);
 
 impl Shared for QuickCache {
     fn new(entries: usize) -> Self {
-        Self::new(entries * 2)
+        Self(quick_cache::sync::Cache::new(entries * 2))
     }
 
     fn get(&self, id: &Id) -> Option<u8> {
-        self.get(id).map(|value| value[0])
+        self.0.get(id).map(|value| value[0])
     }
 
     fn set(&self, id: &Id, value: &Value) {
-        self.insert(*id, Arc::from(&value[..]));
+        self.0.insert(*id, Arc::from(&value[..]));
     }
 
     fn delete(&self, id: &Id) {
-        self.remove(id);
+        self.0.remove(id);
     }
 }
 
-type LockedMap = RwLock<HashMap<Id, Box<[u8]>>>;
+struct RwLockHashMap(RwLock<HashMap<Id, Box<[u8]>>>);
 
-impl Shared for LockedMap {
+impl Shared for RwLockHashMap {
     fn new(entries: usize) -> Self {
-        RwLock::new(HashMap::with_capacity(entries))
+        Self(RwLock::new(HashMap::with_capacity(entries)))
     }
 
     fn get(&self, id: &Id) -> Option<u8> {
-        self.read().expect("nobody panics").get(id).map(|value| value[0])
+        self.0.read().expect("nobody panics").get(id).map(|value| value[0])
     }
 
     fn set(&self, id: &Id, value: &Value) {
-        self.write().expect("nobody panics").insert(*id, Box::from(&value[..]));
+        self.0.write().expect("nobody panics").insert(*id, Box::from(&value[..]));
     }
 
     fn delete(&self, id: &Id) {
-        self.write().expect("nobody panics").remove(id);
+        self.0.write().expect("nobody panics").remove(id);
     }
 }
 
-/// A shared cache, had by one thread.
-struct Alone<S>(S);
-
-impl<S: Shared> Cache for Alone<S> {
+impl<S: Shared> Cache for S {
     fn new(entries: usize) -> Self {
-        Self(S::new(entries))
+        Shared::new(entries)
     }
 
     fn get(&mut self, id: &Id) -> Option<u8> {
-        self.0.get(id)
+        Shared::get(self, id)
     }
 
     fn set(&mut self, id: &Id, value: &Value) {
-        self.0.set(id, value);
+        Shared::set(self, id, value);
     }
 
     fn delete(&mut self, id: &Id) {
-        self.0.delete(id);
+        Shared::delete(self, id);
     }
 }
 
-type Lru = lru::LruCache<Id, Box<[u8]>>;
+struct Lru(lru::LruCache<Id, Box<[u8]>>);
 
 impl Cache for Lru {
     fn new(entries: usize) -> Self {
-        Self::new(std::num::NonZeroUsize::new(entries * 2).expect("some entries"))
+        Self(lru::LruCache::new(std::num::NonZeroUsize::new(entries * 2).expect("some entries")))
     }
 
     fn get(&mut self, id: &Id) -> Option<u8> {
-        self.get(id).map(|value| value[0])
+        self.0.get(id).map(|value| value[0])
     }
 
     fn set(&mut self, id: &Id, value: &Value) {
-        self.put(*id, Box::from(&value[..]));
+        self.0.put(*id, Box::from(&value[..]));
     }
 
     fn delete(&mut self, id: &Id) {
-        self.pop(id);
+        self.0.pop(id);
     }
 }
 
@@ -259,7 +257,7 @@ fn run<C: Cache>(bencher: Bencher, entries: usize, reads: u8, writes: u8) {
     let order = order(entries);
     let mut next = 0;
     bencher.bench_local(|| {
-        let (id, dice) = &order[next % ROUND];
+        let (id, dice) = &order[next % order.len()];
         next += 1;
         match *dice {
             dice if dice < reads => {
@@ -271,28 +269,29 @@ fn run<C: Cache>(bencher: Bencher, entries: usize, reads: u8, writes: u8) {
     });
 }
 
-#[divan::bench(types = [Kvcache, Alone<Moka>, Alone<QuickCache>, Lru, Alone<LockedMap>])]
+#[divan::bench(types = [Kvcache, Moka, QuickCache, Lru, RwLockHashMap], sample_size = ROUND)]
 fn pure_reads<C: Cache>(bencher: Bencher) {
     run::<C>(bencher, ENTRIES, 100, 0);
 }
 
-#[divan::bench(types = [Kvcache, Alone<Moka>, Alone<QuickCache>, Lru, Alone<LockedMap>])]
+#[divan::bench(types = [Kvcache, Moka, QuickCache, Lru, RwLockHashMap], sample_size = ROUND)]
 fn pure_writes<C: Cache>(bencher: Bencher) {
     run::<C>(bencher, ENTRIES, 0, 100);
 }
 
-#[divan::bench(types = [Kvcache, Alone<Moka>, Alone<QuickCache>, Lru, Alone<LockedMap>])]
+#[divan::bench(types = [Kvcache, Moka, QuickCache, Lru, RwLockHashMap], sample_size = ROUND)]
 fn read_heavy_95_5<C: Cache>(bencher: Bencher) {
     run::<C>(bencher, ENTRIES, 95, 5);
 }
 
-#[divan::bench(types = [Kvcache, Alone<Moka>, Alone<QuickCache>, Lru, Alone<LockedMap>])]
+#[divan::bench(types = [Kvcache, Moka, QuickCache, Lru, RwLockHashMap], sample_size = ROUND)]
 fn mixed_70_20_10<C: Cache>(bencher: Bencher) {
     run::<C>(bencher, ENTRIES, 70, 20);
 }
 
 #[divan::bench(
-    types = [Kvcache, Alone<Moka>, Alone<QuickCache>, Lru, Alone<LockedMap>],
+    types = [Kvcache, Moka, QuickCache, Lru, RwLockHashMap],
+    sample_size = ROUND,
     args = [10_000, 1_000_000],
 )]
 fn get<C: Cache>(bencher: Bencher, entries: usize) {
@@ -300,7 +299,8 @@ fn get<C: Cache>(bencher: Bencher, entries: usize) {
 }
 
 #[divan::bench(
-    types = [Kvcache, Alone<Moka>, Alone<QuickCache>, Lru, Alone<LockedMap>],
+    types = [Kvcache, Moka, QuickCache, Lru, RwLockHashMap],
+    sample_size = ROUND,
     args = [10_000, 1_000_000],
 )]
 fn set<C: Cache>(bencher: Bencher, entries: usize) {
@@ -320,7 +320,7 @@ fn run_shared<S: Shared>(bencher: Bencher, reads: u8, writes: u8) {
     bencher.bench(|| {
         let next = NEXT.get();
         NEXT.set(next + 1);
-        let (id, dice) = &order[next % ROUND];
+        let (id, dice) = &order[next % order.len()];
         match *dice {
             dice if dice < reads => {
                 black_box(cache.get(black_box(id)));
@@ -331,12 +331,12 @@ fn run_shared<S: Shared>(bencher: Bencher, reads: u8, writes: u8) {
     });
 }
 
-#[divan::bench(types = [Sharded, Moka, QuickCache, LockedMap], threads = [2])]
+#[divan::bench(types = [Sharded, Moka, QuickCache, RwLockHashMap], threads = [2], sample_size = ROUND)]
 fn concurrent_get<S: Shared>(bencher: Bencher) {
     run_shared::<S>(bencher, 100, 0);
 }
 
-#[divan::bench(types = [Sharded, Moka, QuickCache, LockedMap], threads = [2])]
+#[divan::bench(types = [Sharded, Moka, QuickCache, RwLockHashMap], threads = [2], sample_size = ROUND)]
 fn concurrent_mixed_70_20_10<S: Shared>(bencher: Bencher) {
     run_shared::<S>(bencher, 70, 20);
 }

@@ -27,7 +27,7 @@ use crate::clock::Millis;
 use arena::{Arena, Class, Moved, NIL, Ref};
 use entry::{Meta, Shape};
 use index::Index;
-use policy::Policy;
+use policy::{Policy, Walk};
 use std::num::NonZeroU64;
 use wheel::Wheel;
 
@@ -69,6 +69,7 @@ pub struct Store {
     index: Index,
     policy: Policy,
     eviction: Eviction,
+    walk: Walk,
     wheel: Wheel,
     /// The entry of each chunk.
     owners: Vec<Ref>,
@@ -83,6 +84,14 @@ pub struct Store {
     stats: Stats,
     #[cfg(debug_assertions)]
     operations: u64,
+}
+
+/// An entry as a walk meets it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Item<'a> {
+    pub key: &'a [u8],
+    pub value: &'a [u8],
+    pub expires: Option<Millis>,
 }
 
 /// What is to be written under a key.
@@ -130,6 +139,7 @@ impl Store {
             index: Index::new(&mut arena),
             policy: Policy::new(eviction, budget),
             eviction,
+            walk: Walk::default(),
             wheel: Wheel::new(),
             owners: vec![NIL; owners],
             scratch: Vec::with_capacity(value_bytes_max),
@@ -453,6 +463,32 @@ impl Store {
         self.index.clear(&mut self.arena);
         self.policy = Policy::new(self.eviction, self.limits.budget);
         self.wheel = Wheel::new();
+        self.walk = Walk::default();
+    }
+
+    /// Begins a walk over all entries, from the coldest to the hottest.
+    pub fn start_walk(&mut self) {
+        self.walk = self.policy.start_walk();
+    }
+
+    /// The next entry of the walk; `None` at its end. Operations may come between: what nobody
+    /// touches is met once; what is used or written all the while may be met again, or not at all
+    /// when the walk ends after twice as many steps as there were entries.
+    pub fn walk_on(&mut self, now: Millis) -> Option<Item<'_>> {
+        loop {
+            let at = self.policy.walk_on(&self.arena, &mut self.walk)?;
+            let meta = entry::meta(&self.arena, at);
+            let expires = entry::expires(&self.arena, at, meta);
+            if expires.is_some_and(|expires| expires <= now.0) {
+                continue;
+            }
+            entry::gather(&self.arena, at, meta, &mut self.scratch);
+            return Some(Item {
+                key: entry::key(&self.arena, at, meta),
+                value: &self.scratch,
+                expires: expires.map(Millis),
+            });
+        }
     }
 
     /// Takes an entry out of everything and frees its place. Other entries may move.

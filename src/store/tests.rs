@@ -323,6 +323,58 @@ fn where_nothing_is_evicted_a_full_store_refuses_and_keeps_all() {
 }
 
 #[test]
+fn a_walk_meets_the_coldest_first() {
+    let mut store = Store::new(&SETTINGS);
+    for key in [b"a", b"b", b"c", b"d"] {
+        store.execute(op(key, put(key)), NOW);
+    }
+    store.execute(op(b"e", put_for(b"e", 5)), NOW);
+    store.execute(op(b"b", Verb::Get), NOW);
+    store.start_walk();
+    let mut met = Vec::new();
+    while let Some(item) = store.walk_on(Millis(NOW.0 + 5)) {
+        assert_eq!((item.key, item.expires), (item.value, None));
+        met.extend_from_slice(item.key);
+    }
+    assert_eq!(met, b"acdb");
+    assert_eq!(store.walk_on(NOW), None);
+}
+
+#[test]
+fn a_walk_misses_nothing_that_stays() {
+    for (name, eviction) in Eviction::NAMES {
+        let mut random = fastrand::Rng::with_seed(5);
+        let mut store = Store::with_eviction(&SETTINGS, eviction);
+        let keys = if cfg!(miri) { 60 } else { 3_000_u32 };
+        for id in 0..keys {
+            store.execute(op(&id.to_le_bytes(), put(&[1; 40])), NOW);
+        }
+        store.start_walk();
+        let mut met = std::collections::HashSet::new();
+        let mut gone = std::collections::HashSet::new();
+        while let Some(item) = store.walk_on(NOW) {
+            met.insert(item.key.to_vec());
+            // A third is left alone, a third is used, a third leaves or is written anew.
+            let id = random.u32(..keys);
+            let key = id.to_le_bytes();
+            match id % 6 {
+                0 | 1 => {}
+                2 | 3 => drop(store.execute(op(&key, Verb::Get), NOW)),
+                4 => drop(store.execute(op(&key, put(&[2; 80])), NOW)),
+                _ => {
+                    gone.insert(id);
+                    store.execute(op(&key, Verb::Delete), NOW);
+                }
+            }
+            assert!(met.len() <= keys as usize, "{name}: the walk has no end");
+        }
+        assert_eq!(store.stats().evictions, 0);
+        let missed = (0..keys).filter(|id| !gone.contains(id) && id % 6 < 2);
+        assert_eq!(missed.filter(|id| !met.contains(&id.to_le_bytes()[..])).count(), 0, "{name}");
+    }
+}
+
+#[test]
 fn sums_over_shards() {
     let mut store = Store::new(&SETTINGS);
     store.execute(op(b"k", put(b"v")), NOW);

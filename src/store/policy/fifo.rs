@@ -1,6 +1,7 @@
 //! First in, first out: one queue that no use changes.
 
 use super::{Arena, List, Ref, Rule};
+use std::slice;
 
 #[derive(Default)]
 pub(in crate::store) struct Fifo {
@@ -18,15 +19,19 @@ impl Rule for Fifo {
         self.queue.remove(arena, at);
     }
 
-    fn moved(&mut self, arena: &mut Arena, _from: Ref, to: Ref) {
-        self.queue.moved(arena, to);
+    fn moved(&mut self, arena: &mut Arena, from: Ref, to: Ref) {
+        self.queue.moved(arena, from, to);
     }
 
     fn victim(&mut self, _arena: &mut Arena) -> Option<Ref> {
         self.queue.back()
     }
 
-    fn queues(&self) -> Vec<&List> {
-        vec![&self.queue]
+    fn queues(&self) -> &[List] {
+        slice::from_ref(&self.queue)
+    }
+
+    fn queues_mut(&mut self) -> &mut [List] {
+        slice::from_mut(&mut self.queue)
     }
 }

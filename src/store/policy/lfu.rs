@@ -66,9 +66,9 @@ impl Rule for Lfu {
         self.queues[usize::from(rank)].remove(arena, at);
     }
 
-    fn moved(&mut self, arena: &mut Arena, _from: Ref, to: Ref) {
+    fn moved(&mut self, arena: &mut Arena, from: Ref, to: Ref) {
         let rank = entry::meta(arena, to).policy();
-        self.queues[usize::from(rank)].moved(arena, to);
+        self.queues[usize::from(rank)].moved(arena, from, to);
     }
 
     fn victim(&mut self, _arena: &mut Arena) -> Option<Ref> {
@@ -78,7 +78,15 @@ impl Rule for Lfu {
         self.queues[usize::from(self.lowest)].back()
     }
 
-    fn queues(&self) -> Vec<&List> {
-        self.queues.iter().collect()
+    fn queues(&self) -> &[List] {
+        &self.queues
+    }
+
+    fn queues_mut(&mut self) -> &mut [List] {
+        &mut self.queues
+    }
+
+    fn coldest_queue(&self) -> usize {
+        usize::from(self.lowest)
     }
 }

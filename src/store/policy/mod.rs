@@ -64,8 +64,12 @@ trait Rule {
     fn victim(&mut self, arena: &mut Arena) -> Option<Ref>;
     /// The victim is evicted; `remove` follows.
     fn evicted(&mut self, _arena: &mut Arena, _at: Ref) {}
-    #[cfg_attr(not(debug_assertions), expect(dead_code, reason = "looked at in debug builds"))]
-    fn queues(&self) -> Vec<&List>;
+    fn queues(&self) -> &[List];
+    fn queues_mut(&mut self) -> &mut [List];
+    /// Where in `queues` the coldest entries are.
+    fn coldest_queue(&self) -> usize {
+        0
+    }
 }
 
 /// The rule of one store, with its queues and tables.
@@ -140,11 +144,48 @@ impl Policy {
         with_rule!(self, rule => rule.evicted(arena, at));
     }
 
+    /// Puts the cursor at the coldest entry.
+    pub(super) fn start_walk(&mut self) -> Walk {
+        let (first, queues) = with_rule!(self, rule => (rule.coldest_queue(), rule.queues_mut()));
+        let mut entries = 0;
+        for queue in &mut *queues {
+            queue.cursor = queue.back;
+            entries += queue.len();
+        }
+        Walk { queue: first, queues_left: queues.len(), steps_left: entries * 2 }
+    }
+
+    /// The entry under the cursor, which goes on to the next warmer one.
+    pub(super) fn walk_on(&mut self, arena: &Arena, walk: &mut Walk) -> Option<Ref> {
+        let queues = with_rule!(self, rule => rule.queues_mut());
+        while walk.queues_left > 0 && walk.steps_left > 0 {
+            let queue = &mut queues[walk.queue];
+            if queue.cursor != NIL {
+                walk.steps_left -= 1;
+                let at = queue.cursor;
+                queue.cursor = entry::links(arena, at).0;
+                return Some(at);
+            }
+            walk.queue = (walk.queue + 1) % queues.len();
+            walk.queues_left -= 1;
+        }
+        None
+    }
+
     #[cfg(debug_assertions)]
     pub(super) fn check(&self, arena: &Arena, entries: &HashSet<Ref>) -> usize {
         let queues = with_rule!(self, rule => rule.queues());
         queues.iter().map(|queue| queue.check(arena, entries)).sum()
     }
+}
+
+/// How far a walk over all queues has come.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Walk {
+    queue: usize,
+    queues_left: usize,
+    /// Ends a walk whose end uses keep moving away.
+    steps_left: usize,
 }
 
 /// A queue of entries, doubly linked through them. The front is where entries come in.
@@ -153,6 +194,8 @@ struct List {
     front: Ref,
     back: Ref,
     len: u32,
+    /// The entry at which a walk goes on; it stays ahead of what leaves.
+    cursor: Ref,
 }
 
 impl List {
@@ -188,9 +231,15 @@ impl List {
         let (prev, next) = entry::links(arena, at);
         self.link(arena, prev, next);
         self.len -= 1;
+        if self.cursor == at {
+            self.cursor = prev;
+        }
     }
 
-    fn moved(&mut self, arena: &mut Arena, to: Ref) {
+    fn moved(&mut self, arena: &mut Arena, from: Ref, to: Ref) {
+        if self.cursor == from {
+            self.cursor = to;
+        }
         let (prev, next) = entry::links(arena, to);
         self.link(arena, prev, to);
         self.link(arena, to, next);

@@ -21,14 +21,14 @@ const SMALL_SHARE: usize = 10;
 const USES_FOR_MAIN: u8 = 2;
 
 pub(in crate::store) struct S3Fifo {
-    small: List,
-    main: List,
+    /// The small one and the main one.
+    queues: [List; 2],
     ghost: Ghost,
 }
 
 impl S3Fifo {
     pub(super) fn new(budget: usize) -> Self {
-        Self { small: List::default(), main: List::default(), ghost: Ghost::new(budget) }
+        Self { queues: Default::default(), ghost: Ghost::new(budget) }
     }
 
     pub(super) fn table_bytes(budget: usize) -> usize {
@@ -36,7 +36,21 @@ impl S3Fifo {
     }
 
     fn queue(&mut self, bits: u8) -> &mut List {
-        if bits & MAIN == 0 { &mut self.small } else { &mut self.main }
+        &mut self.queues[usize::from(bits & MAIN != 0)]
+    }
+
+    fn small(&self) -> &List {
+        &self.queues[0]
+    }
+
+    fn main(&self) -> &List {
+        &self.queues[1]
+    }
+
+    /// Whether the next victim is looked for in the small queue.
+    fn is_small_due(&self) -> bool {
+        let (small, main) = (self.small().len(), self.main().len());
+        main == 0 || small * SMALL_SHARE > small + main
     }
 
     fn shift(&mut self, arena: &mut Arena, at: Ref, bits: u8) {
@@ -67,22 +81,21 @@ impl Rule for S3Fifo {
         self.queue(bits).remove(arena, at);
     }
 
-    fn moved(&mut self, arena: &mut Arena, _from: Ref, to: Ref) {
+    fn moved(&mut self, arena: &mut Arena, from: Ref, to: Ref) {
         let bits = entry::meta(arena, to).policy();
-        self.queue(bits).moved(arena, to);
+        self.queue(bits).moved(arena, from, to);
     }
 
     fn victim(&mut self, arena: &mut Arena) -> Option<Ref> {
         for _ in 0..STEPS_MAX {
-            let from_small = self.small.len() * SMALL_SHARE > self.small.len() + self.main.len();
-            if from_small || self.main.len() == 0 {
-                let at = self.small.back()?;
+            if self.is_small_due() {
+                let at = self.small().back()?;
                 if entry::meta(arena, at).policy() & USES < USES_FOR_MAIN {
                     break;
                 }
                 self.shift(arena, at, MAIN);
             } else {
-                let at = self.main.back()?;
+                let at = self.main().back()?;
                 let uses = entry::meta(arena, at).policy() & USES;
                 if uses == 0 {
                     break;
@@ -90,18 +103,21 @@ impl Rule for S3Fifo {
                 self.shift(arena, at, MAIN | (uses - 1));
             }
         }
-        let from_small = self.small.len() * SMALL_SHARE > self.small.len() + self.main.len();
-        if from_small || self.main.len() == 0 { self.small.back() } else { self.main.back() }
+        if self.is_small_due() { self.small().back() } else { self.main().back() }
     }
 
     fn evicted(&mut self, arena: &mut Arena, at: Ref) {
         if entry::meta(arena, at).policy() & MAIN == 0 {
-            self.ghost.add(arena, at, self.main.len());
+            self.ghost.add(arena, at, self.main().len());
         }
     }
 
-    fn queues(&self) -> Vec<&List> {
-        vec![&self.small, &self.main]
+    fn queues(&self) -> &[List] {
+        &self.queues
+    }
+
+    fn queues_mut(&mut self) -> &mut [List] {
+        &mut self.queues
     }
 }
 

@@ -4,6 +4,7 @@
 //! Zhang and others, "SIEVE is simpler than LRU", NSDI 2024. The policy bit is "visited".
 
 use super::{Arena, List, NIL, Ref, Rule, STEPS_MAX, entry};
+use std::slice;
 
 const VISITED: u8 = 1;
 
@@ -37,7 +38,7 @@ impl Rule for Sieve {
         if self.hand == from {
             self.hand = to;
         }
-        self.queue.moved(arena, to);
+        self.queue.moved(arena, from, to);
     }
 
     fn victim(&mut self, arena: &mut Arena) -> Option<Ref> {
@@ -54,7 +55,11 @@ impl Rule for Sieve {
         if self.hand == NIL { self.queue.back() } else { Some(self.hand) }
     }
 
-    fn queues(&self) -> Vec<&List> {
-        vec![&self.queue]
+    fn queues(&self) -> &[List] {
+        slice::from_ref(&self.queue)
+    }
+
+    fn queues_mut(&mut self) -> &mut [List] {
+        slice::from_mut(&mut self.queue)
     }
 }

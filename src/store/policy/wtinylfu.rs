@@ -95,7 +95,7 @@ impl Rule for WTinyLfu {
             self.candidate = to;
         }
         let segment = entry::meta(arena, to).policy();
-        self.segments[usize::from(segment)].moved(arena, to);
+        self.segments[usize::from(segment)].moved(arena, from, to);
     }
 
     fn victim(&mut self, arena: &mut Arena) -> Option<Ref> {
@@ -107,8 +107,12 @@ impl Rule for WTinyLfu {
         Some(if stays { victim } else { candidate })
     }
 
-    fn queues(&self) -> Vec<&List> {
-        self.segments.iter().collect()
+    fn queues(&self) -> &[List] {
+        &self.segments
+    }
+
+    fn queues_mut(&mut self) -> &mut [List] {
+        &mut self.segments
     }
 }
 
