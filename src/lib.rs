@@ -1,4 +1,51 @@
-//! kvcache: an in-memory key-value cache over HTTP/1.1.
+//! kvcache: an in-memory key-value cache over HTTP/1.1. Each core owns a share of the keys.
+//!
+//! # Threads
+//!
+//! The main thread reads the configuration, checks the host, starts the shards and waits. Each
+//! shard is one thread with one glommio executor, pinned to a CPU. It owns its listener, its
+//! connections, its store and its counters outright; shards share nothing but channels.
+//!
+//! # The path of a request
+//!
+//! ```text
+//!   socket -> driver -> shard -> http -> api -> mesh -> store               the key is ours
+//!                                                 |
+//!                                                 +-> channel -> driver -> shard -> mesh -> store
+//!   socket <- driver <- shard <- http <- api <----+-- channel <- driver <-------------------+
+//! ```
+//!
+//! Everything from `shard` down is plain code fed by arguments: no sockets, no clock, no runtime.
+//! That is what the tests, the simulation and the fuzzers drive.
+//!
+//! # The rule of imports
+//!
+//! The modules stand in the order of calls. Each imports only from modules below it; a test checks.
 
+/// The process: executors, listeners, channels, start and stop.
+pub mod server;
+/// One core's sockets: the ready set, accept, and bytes between sockets and the shard.
+pub mod driver;
+/// What the host must offer before anything starts.
+pub mod preflight;
+/// Which shard gets a new connection.
+pub mod placement;
+/// One core without its sockets: connections, the mesh's end, counters, deadlines.
+pub mod shard;
+/// The routes of the admin listener.
+pub mod admin;
+/// The key-value routes: request to operation, reply to response.
+pub mod api;
+/// The sans-IO HTTP/1.1 connection.
+pub mod http;
+/// The store's verbs over all shards: a local call or a hop.
+pub mod mesh;
+/// Counters per shard.
+pub mod metrics;
+/// One shard's data.
 pub mod store;
+/// What was typed becomes what the program uses; every limit.
+pub mod config;
+mod counters;
+/// The one place that reads the clock.
 pub mod clock;

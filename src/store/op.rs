@@ -1,4 +1,4 @@
-//! The whole protocol of a store: operations and what they come to.
+//! The store's vocabulary: operations on one key and their replies.
 
 use std::num::NonZeroU64;
 
@@ -15,6 +15,23 @@ pub struct Op<B> {
 pub struct Key<B> {
     pub bytes: B,
     pub hash: u64,
+}
+
+impl<B: Copy> Op<B> {
+    /// The same with the bytes held in another way.
+    #[must_use]
+    pub fn map<C>(self, mut hold: impl FnMut(B) -> C) -> Op<C> {
+        let key = Key { bytes: hold(self.key.bytes), hash: self.key.hash };
+        Op { key, verb: self.verb.map(hold) }
+    }
+}
+
+impl Op<&[u8]> {
+    /// Length of key and value.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        self.key.bytes.len() + self.verb.value().map_or(0, |value| value.len())
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,6 +68,7 @@ pub enum Condition {
 
 impl<B> Verb<B> {
     /// The same with the bytes held in another way.
+    #[must_use]
     pub fn map<C>(self, hold: impl FnOnce(B) -> C) -> Verb<C> {
         match self {
             Self::Get => Verb::Get,
@@ -63,6 +81,22 @@ impl<B> Verb<B> {
             }
             Self::Touch { ttl_ms } => Verb::Touch { ttl_ms },
             Self::Add { by } => Verb::Add { by },
+        }
+    }
+
+    /// The same with the bytes borrowed.
+    pub fn as_ref(&self) -> Verb<&B> {
+        match self {
+            Self::Get => Verb::Get,
+            Self::Peek => Verb::Peek,
+            Self::Put { value, ttl_ms } => Verb::Put { value, ttl_ms: *ttl_ms },
+            Self::Delete => Verb::Delete,
+            Self::Read => Verb::Read,
+            Self::Write { value, ttl_ms, condition } => {
+                Verb::Write { value, ttl_ms: *ttl_ms, condition: *condition }
+            }
+            Self::Touch { ttl_ms } => Verb::Touch { ttl_ms: *ttl_ms },
+            Self::Add { by } => Verb::Add { by: *by },
         }
     }
 

@@ -1,56 +1,43 @@
 //! What a store has done and what it holds, as plain numbers that sum over shards.
 
-use std::ops::AddAssign;
+use crate::counters::counters;
 
-macro_rules! stats {
-    ($($(#[$doc:meta])* $name:ident,)*) => {
-        /// Counters since the start and gauges of this moment.
-        #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-        pub struct Stats {
-            $($(#[$doc])* pub $name: u64,)*
-        }
-
-        impl AddAssign for Stats {
-            fn add_assign(&mut self, other: Self) {
-                $(self.$name += other.$name;)*
-            }
-        }
-    };
-}
-
-stats! {
-    /// Entries held, those that have expired but are not removed yet included.
-    entries,
-    /// Bytes of the budget in use: entries, their overhead, index and bookkeeping.
-    used_bytes,
-    /// Bytes of the entries themselves: key, value and the words before them.
-    payload_bytes,
-    /// The bound on `used_bytes`.
-    budget_bytes,
-    /// Reads that found a live key.
-    hits,
-    /// Reads that found none.
-    misses,
-    /// Those of `misses` whose key was there but had expired.
-    expired,
-    /// Puts of a new key.
-    created,
-    /// Puts over a live key.
-    replaced,
-    /// Puts of an entry that is too large.
-    rejected,
-    /// Deletes of a live key.
-    deleted,
-    /// Live entries dropped to make room.
-    evictions,
-    /// Those of `evictions` that were never read.
-    evicted_unread,
-    /// Entries dropped by a flush.
-    flushed,
-    /// Entries dropped because their time was over.
-    expirations,
-    /// Entries and chunks that moved so that pages stay dense.
-    relocations,
-    /// Evictions beyond the bound that one put keeps to. Expected to stay 0.
-    forced,
+counters! {
+    /// Counters since the start and gauges of this moment.
+    Stats {
+        /// Entries held, those that have expired but are not removed yet included.
+        entries,
+        /// Bytes of the budget in use: entries, their overhead, index and bookkeeping.
+        used_bytes,
+        /// Bytes of the entries themselves: key, value and the words before them.
+        payload_bytes,
+        /// The bound on `used_bytes`.
+        budget_bytes,
+        /// Reads that found a live key.
+        hits,
+        /// Reads that found none.
+        misses,
+        /// Those of `misses` whose key was there but had expired.
+        expired,
+        /// Puts of a new key.
+        created,
+        /// Puts over a live key.
+        replaced,
+        /// Puts of an entry that is too large.
+        rejected,
+        /// Deletes of a live key.
+        deleted,
+        /// Live entries dropped to make room.
+        evictions,
+        /// Those of `evictions` that were never read.
+        evicted_unread,
+        /// Entries dropped by a flush.
+        flushed,
+        /// Entries dropped because their time was over.
+        expirations,
+        /// Entries and chunks that moved so that pages stay dense.
+        relocations,
+        /// Evictions beyond the bound that one put keeps to. Expected to stay 0.
+        forced,
+    }
 }

@@ -1,0 +1,495 @@
+#!/usr/bin/env python3
+"""Measures target/release/kvcache and fails when a promise is not kept.
+
+Needs two cores, wrk, redis-server and redis-benchmark (cpu, pipeline), strace (preflight), and
+nothing else running. ROUNDS (5) and SECONDS (5) set how long the comparisons take.
+"""
+
+import argparse
+import collections
+import contextlib
+import http.client
+import json
+import math
+import os
+import re
+import resource
+import shutil
+import signal
+import socket
+import statistics
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+import urllib.parse
+
+ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+BINARY = os.path.join(ROOT, "target/release/kvcache")
+LOAD = os.path.join(ROOT, "scripts/load")
+PORT, ADMIN_PORT, REDIS_PORT = 17171, 17172, 17179
+URL = f"http://127.0.0.1:{PORT}"
+KEYS = int(os.environ.get("KEYS", "5000"))
+ROUNDS = int(os.environ.get("ROUNDS", "5"))
+SECONDS = int(os.environ.get("SECONDS", "5"))
+TICKS_PER_SECOND = os.sysconf("SC_CLK_TCK")
+
+Run = collections.namedtuple("Run", "answers seconds cpu_seconds")
+
+
+def table(*rows):
+    widths = [max(len(str(cell)) for cell in column) for column in zip(*rows)]
+    for row in rows:
+        print("  ".join(str(cell).rjust(width) for cell, width in zip(row, widths)))
+
+
+def bound(what, value, most=None, least=None):
+    """Prints whether a promise is kept; returns it."""
+    kept = (most is None or value <= most) and (least is None or value >= least)
+    limit = f"at most {most}" if most is not None else f"at least {least}"
+    print(f"{'ok' if kept else 'MISSED'}: {what}: {value:.3f} ({limit})")
+    return kept
+
+
+# Processes
+
+
+def cpu_seconds(pid):
+    """User and system time of all threads."""
+    with open(f"/proc/{pid}/stat") as stat:
+        fields = stat.read().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / TICKS_PER_SECOND
+
+
+def resident_bytes(pid):
+    with open(f"/proc/{pid}/statm") as statm:
+        return int(statm.read().split()[1]) * resource.getpagesize()
+
+
+def descriptors(pid):
+    return len(os.listdir(f"/proc/{pid}/fd"))
+
+
+@contextlib.contextmanager
+def process(command, ready):
+    """A process that runs until the block ends; `ready` is called until it returns true."""
+    child = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+    try:
+        deadline = time.monotonic() + 10
+        while not ready():
+            if child.poll() is not None:
+                sys.exit(f"{command[0]} ended with {child.returncode} before it was ready")
+            if time.monotonic() > deadline:
+                sys.exit(f"{' '.join(command)} is not ready after 10 s")
+            time.sleep(0.02)
+        yield child
+    finally:
+        if child.poll() is None:
+            child.terminate()
+            try:
+                child.wait(15)
+            except subprocess.TimeoutExpired:
+                child.kill()
+                child.wait()
+
+
+def on_core(core):
+    return [] if core is None else ["taskset", "-c", str(core)]
+
+
+def command_line(*flags, port=PORT, admin=ADMIN_PORT):
+    return [
+        BINARY,
+        f"--listen=127.0.0.1:{port}",
+        f"--admin-listen=127.0.0.1:{admin}",
+        "--memory=256MiB",
+        *flags,
+    ]
+
+
+def kvcache(*flags, core=None, port=PORT, admin=ADMIN_PORT):
+    command = on_core(core) + command_line(*flags, port=port, admin=admin)
+    return process(command, lambda: healthy(port))
+
+
+def healthy(port):
+    with contextlib.suppress(OSError, http.client.HTTPException):
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=1)
+        connection.request("GET", "/healthz")
+        status = connection.getresponse().status
+        connection.close()
+        return status == 200
+    return False
+
+
+def redis(core=None):
+    command = on_core(core) + ["redis-server", "--port", str(REDIS_PORT), "--bind", "127.0.0.1"]
+    command += ["--save", "", "--appendonly", "no", "--daemonize", "no"]
+
+    def listening():
+        with contextlib.suppress(OSError):
+            socket.create_connection(("127.0.0.1", REDIS_PORT), 1).close()
+            return True
+        return False
+
+    return process(command, listening)
+
+
+# Load
+
+
+def fill(url=URL):
+    """Puts every key once, with the value that scripts/load/common.lua gives it."""
+    parts = urllib.parse.urlsplit(url)
+    connection = http.client.HTTPConnection(parts.hostname, parts.port or 80, timeout=10)
+    for n in range(KEYS):
+        value = f"value of key-{n} ".ljust(128, "v")
+        body = json.dumps({"key": f"key-{n}", "value": value})
+        connection.request("POST", "/put", body, {"Content-Type": "application/json"})
+        answer = connection.getresponse()
+        text = answer.read()
+        if answer.status != 200:
+            sys.exit(f"put of key-{n}: {answer.status} {text.decode(errors='replace')}")
+    connection.close()
+
+
+def wrk(pid, script, connections, core=None, threads=1, url=URL):
+    """Loads the server and returns what it answered and what that cost it."""
+    command = on_core(core) + ["wrk", "-t", str(threads), "-c", str(connections)]
+    command += ["-d", f"{SECONDS}s", "-s", os.path.join(LOAD, script), url]
+    before = cpu_seconds(pid)
+    out = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    spent = cpu_seconds(pid) - before
+    found = re.search(r"(\d+) requests in ([\d.]+)s", out)
+    if not found or "errors: 0 " not in out:
+        sys.exit(out)
+    return Run(int(found[1]), float(found[2]), spent)
+
+
+def redis_benchmark(pid, requests, *flags, core=None):
+    command = on_core(core) + ["redis-benchmark", "-p", str(REDIS_PORT), "-d", "128", "-r"]
+    command += [str(KEYS), "-c", "32", "-n", str(requests), "-q", *flags]
+    before, begun = cpu_seconds(pid), time.monotonic()
+    subprocess.run(command, check=True, capture_output=True)
+    return Run(requests, time.monotonic() - begun, cpu_seconds(pid) - before)
+
+
+def stats(port=ADMIN_PORT):
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
+    connection.request("GET", "/stats")
+    answer = json.loads(connection.getresponse().read())
+    connection.close()
+    return answer
+
+
+def open_connections():
+    """Of each shard."""
+    return [shard["connections"]["open"] for shard in stats()["shards"]]
+
+
+def compare(names, left, right):
+    """Runs both in turn and prints medians; returns the ratios of CPU per request and of rate."""
+    cpu, rate = ([], []), ([], [])
+    rows = [("round", "of", "requests/s", "cpu us/request")]
+    for number in range(ROUNDS):
+        for side, run in enumerate((left, right)):
+            measured = run()
+            rate[side].append(measured.answers / measured.seconds)
+            cpu[side].append(measured.cpu_seconds / measured.answers * 1e6)
+            rows.append((number + 1, names[side], f"{rate[side][-1]:.0f}", f"{cpu[side][-1]:.3f}"))
+    rate, cpu = [[statistics.median(side) for side in both] for both in (rate, cpu)]
+    for side in (0, 1):
+        rows.append(("median", names[side], f"{rate[side]:.0f}", f"{cpu[side]:.3f}"))
+    table(*rows)
+    return cpu[0] / cpu[1], rate[0] / rate[1]
+
+
+def against_redis(script, flags, calibration):
+    """One shard against redis-server, each server on core 0 and its client on core 1."""
+    with kvcache("--shards=1", core=0) as ours, redis(core=0) as theirs:
+        fill()
+        for _ in range(4):
+            redis_benchmark(theirs.pid, KEYS * 10, "-t", "set", core=1)
+        flags = ["-t", "get", *flags]
+        trial = redis_benchmark(theirs.pid, calibration, *flags, core=1)
+        requests = max(calibration, int(trial.answers / trial.seconds * SECONDS))
+        return compare(
+            ("kvcache", "redis"),
+            lambda: wrk(ours.pid, script, 32, core=1),
+            lambda: redis_benchmark(theirs.pid, requests, *flags, core=1),
+        )
+
+
+# What can be asked for
+
+
+def cpu():
+    """CPU time of a GET against redis-server's, 32 connections."""
+    ratio, _ = against_redis("get.lua", [], 100_000)
+    return bound("CPU per GET, kvcache / redis", ratio, most=1.0)
+
+
+def pipeline():
+    """Rate of pipelined GETs against redis-server's, 16 deep."""
+    cpu_ratio, ratio = against_redis("pipeline.lua", ["-P", "16"], 500_000)
+    print(f"CPU per GET, kvcache / redis: {cpu_ratio:.3f}")
+    return bound("pipelined requests/s, kvcache / redis", ratio, least=1.0)
+
+
+def shards():
+    """CPU time of a GET on two shards against one, 64 connections."""
+    two_ports = {"port": PORT + 100, "admin": ADMIN_PORT + 100}
+    two_url = f"http://127.0.0.1:{two_ports['port']}"
+    with kvcache("--shards=1") as one, kvcache("--shards=2", **two_ports) as two:
+        fill()
+        fill(two_url)
+        ratio, _ = compare(
+            ("two shards", "one shard"),
+            lambda: wrk(two.pid, "get.lua", 64, threads=2, url=two_url),
+            lambda: wrk(one.pid, "get.lua", 64, threads=2),
+        )
+    return bound("CPU per GET, two shards / one", ratio, most=1.2)
+
+
+REQUEST = b"GET /get?key=key-1 HTTP/1.1\r\nHost: bench\r\n\r\n"
+
+
+class Client:
+    """One keep-alive connection that asks one thing at a time."""
+
+    def __init__(self, source=None):
+        source = source and (source, 0)
+        self.socket = socket.create_connection(("127.0.0.1", PORT), 5, source)
+        self.file = self.socket.makefile("rb")
+
+    def ask(self, sent=lambda: None):
+        """Whether the answer was complete, and whether the server keeps the connection."""
+        self.socket.sendall(REQUEST)
+        sent()
+        length, keep = None, True
+        while (line := self.file.readline()) not in (b"\r\n", b""):
+            name, _, value = line.lower().partition(b":")
+            if name == b"content-length":
+                length = int(value)
+            if name == b"connection" and b"close" in value:
+                keep = False
+        complete = length is not None and len(self.file.read(length)) == length
+        return complete, keep and complete
+
+    def close(self):
+        self.file.close()
+        self.socket.close()
+
+
+def idle():
+    """What 1,000 idle connections cost."""
+    count, seconds = 1000, 10
+    with kvcache() as server:
+        fill()
+        for _ in range(100):
+            client = Client()
+            client.ask()
+            client.close()
+        time.sleep(1)
+        before = resident_bytes(server.pid)
+        clients = [Client() for _ in range(count)]
+        for client in clients:
+            client.ask()
+        time.sleep(1)
+        grown = resident_bytes(server.pid) - before
+        spent = cpu_seconds(server.pid)
+        time.sleep(seconds)
+        spent = cpu_seconds(server.pid) - spent
+        for client in clients:
+            client.close()
+    table(
+        ("connections", "cpu ticks", "of", "bytes each"),
+        (count, round(spent * TICKS_PER_SECOND), seconds * TICKS_PER_SECOND, grown // count),
+    )
+    kept = bound("CPU of 1,000 idle connections, %", spent / seconds * 100, most=0.5)
+    return bound("resident bytes per idle connection", grown / count, most=4096) and kept
+
+
+def balance():
+    """How few connections are shared out."""
+    rows, kept = [("connections", "per shard")], True
+    with kvcache("--shards=2"):
+        for count in range(2, 17):
+            clients = [Client() for _ in range(count)]
+            for client in clients:
+                client.ask()
+            spread = open_connections()
+            fair = max(spread) <= count / len(spread) + 1
+            kept = kept and fair and sum(spread) == count
+            rows.append((count, " ".join(map(str, spread))))
+            for client in clients:
+                client.close()
+            deadline = time.monotonic() + 5
+            while any(open_connections()):
+                if time.monotonic() > deadline:
+                    sys.exit("closed connections are still counted after 5 s")
+    table(*rows)
+    print(f"{'ok' if kept else 'MISSED'}: no core holds more than one above its share")
+    return kept
+
+
+def churn():
+    """Descriptors and memory after 2,000 connections a second for 20 s."""
+    rate, seconds = 2000, 20
+
+    def cycles(amount):
+        begun = time.monotonic()
+        for number in range(amount):
+            # Many source addresses, because a closed port rests for a minute.
+            client = Client(source=f"127.0.0.{2 + number % 200}")
+            if number % 2:
+                client.ask()
+            client.close()
+            ahead = begun + number / rate - time.monotonic()
+            if ahead > 0.002:
+                time.sleep(ahead)
+        return amount / (time.monotonic() - begun)
+
+    with kvcache() as server:
+        cycles(rate * 2)
+        time.sleep(1)
+        before = descriptors(server.pid), resident_bytes(server.pid)
+        reached = cycles(rate * seconds)
+        time.sleep(1)
+        after = descriptors(server.pid), resident_bytes(server.pid)
+    table(
+        ("", "descriptors", "resident KiB"),
+        ("before", before[0], before[1] // 1024),
+        ("after", after[0], after[1] // 1024),
+    )
+    kept = [
+        bound("connections per second", reached, least=rate * 0.95),
+        bound("descriptors gained", after[0] - before[0], most=0),
+        bound("resident KiB gained", (after[1] - before[1]) / 1024, most=256),
+    ]
+    return all(kept)
+
+
+def sigterm():
+    """Whether a server under load that is told to end answers what it was asked."""
+    asked, answered, lost_early, lost_late = [], [], [], []
+    told = threading.Event()
+
+    def client():
+        connection = Client()
+        keep = True
+        while keep:
+            early = []
+            try:
+                # `told` is read after the send: what was sent before the signal must be answered.
+                complete, keep = connection.ask(lambda: early.append(not told.is_set()))
+            except OSError:
+                complete, keep = False, False
+            if early:
+                asked.append(1)
+                (answered if complete else lost_early if early[0] else lost_late).append(1)
+        connection.close()
+
+    with kvcache() as server:
+        fill()
+        command = ["wrk", "-t1", "-c32", "-d8s", "-s", os.path.join(LOAD, "mixed.lua"), URL]
+        load = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        clients = [threading.Thread(target=client) for _ in range(16)]
+        for thread in clients:
+            thread.start()
+        time.sleep(3)
+        told.set()
+        begun = time.monotonic()
+        server.send_signal(signal.SIGTERM)
+        try:
+            code = server.wait(20)
+        except subprocess.TimeoutExpired:
+            code = None
+        seconds = time.monotonic() - begun
+        for thread in clients:
+            thread.join(10)
+        load.terminate()
+        load.wait()
+    table(
+        ("exit", "seconds", "asked", "answered", "lost, sent before", "lost, sent after"),
+        (code, f"{seconds:.2f}", len(asked), len(answered), len(lost_early), len(lost_late)),
+    )
+    kept = [
+        bound("exit code", math.inf if code is None else code, most=0, least=0),
+        bound("seconds to the exit", seconds, most=10),
+        bound("requests sent before the signal and not answered", len(lost_early), most=0),
+    ]
+    return all(kept)
+
+
+def preflight():
+    """What is said on a host or a command line that cannot work."""
+    unprivileged = {"user": 65534, "group": 65534, "extra_groups": []} if os.getuid() == 0 else {}
+    kept = True
+
+    def attempt(what, command, **options):
+        nonlocal kept
+        try:
+            ended = subprocess.run(command, capture_output=True, text=True, timeout=5, **options)
+            code, text = ended.returncode, ended.stderr
+        except subprocess.TimeoutExpired:
+            code, text = "running", ""
+        good = code == 78 and text.count("\n") == 1
+        kept = kept and good
+        print(f"{'ok' if good else 'MISSED'}: {what}: exit {code}")
+        print("    " + text.rstrip("\n").replace("\n", "\n    "))
+
+    def no_locked_memory():
+        resource.setrlimit(resource.RLIMIT_MEMLOCK, (0, 0))
+
+    with tempfile.TemporaryDirectory() as directory:
+        # Another user may not reach the build directory.
+        os.chmod(directory, 0o755)
+        binary = shutil.copy(BINARY, directory)
+        flags = command_line()[1:]
+        attempt(
+            "ulimit -l 0, not root",
+            [binary, *flags],
+            preexec_fn=no_locked_memory,
+            cwd=directory,
+            **unprivileged,
+        )
+    for error in ("EPERM", "ENOSYS"):
+        inject = ["strace", "-f", "-o", os.devnull, "-e", "trace=io_uring_setup"]
+        inject += ["-e", f"inject=io_uring_setup:error={error}"]
+        attempt(f"io_uring_setup: {error}", inject + command_line())
+    with socket.create_server(("127.0.0.1", PORT)):
+        attempt("port in use", command_line())
+    attempt("misspelt flag", [BINARY, "--shard=2"])
+    attempt("value out of bounds", [BINARY, "--shards=65"])
+    return kept
+
+
+COMMANDS = [cpu, pipeline, shards, idle, balance, churn, sigterm, preflight]
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__)
+    choices = parser.add_subparsers(dest="command", required=True)
+    for command in COMMANDS:
+        choices.add_parser(command.__name__, help=command.__doc__)
+    choices.add_parser("all", help="All of these, one after the other.")
+    choices.add_parser("fill", help=fill.__doc__).add_argument("url", nargs="?", default=URL)
+    arguments = parser.parse_args()
+    if arguments.command == "fill":
+        fill(arguments.url)
+        return
+    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    subprocess.run(["cargo", "build", "--quiet", "--release"], cwd=ROOT, check=True)
+    chosen = [c for c in COMMANDS if arguments.command in (c.__name__, "all")]
+    kept = []
+    for command in chosen:
+        print(f"== {command.__name__}: {command.__doc__}", flush=True)
+        kept.append(command())
+    sys.exit(0 if all(kept) else 1)
+
+
+if __name__ == "__main__":
+    main()

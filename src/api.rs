@@ -1,0 +1,289 @@
+//! The key-value routes: an HTTP request to an operation, a reply to an HTTP response.
+
+use crate::{
+    config::{Config, TTL_MAX},
+    http::{
+        Request,
+        request::{Expect, Head, Method},
+        response::{Date, Exchange, JSON, JsonString, Problem, Response, write_problem},
+    },
+    metrics::Operation,
+    store::{Reply, Verb},
+};
+use json::PutBody;
+use std::{borrow::Cow, num::NonZeroU64, time::Duration};
+
+mod json;
+mod query;
+
+/// What a request asks to be done.
+#[derive(Debug, PartialEq)]
+pub enum Action<'a> {
+    /// Run the verb on the key and write what `render` says of the reply.
+    Call { key: Cow<'a, [u8]>, verb: Verb<Cow<'a, [u8]>>, render: Render },
+    /// Say that the process lives.
+    Health,
+    /// Say which methods there are.
+    Options { allow: &'static str },
+    /// Gather every shard's counters.
+    Stats,
+}
+
+/// How a reply becomes a response.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Render {
+    Get,
+    Put,
+}
+
+/// A known path.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Route {
+    Get,
+    Put,
+    Health,
+    Stats,
+    /// `OPTIONS *`.
+    Server,
+}
+
+impl Route {
+    /// The route of a path on the data port.
+    #[must_use]
+    pub fn of(path: &[u8]) -> Option<Self> {
+        match path {
+            b"/get" => Some(Self::Get),
+            b"/put" => Some(Self::Put),
+            b"/healthz" => Some(Self::Health),
+            b"*" => Some(Self::Server),
+            _ => None,
+        }
+    }
+
+    fn allow(self) -> &'static str {
+        match self {
+            Self::Get | Self::Health | Self::Stats => "GET, HEAD, OPTIONS",
+            Self::Put => "POST, OPTIONS",
+            Self::Server => "GET, HEAD, POST, OPTIONS",
+        }
+    }
+
+    #[must_use]
+    pub fn operation(self) -> Operation {
+        match self {
+            Self::Get => Operation::Get,
+            Self::Put => Operation::Put,
+            Self::Health => Operation::Health,
+            Self::Stats => Operation::Admin,
+            Self::Server => Operation::Other,
+        }
+    }
+}
+
+/// Everything that the head alone decides, so that a body need not be sent for nothing.
+pub fn admit(head: &Head<'_>, route: Option<Route>) -> Result<Route, Problem> {
+    if matches!(head.method, Method::Unknown | Method::Connect) {
+        return Err(Problem::new(501, "not_implemented", "This method is not known here."));
+    }
+    if head.expect == Expect::Unknown {
+        return Err(Problem::new(417, "expectation_failed", "Only 100-continue can be expected."));
+    }
+    let Some(route) = route else {
+        return Err(Problem::new(404, "no_such_route", "There is nothing at this path."));
+    };
+    let allowed = head.method == Method::Options
+        || match route {
+            Route::Get | Route::Health | Route::Stats => {
+                matches!(head.method, Method::Get | Method::Head)
+            }
+            Route::Put => head.method == Method::Post,
+            Route::Server => false,
+        };
+    if !allowed {
+        let message = format!("This path takes {}.", route.allow());
+        return Err(Problem::new(405, "method_not_allowed", message).allowing(route.allow()));
+    }
+    if head.content_encoding.is_some() {
+        let message = "A body is taken as it is: the only Content-Encoding is identity.";
+        return Err(Problem::new(415, "unsupported_content_encoding", message));
+    }
+    if route == Route::Put && !head.content_type.is_none_or(is_json) {
+        let message = "The body of /put is application/json.";
+        return Err(Problem::new(415, "unsupported_media_type", message));
+    }
+    Ok(route)
+}
+
+fn is_json(content_type: &[u8]) -> bool {
+    let essence = content_type.split(|&byte| byte == b';').next().unwrap_or_default();
+    essence.trim_ascii().eq_ignore_ascii_case(JSON.as_bytes())
+}
+
+/// Reads a complete request.
+pub fn read<'a>(
+    request: &Request<'a>,
+    route: Option<Route>,
+    config: &Config,
+) -> Result<Action<'a>, Problem> {
+    let route = admit(&request.head, route)?;
+    if request.head.method == Method::Options {
+        return Ok(Action::Options { allow: route.allow() });
+    }
+    match route {
+        Route::Get => {
+            let key = query::key(request.head.query.unwrap_or_default())?;
+            check_key(&key, config)?;
+            let verb = match request.head.method {
+                Method::Head => Verb::Peek,
+                _ => Verb::Get,
+            };
+            Ok(Action::Call { key, verb, render: Render::Get })
+        }
+        Route::Put => {
+            let PutBody { key, value, ttl } = json::put_body(request.body)?;
+            check_key(key.as_bytes(), config)?;
+            let limit = config.limits.value_bytes_max;
+            if value.len() > limit {
+                let message = format!(
+                    "The value has {} bytes; at most {limit} are taken (--value-bytes-max).",
+                    value.len()
+                );
+                return Err(Problem::new(400, "value_too_long", message));
+            }
+            let ttl_ms = match ttl {
+                Some(seconds) => Some(ttl_millis(seconds)?),
+                None => config.default_ttl.map(whole_millis),
+            };
+            let verb = Verb::Put { value: bytes_of(value), ttl_ms };
+            Ok(Action::Call { key: bytes_of(key), verb, render: Render::Put })
+        }
+        Route::Health => Ok(Action::Health),
+        Route::Stats => Ok(Action::Stats),
+        Route::Server => Ok(Action::Options { allow: route.allow() }),
+    }
+}
+
+fn bytes_of(text: Cow<'_, str>) -> Cow<'_, [u8]> {
+    match text {
+        Cow::Borrowed(text) => Cow::Borrowed(text.as_bytes()),
+        Cow::Owned(text) => Cow::Owned(text.into_bytes()),
+    }
+}
+
+fn check_key(key: &[u8], config: &Config) -> Result<(), Problem> {
+    let limit = config.limits.key_bytes_max;
+    if key.is_empty() {
+        return Err(Problem::new(400, "empty_key", "The key must have at least one byte."));
+    }
+    if key.len() > limit {
+        let message = format!(
+            "The key has {} bytes; at most {limit} are taken (--key-bytes-max).",
+            key.len()
+        );
+        return Err(Problem::new(400, "key_too_long", message));
+    }
+    Ok(())
+}
+
+fn ttl_millis(seconds: f64) -> Result<NonZeroU64, Problem> {
+    if seconds > 0.0 && seconds <= TTL_MAX.as_secs_f64() {
+        return Ok(whole_millis(Duration::from_secs_f64(seconds)));
+    }
+    Err(bad_ttl())
+}
+
+/// Rounded up, so that no time above zero becomes zero.
+fn whole_millis(span: Duration) -> NonZeroU64 {
+    let millis = u64::try_from(span.as_nanos().div_ceil(1_000_000)).unwrap_or(u64::MAX);
+    NonZeroU64::new(millis).unwrap_or(NonZeroU64::MIN)
+}
+
+fn bad_ttl() -> Problem {
+    let max = TTL_MAX.as_secs();
+    let message = format!("`ttl` is a number of seconds above 0 and at most {max} (ten years).");
+    Problem::new(400, "bad_ttl", message)
+}
+
+/// What is said where the way to the key's shard is full.
+#[must_use]
+pub fn overloaded() -> Problem {
+    let message = "Too many requests are under way between the cores; try again.";
+    Problem::new(503, "overloaded", message).retry_after(1)
+}
+
+/// What is said where the key's shard is gone.
+#[must_use]
+pub fn unavailable() -> Problem {
+    Problem::new(503, "unavailable", "The shard of this key has stopped.").retry_after(1)
+}
+
+/// Writes what a reply amounts to. Returns the status.
+pub fn write_reply(
+    out: &mut Vec<u8>,
+    exchange: Exchange,
+    date: &Date,
+    render: Render,
+    key: &[u8],
+    reply: Reply<&[u8]>,
+) -> u16 {
+    let problem = match (render, reply) {
+        (Render::Get, Reply::Value(value)) => match std::str::from_utf8(value) {
+            Ok(value) => {
+                write_found(out, exchange, date, key, value);
+                return 200;
+            }
+            Err(error) => {
+                let message =
+                    format!("The value is not UTF-8 from byte {} on.", error.valid_up_to());
+                Problem::new(406, "not_text", message)
+            }
+        },
+        (Render::Put, Reply::Created | Reply::Replaced) => {
+            const BODY: &[u8] =
+                b"{\"status\":\"OK\",\"message\":\"Key inserted/updated successfully.\"}";
+            Response::begin(out, exchange, date, 200).text(JSON, BODY);
+            return 200;
+        }
+        (Render::Put, Reply::TooLarge) => {
+            Problem::new(507, "no_room", "The entry is larger than its shard's memory takes.")
+        }
+        (Render::Put, Reply::Full) => {
+            Problem::new(507, "full", "The memory is full and nothing is evicted.")
+        }
+        (Render::Get, _) => {
+            const BODY: &[u8] =
+                b"{\"status\":\"ERROR\",\"message\":\"Key not found.\",\"code\":\"not_found\"}";
+            Response::begin(out, exchange, date, 404).text(JSON, BODY);
+            return 404;
+        }
+        (Render::Put, _) => {
+            unreachable!("a put is never answered so")
+        }
+    };
+    write_problem(out, exchange, date, &problem);
+    problem.status
+}
+
+fn write_found(out: &mut Vec<u8>, exchange: Exchange, date: &Date, key: &[u8], value: &str) {
+    const PARTS: [&[u8]; 3] = [b"{\"status\":\"OK\",\"key\":", b",\"value\":", b"}"];
+    const PARTS_BYTES: usize = PARTS[0].len() + PARTS[1].len() + PARTS[2].len();
+    let key = JsonString::new(std::str::from_utf8(key).expect("read from UTF-8"));
+    let value = JsonString::new(value);
+    let length = PARTS_BYTES + key.length + value.length;
+    Response::begin(out, exchange, date, 200).body(JSON, length, |out| {
+        out.extend_from_slice(PARTS[0]);
+        key.write(out);
+        out.extend_from_slice(PARTS[1]);
+        value.write(out);
+        out.extend_from_slice(PARTS[2]);
+    });
+}
+
+/// Writes the answer to an action that needs no store.
+pub fn write_health(out: &mut Vec<u8>, exchange: Exchange, date: &Date) {
+    Response::begin(out, exchange, date, 200).text(JSON, b"{\"status\":\"OK\"}");
+}
+
+pub fn write_options(out: &mut Vec<u8>, exchange: Exchange, date: &Date, allow: &str) {
+    Response::begin(out, exchange, date, 204).header("Allow", allow).empty();
+}

@@ -1,0 +1,443 @@
+//! What was typed becomes what the program uses; every limit lives here.
+//!
+//! [`SETTINGS`] is the one table of names, defaults, bounds and help. Flags, `KVCACHE_*` variables,
+//! the keys of the TOML file, `--help` and `--print-config` all come from it.
+
+mod host;
+mod read;
+
+use std::{
+    net::{IpAddr, Ipv4Addr, SocketAddr},
+    str::FromStr as _,
+    time::Duration,
+};
+
+use bytesize::ByteSize;
+
+pub use host::{Host, cgroup_files, memory_available};
+pub use read::{Error, Invocation, read};
+
+const KIB: usize = 1 << 10;
+const MIB: usize = 1 << 20;
+const SHARDS_MAX: usize = 64;
+const SHARD_BYTES_MIN: usize = MIB;
+const HOUR: Duration = Duration::from_hours(1);
+const MILLISECOND: Duration = Duration::from_millis(1);
+
+/// The longest time to live: ten years of 365.25 days.
+pub const TTL_MAX: Duration = Duration::from_hours(87_660);
+
+/// What the program uses.
+#[derive(Clone, Debug)]
+pub struct Config {
+    pub listen: SocketAddr,
+    /// `None`: no admin listener.
+    pub admin_listen: Option<SocketAddr>,
+    /// 1 to 64.
+    pub shards: usize,
+    /// For all shards together.
+    pub memory_bytes: usize,
+    /// For entries that are put without one; `None`: they do not expire.
+    pub default_ttl: Option<Duration>,
+    /// From the signal to the exit.
+    pub drain_timeout: Duration,
+    /// How long an idle core polls before it sleeps.
+    pub spin: Duration,
+    pub limits: Limits,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            listen: SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 7171),
+            admin_listen: Some(SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 7172)),
+            shards: 1,
+            memory_bytes: SHARD_BYTES_MIN,
+            default_ttl: None,
+            drain_timeout: Duration::from_secs(10),
+            spin: Duration::ZERO,
+            limits: Limits::default(),
+        }
+    }
+}
+
+/// The bounds of everything that a client could make grow.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    pub key_bytes_max: usize,
+    pub value_bytes_max: usize,
+    pub body_bytes_max: usize,
+    pub target_bytes_max: usize,
+    /// Request line and fields together.
+    pub head_bytes_max: usize,
+    pub fields_max: usize,
+    /// Empty lines before a request line.
+    pub empty_lines_max: usize,
+    /// Of one message, all chunks together.
+    pub chunk_extension_bytes_max: usize,
+    pub trailer_bytes_max: usize,
+    /// Answers owed to one connection.
+    pub pipeline_depth_max: usize,
+    /// One read of a socket.
+    pub read_bytes_max: usize,
+    /// Unsent answers of one connection before it is no longer read.
+    pub output_bytes_max: usize,
+    /// Requests in flight from one shard to one other.
+    pub hop_requests_max: usize,
+    /// Bytes in flight from one shard to one other.
+    pub hop_bytes_max: usize,
+    /// Input thrown away after the last answer of a connection that is being closed.
+    pub linger_bytes_max: usize,
+    pub linger_timeout: Duration,
+    pub connections_max: usize,
+    /// A head, and a body, must each be complete within this time.
+    pub read_timeout: Duration,
+    pub write_timeout: Duration,
+    pub idle_timeout: Duration,
+}
+
+impl Limits {
+    pub const DEFAULT: Self = Self {
+        key_bytes_max: 256,
+        value_bytes_max: 256,
+        body_bytes_max: body_bytes_default(256, 256),
+        target_bytes_max: 8 * KIB,
+        head_bytes_max: 16 * KIB,
+        fields_max: 64,
+        empty_lines_max: 8,
+        chunk_extension_bytes_max: KIB,
+        trailer_bytes_max: 4 * KIB,
+        pipeline_depth_max: 128,
+        read_bytes_max: 32 * KIB,
+        output_bytes_max: 32 * KIB,
+        hop_requests_max: 16 * KIB,
+        hop_bytes_max: 8 * MIB,
+        linger_bytes_max: 64 * KIB,
+        linger_timeout: Duration::from_secs(1),
+        connections_max: 10_000,
+        read_timeout: Duration::from_secs(2),
+        write_timeout: Duration::from_secs(2),
+        idle_timeout: Duration::from_mins(2),
+    };
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self::DEFAULT
+    }
+}
+
+impl Limits {
+    /// The relations between limits. The error is the name of the limit that breaks one, `: `, why.
+    pub fn check(&self) -> Result<(), String> {
+        let put = put_body_bytes(self.key_bytes_max, self.value_bytes_max);
+        let target = "/get?key=".len() + self.key_bytes_max.saturating_mul(3);
+        let entry = self.key_bytes_max + self.value_bytes_max;
+        let relations = [
+            ("body-bytes-max", self.body_bytes_max, put, "one put of the largest key and value"),
+            ("target-bytes-max", self.target_bytes_max, target, "the longest key, escaped"),
+            ("head-bytes-max", self.head_bytes_max, self.target_bytes_max, "the longest target"),
+            ("hop-bytes-max", self.hop_bytes_max, entry, "the largest entry"),
+            ("hop-requests-max", self.hop_requests_max, self.connections_max, "every connection"),
+            ("pipeline-depth-max", self.pipeline_depth_max, 1, "one answer"),
+        ];
+        for (name, limit, needed, what) in relations {
+            if limit < needed {
+                return Err(format!("{name}: {limit} is below the {needed} needed for {what}"));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The longest JSON body of one put that says nothing superfluous: each byte of key and value may
+/// be written as `\u00XX`, and 128 bytes hold names, punctuation, spaces and a `ttl`.
+const fn put_body_bytes(key_bytes: usize, value_bytes: usize) -> usize {
+    (key_bytes + value_bytes) * 6 + 128
+}
+
+const fn body_bytes_default(key_bytes: usize, value_bytes: usize) -> usize {
+    MIB + put_body_bytes(key_bytes, value_bytes)
+}
+
+/// One row of the table.
+pub struct Setting {
+    /// The flag without its dashes, which is also the key in the file.
+    pub name: &'static str,
+    pub default: &'static str,
+    pub help: &'static str,
+    kind: Kind,
+}
+
+type Place<T> = fn(&mut Config) -> &mut T;
+
+enum Kind {
+    Address(Place<SocketAddr>),
+    AddressOrNone(Place<Option<SocketAddr>>),
+    Count { min: usize, max: usize, place: Place<usize> },
+    Bytes { min: usize, max: usize, place: Place<usize> },
+    Span { min: Duration, max: Duration, place: Place<Duration> },
+    Micros { max: usize, place: Place<Duration> },
+    Ttl,
+    Shards,
+    Memory,
+    Body,
+}
+
+/// A later row may rely on the values of the rows above it.
+pub const SETTINGS: &[Setting] = &[
+    Setting {
+        name: "listen",
+        default: "0.0.0.0:7171",
+        help: "Address for keys and values",
+        kind: Kind::Address(|c| &mut c.listen),
+    },
+    Setting {
+        name: "admin-listen",
+        default: "127.0.0.1:7172",
+        help: "Address for health and statistics, or none",
+        kind: Kind::AddressOrNone(|c| &mut c.admin_listen),
+    },
+    Setting {
+        name: "shards",
+        default: "auto",
+        help: "Shards, each with a core of its own; auto: one for every CPU we may run on",
+        kind: Kind::Shards,
+    },
+    Setting {
+        name: "memory",
+        default: "60%",
+        help: "Memory for entries and their index: a size, or a part of what host and cgroup allow",
+        kind: Kind::Memory,
+    },
+    Setting {
+        name: "key-bytes-max",
+        default: "256",
+        help: "Longest key",
+        kind: Kind::Bytes { min: 1, max: KIB, place: |c| &mut c.limits.key_bytes_max },
+    },
+    Setting {
+        name: "value-bytes-max",
+        default: "256",
+        help: "Longest value",
+        kind: Kind::Bytes { min: 1, max: MIB, place: |c| &mut c.limits.value_bytes_max },
+    },
+    Setting {
+        name: "body-bytes-max",
+        default: "auto",
+        help: "Longest request body; auto: 1MiB and room for one put",
+        kind: Kind::Body,
+    },
+    Setting {
+        name: "default-ttl",
+        default: "0",
+        help: "Time to live of a put that names none; 0: for ever",
+        kind: Kind::Ttl,
+    },
+    Setting {
+        name: "read-timeout",
+        default: "2s",
+        help: "Time for a request's head, and again for its body, to arrive",
+        kind: Kind::Span { min: MILLISECOND, max: HOUR, place: |c| &mut c.limits.read_timeout },
+    },
+    Setting {
+        name: "write-timeout",
+        default: "2s",
+        help: "Time for a client to take some of its answer",
+        kind: Kind::Span { min: MILLISECOND, max: HOUR, place: |c| &mut c.limits.write_timeout },
+    },
+    Setting {
+        name: "idle-timeout",
+        default: "120s",
+        help: "Time for a connection to do nothing",
+        kind: Kind::Span { min: MILLISECOND, max: HOUR, place: |c| &mut c.limits.idle_timeout },
+    },
+    Setting {
+        name: "drain-timeout",
+        default: "10s",
+        help: "Time from SIGTERM to the exit",
+        kind: Kind::Span { min: MILLISECOND, max: HOUR, place: |c| &mut c.drain_timeout },
+    },
+    Setting {
+        name: "connections-max",
+        default: "10000",
+        help: "Connections at once",
+        kind: Kind::Count { min: 1, max: 1_000_000, place: |c| &mut c.limits.connections_max },
+    },
+    Setting {
+        name: "spin-us",
+        default: "0",
+        help: "Microseconds that an idle core polls before it sleeps",
+        kind: Kind::Micros { max: 10_000, place: |c| &mut c.spin },
+    },
+];
+
+impl Setting {
+    fn variable(&self) -> String {
+        format!("KVCACHE_{}", self.name.replace('-', "_").to_uppercase())
+    }
+
+    /// Least and largest value, as in `1 to 64`.
+    pub fn bounds(&self) -> Option<String> {
+        self.kind.bounds()
+    }
+}
+
+impl Kind {
+    fn value_name(&self) -> &'static str {
+        match self {
+            Self::Address(_) | Self::AddressOrNone(_) => "ADDRESS",
+            Self::Count { .. } | Self::Shards | Self::Micros { .. } => "N",
+            Self::Bytes { .. } | Self::Memory | Self::Body => "SIZE",
+            Self::Span { .. } | Self::Ttl => "TIME",
+        }
+    }
+
+    fn bounds(&self) -> Option<String> {
+        let (min, max) = match *self {
+            Self::Address(_) | Self::AddressOrNone(_) | Self::Memory => return None,
+            Self::Count { min, max, .. } => (min.to_string(), max.to_string()),
+            Self::Bytes { min, max, .. } => (size_text(min), size_text(max)),
+            Self::Span { min, max, .. } => (span_text(min), span_text(max)),
+            Self::Micros { max, .. } => ("0".to_owned(), max.to_string()),
+            Self::Ttl => ("0s".to_owned(), span_text(TTL_MAX)),
+            Self::Shards => ("1".to_owned(), SHARDS_MAX.to_string()),
+            Self::Body => (size_text(KIB), size_text(64 * MIB)),
+        };
+        Some(format!("{min} to {max}"))
+    }
+
+    /// Reads `text` into its place.
+    fn apply(&self, config: &mut Config, text: &str, host: Host) -> Result<(), String> {
+        match *self {
+            Self::Address(place) => *place(config) = address(text)?,
+            Self::AddressOrNone(place) => {
+                *place(config) = if text == "none" { None } else { Some(address(text)?) };
+            }
+            Self::Count { min, max, place } => *place(config) = count(text, min, max)?,
+            Self::Bytes { min, max, place } => *place(config) = bytes(text, min, max)?,
+            Self::Span { min, max, place } => *place(config) = span(text, min, max)?,
+            Self::Micros { max, place } => {
+                *place(config) = Duration::from_micros(count(text, 0, max)? as u64);
+            }
+            Self::Ttl => {
+                let ttl = span(text, Duration::ZERO, TTL_MAX)?;
+                config.default_ttl = (!ttl.is_zero()).then_some(ttl);
+            }
+            Self::Shards => {
+                config.shards = match text {
+                    "auto" => host.cpus.clamp(1, SHARDS_MAX),
+                    _ => count(text, 1, SHARDS_MAX)?,
+                }
+            }
+            Self::Memory => config.memory_bytes = memory(text, config.shards, host)?,
+            Self::Body => {
+                let Limits { key_bytes_max, value_bytes_max, .. } = config.limits;
+                config.limits.body_bytes_max = match text {
+                    "auto" => body_bytes_default(key_bytes_max, value_bytes_max),
+                    _ => bytes(text, KIB, 64 * MIB)?,
+                };
+            }
+        }
+        Ok(())
+    }
+
+    /// The effective value as TOML.
+    fn show(&self, config: &mut Config) -> String {
+        let text = match *self {
+            Self::Address(place) => place(config).to_string(),
+            Self::AddressOrNone(place) => {
+                place(config).map_or_else(|| "none".to_owned(), |address| address.to_string())
+            }
+            Self::Count { place, .. } | Self::Bytes { place, .. } => {
+                return place(config).to_string();
+            }
+            Self::Span { place, .. } => span_text(*place(config)),
+            Self::Micros { place, .. } => return place(config).as_micros().to_string(),
+            Self::Ttl => span_text(config.default_ttl.unwrap_or_default()),
+            Self::Shards => return config.shards.to_string(),
+            Self::Memory => return config.memory_bytes.to_string(),
+            Self::Body => return config.limits.body_bytes_max.to_string(),
+        };
+        format!("\"{text}\"")
+    }
+}
+
+fn address(text: &str) -> Result<SocketAddr, String> {
+    text.parse()
+        .map_err(|_| format!("{text:?} is not an address such as 0.0.0.0:7171 or [::]:7171"))
+}
+
+/// A number that is too large to hold is as large as can be: it is above every maximum.
+fn whole(text: &str) -> Option<usize> {
+    let digits = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    digits.then(|| text.parse().unwrap_or(usize::MAX))
+}
+
+fn count(text: &str, min: usize, max: usize) -> Result<usize, String> {
+    let number =
+        whole(text).ok_or_else(|| format!("{text:?} is not a whole number from {min} to {max}"))?;
+    within(text, number, min, max, |bound| bound.to_string())
+}
+
+fn size(text: &str) -> Option<usize> {
+    let size = ByteSize::from_str(text).ok()?;
+    Some(usize::try_from(size.as_u64()).unwrap_or(usize::MAX))
+}
+
+fn bytes(text: &str, min: usize, max: usize) -> Result<usize, String> {
+    let number = size(text).ok_or_else(|| {
+        let (min, max) = (size_text(min), size_text(max));
+        format!("{text:?} is not a size from {min} to {max}, such as 512 or 16KiB")
+    })?;
+    within(text, number, min, max, size_text)
+}
+
+fn span(text: &str, min: Duration, max: Duration) -> Result<Duration, String> {
+    let span = humantime::parse_duration(text).map_err(|_| {
+        let (min, max) = (span_text(min), span_text(max));
+        format!("{text:?} is not a time from {min} to {max}, such as 500ms or 2s")
+    })?;
+    within(text, span, min, max, span_text)
+}
+
+fn memory(text: &str, shards: usize, host: Host) -> Result<usize, String> {
+    let not_a_size =
+        || format!("{text:?} is not a size such as 1200MiB or 1.2GB, nor a part such as 60%");
+    let number = if let Some(percent) = text.strip_suffix('%') {
+        let percent = whole(percent).ok_or_else(not_a_size)?;
+        let percent = within(text, percent, 1, 100, |bound| format!("{bound}%"))?;
+        host.memory_bytes / 100 * percent
+    } else {
+        size(text).ok_or_else(not_a_size)?
+    };
+    within(text, number, shards * SHARD_BYTES_MIN, host.memory_bytes, size_text)
+}
+
+fn within<T: PartialOrd + Copy>(
+    text: &str,
+    value: T,
+    min: T,
+    max: T,
+    show: impl Fn(T) -> String,
+) -> Result<T, String> {
+    if value < min {
+        return Err(format!("{text} is below the minimum of {}", show(min)));
+    }
+    if value > max {
+        return Err(format!("{text} is above the maximum of {}", show(max)));
+    }
+    Ok(value)
+}
+
+/// The shortest exact form.
+fn size_text(bytes: usize) -> String {
+    [(1 << 30, "GiB"), (MIB, "MiB"), (KIB, "KiB")]
+        .into_iter()
+        .find(|(unit, _)| bytes >= *unit && bytes.is_multiple_of(*unit))
+        .map_or_else(|| bytes.to_string(), |(unit, name)| format!("{}{name}", bytes / unit))
+}
+
+fn span_text(span: Duration) -> String {
+    humantime::format_duration(span).to_string()
+}

@@ -1,0 +1,28 @@
+//! Sets of plain counters that can be summed and listed by name.
+
+/// Declares a set of counters: a plain struct of `u64` that can be summed and listed by name.
+macro_rules! counters {
+    ($(#[$outer:meta])* $set:ident { $($(#[$doc:meta])* $name:ident,)* }) => {
+        $(#[$outer])*
+        #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+        pub struct $set {
+            $($(#[$doc])* pub $name: u64,)*
+        }
+
+        impl $set {
+            /// Every counter under its name.
+            #[must_use]
+            pub fn fields(&self) -> Vec<(&'static str, u64)> {
+                vec![$((stringify!($name), self.$name),)*]
+            }
+        }
+
+        impl std::ops::AddAssign for $set {
+            fn add_assign(&mut self, other: Self) {
+                $(self.$name += other.$name;)*
+            }
+        }
+    };
+}
+
+pub(crate) use counters;

@@ -1,0 +1,579 @@
+//! One core's sockets: an epoll set that the executor awaits, and the bytes between them and the
+//! shard.
+//!
+//! A connection costs a slab entry and a descriptor: no task, no timer and no buffer of its own.
+//! One pass over what epoll reports, or over one batch of messages from another shard, is a turn;
+//! at its end all answers are sent and all calls to other shards leave.
+
+use crate::{
+    clock::Clock,
+    config::Config,
+    http::{Intent, response::Date},
+    mesh::{self, Message},
+    placement::Placement,
+    shard::{ConnectionId, Role, Shard, Ticket},
+};
+use glommio::channels::shared_channel::ConnectedSender;
+use rustix::{
+    buffer::spare_capacity,
+    event::{Timespec, epoll},
+    io::Errno,
+    net::SocketFlags,
+};
+use std::{
+    collections::VecDeque,
+    io::{self, PipeReader, Read, Write},
+    net::{Shutdown, TcpListener, TcpStream},
+    os::fd::{AsFd, OwnedFd},
+};
+
+/// Events taken in one turn, so that messages and other work get theirs.
+const EVENTS_MAX: usize = 256;
+/// Connections accepted in one turn.
+const ACCEPTS_MAX: usize = 64;
+/// Admin connections, and connections being told that there is no room, at once.
+const ADMIN_CONNECTIONS_MAX: usize = 64;
+const REFUSED_MAX: usize = 256;
+/// Sockets on their way between two shards.
+pub const SOCKETS_MAX: usize = 256;
+
+/// What travels between shards beside sockets.
+#[derive(Debug)]
+pub enum Parcel {
+    Mesh(Message<Ticket>),
+    /// The last parcel: the sender makes no further calls.
+    Fin,
+}
+
+/// Room that a channel for parcels needs: what the mesh sends, and the last word.
+pub const PARCELS_MAX: usize = mesh::CHANNEL_MESSAGES_MAX + 1;
+
+/// To the shard that places connections.
+#[derive(Debug)]
+pub enum Arrival {
+    Accepted(TcpStream),
+    Closed(usize),
+}
+
+/// Where this shard's accepted sockets go.
+pub enum Usher {
+    /// Here is decided who gets them.
+    Here {
+        placement: Placement,
+        adopters: Vec<Option<ConnectedSender<TcpStream>>>,
+    },
+    Away(ConnectedSender<Arrival>),
+}
+
+/// A word from the main thread, one byte each on the control pipe.
+pub const START: u8 = b's';
+pub const DRAIN: u8 = b'd';
+
+/// The data of an epoll event: these, or a connection's slot.
+const DATA_LISTENER: u64 = u64::MAX;
+const ADMIN_LISTENER: u64 = u64::MAX - 1;
+const CONTROL: u64 = u64::MAX - 2;
+
+struct Socket {
+    id: ConnectionId,
+    role: SocketRole,
+    stream: TcpStream,
+    interest: epoll::EventFlags,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum SocketRole {
+    Data,
+    Admin,
+    Refused,
+}
+
+struct Listener {
+    socket: TcpListener,
+    /// Out of the epoll set until the next beat: there were no descriptors left.
+    paused: bool,
+}
+
+/// The sockets of one core.
+pub struct Driver {
+    shard: Shard,
+    clock: Clock,
+    epoll: OwnedFd,
+    events: Vec<epoll::Event>,
+    /// By the connection's slot.
+    sockets: Vec<Option<Socket>>,
+    scratch: Box<[u8]>,
+    listed: Vec<ConnectionId>,
+    data: Option<Listener>,
+    admin: Option<Listener>,
+    control: PipeReader,
+    /// To each other shard.
+    links: Vec<Option<ConnectedSender<Parcel>>>,
+    usher: Usher,
+    /// Accepted, but the way to the shard that places connections is full.
+    unplaced: VecDeque<TcpStream>,
+    closed_untold: usize,
+    admin_open: usize,
+    refused_open: usize,
+    stage: Stage,
+    /// Shards that make no further calls, this one included.
+    finished: usize,
+    drain_ms: u64,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Stage {
+    Starting,
+    Serving,
+    /// Since then no connection is accepted.
+    Draining {
+        since: crate::clock::Millis,
+    },
+    /// Everything of our own is answered; other shards' calls still are.
+    Finished,
+}
+
+/// What a driver is made of.
+pub struct Parts {
+    pub shard: Shard,
+    pub clock: Clock,
+    pub data: TcpListener,
+    pub admin: Option<TcpListener>,
+    pub control: PipeReader,
+    pub links: Vec<Option<ConnectedSender<Parcel>>>,
+    pub usher: Usher,
+}
+
+impl Driver {
+    /// A driver that does nothing yet but heed its control pipe.
+    pub fn new(parts: Parts, config: &Config) -> io::Result<Self> {
+        let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
+        let data = epoll::EventData::new_u64(CONTROL);
+        epoll::add(&epoll, &parts.control, data, epoll::EventFlags::IN)?;
+        let listener = |socket| Listener { socket, paused: false };
+        Ok(Self {
+            shard: parts.shard,
+            clock: parts.clock,
+            epoll,
+            events: Vec::with_capacity(EVENTS_MAX),
+            sockets: Vec::new(),
+            scratch: vec![0; config.limits.read_bytes_max].into_boxed_slice(),
+            listed: Vec::new(),
+            data: Some(listener(parts.data)),
+            admin: parts.admin.map(listener),
+            control: parts.control,
+            links: parts.links,
+            usher: parts.usher,
+            unplaced: VecDeque::new(),
+            closed_untold: 0,
+            admin_open: 0,
+            refused_open: 0,
+            stage: Stage::Starting,
+            finished: 0,
+            drain_ms: u64::try_from(config.drain_timeout.as_millis()).unwrap_or(u64::MAX),
+        })
+    }
+
+    /// The descriptor that is readable when there is something to do.
+    pub fn pollable(&self) -> io::Result<OwnedFd> {
+        self.epoll.try_clone()
+    }
+
+    /// Serves what is ready.
+    pub fn turn(&mut self) {
+        self.shard.begin_turn(self.clock.now());
+        let mut events = std::mem::take(&mut self.events);
+        events.clear();
+        let no_wait = Timespec { tv_sec: 0, tv_nsec: 0 };
+        // An interrupted call finds nothing this time.
+        let _found = epoll::wait(&self.epoll, spare_capacity(&mut events), Some(&no_wait));
+        for event in &events {
+            match event.data.u64() {
+                DATA_LISTENER => self.accept_data(),
+                ADMIN_LISTENER => self.accept_admin(),
+                CONTROL => self.heed(),
+                slot => self.serve(usize::try_from(slot).unwrap_or(usize::MAX), event.flags),
+            }
+        }
+        self.events = events;
+        self.end_turn();
+    }
+
+    /// Takes in what another shard sent; a turn of its own ends with [`Driver::end_turn`].
+    pub fn deliver(&mut self, from: usize, parcel: Parcel) {
+        match parcel {
+            Parcel::Mesh(message) => self.shard.deliver(from, message),
+            Parcel::Fin => self.finished += 1,
+        }
+    }
+
+    /// Begins a turn that epoll did not cause.
+    pub fn begin_turn(&mut self) {
+        self.shard.begin_turn(self.clock.now());
+    }
+
+    /// Sends answers to clients and messages to shards.
+    pub fn end_turn(&mut self) {
+        loop {
+            let mut listed = std::mem::take(&mut self.listed);
+            self.shard.take_listed(&mut listed);
+            for id in listed.drain(..) {
+                self.attend(id);
+            }
+            self.listed = listed;
+            let links = &self.links;
+            self.shard.flush(|shard, message| send(links, shard, message));
+            if !self.shard.has_listed() {
+                break;
+            }
+        }
+        self.tell_usher();
+    }
+
+    /// A socket that was accepted elsewhere and given to this shard.
+    pub fn adopt(&mut self, stream: TcpStream) {
+        let id = self.shard.open(Role::Data);
+        self.register(id, SocketRole::Data, stream);
+    }
+
+    /// Another shard's connections came or went; only where connections are placed.
+    pub fn usher(&mut self, from: usize, arrival: Arrival) {
+        match arrival {
+            Arrival::Accepted(stream) => self.place(from, stream),
+            Arrival::Closed(connections) => {
+                if let Usher::Here { placement, .. } = &mut self.usher {
+                    placement.closed(from, connections);
+                }
+            }
+        }
+    }
+
+    /// Moves time on; every [`BEAT_MS`](crate::shard::BEAT_MS). Returns whether the driver is done.
+    pub fn beat(&mut self) -> bool {
+        let now = self.clock.now();
+        self.shard.begin_turn(now);
+        self.shard.beat(now, Date::of(Clock::wall()));
+        self.resume_accepting();
+        self.end_turn();
+        if let Stage::Draining { since } = self.stage {
+            let late = now.since(since) >= self.drain_ms;
+            if late || self.shard.is_quiet() {
+                self.finish();
+            }
+        }
+        self.stage == Stage::Finished && self.finished == self.links.len()
+    }
+
+    /// Whether the end is near enough to look for it often.
+    #[must_use]
+    pub fn is_ending(&self) -> bool {
+        !matches!(self.stage, Stage::Starting | Stage::Serving)
+    }
+
+    fn finish(&mut self) {
+        self.stage = Stage::Finished;
+        self.finished += 1;
+        for link in self.links.iter().flatten() {
+            // A peer that is gone needs no farewell.
+            drop(link.try_send(Parcel::Fin));
+        }
+    }
+
+    fn heed(&mut self) {
+        let mut word = [0];
+        match self.control.read(&mut word) {
+            Ok(1) if word[0] == START => self.start(),
+            _ => self.drain(),
+        }
+    }
+
+    fn start(&mut self) {
+        self.stage = Stage::Serving;
+        for (listener, data) in [(&self.data, DATA_LISTENER), (&self.admin, ADMIN_LISTENER)] {
+            if let Some(listener) = listener {
+                watch(&self.epoll, listener, data);
+            }
+        }
+    }
+
+    /// Stops accepting and closes every connection once it owes nothing. What has arrived but was
+    /// not read yet is read first.
+    fn drain(&mut self) {
+        if self.is_ending() {
+            return;
+        }
+        self.stage = Stage::Draining { since: self.clock.now() };
+        self.shard.drain();
+        let mut late = std::mem::take(&mut self.unplaced);
+        while let Some(stream) = accept(self.data.as_mut(), &self.epoll) {
+            late.push_back(stream);
+        }
+        self.data = None;
+        self.admin = None;
+        for stream in late {
+            self.adopt(stream);
+        }
+        for slot in 0..self.sockets.len() {
+            self.serve(slot, epoll::EventFlags::IN);
+        }
+    }
+
+    fn serve(&mut self, slot: usize, flags: epoll::EventFlags) {
+        use epoll::EventFlags as Flags;
+        let Some(Some(socket)) = self.sockets.get_mut(slot) else { return };
+        let id = socket.id;
+        if flags.intersects(Flags::IN | Flags::HUP | Flags::ERR) {
+            match socket.stream.read(&mut self.scratch) {
+                Ok(0) if flags.intersects(Flags::HUP | Flags::ERR) => return self.close(id),
+                Ok(0) => self.shard.end_input(id),
+                Ok(bytes) => {
+                    let more = bytes == self.scratch.len();
+                    self.shard.receive(id, &self.scratch[..bytes], more);
+                }
+                Err(error) if is_transient(&error) => {}
+                Err(_) => return self.close(id),
+            }
+        }
+        self.attend(id);
+    }
+
+    /// Sends what can be sent and sets the socket to wait for what comes next.
+    fn attend(&mut self, id: ConnectionId) {
+        let Some(Some(socket)) = self.sockets.get_mut(id.slot()) else { return };
+        if socket.id != id {
+            return;
+        }
+        loop {
+            let unsent = self.shard.unsent(id);
+            if unsent.is_empty() {
+                break;
+            }
+            let all = unsent.len();
+            match socket.stream.write(unsent) {
+                Ok(bytes) => {
+                    self.shard.sent(id, bytes);
+                    if bytes < all {
+                        break;
+                    }
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) if is_transient(&error) => {
+                    self.shard.sent(id, 0);
+                    break;
+                }
+                Err(_) => return self.close(id),
+            }
+        }
+        let mut intent = self.shard.intent(id);
+        if intent == Intent::CloseWrite {
+            if socket.stream.shutdown(Shutdown::Write).is_err() {
+                return self.close(id);
+            }
+            self.shard.linger(id);
+            intent = self.shard.intent(id);
+        }
+        match intent {
+            Intent::Wait { read, write } => {
+                let mut interest = epoll::EventFlags::empty();
+                interest.set(epoll::EventFlags::IN, read);
+                interest.set(epoll::EventFlags::OUT, write);
+                if interest != socket.interest {
+                    socket.interest = interest;
+                    let data = epoll::EventData::new_u64(id.slot() as u64);
+                    epoll::modify(&self.epoll, &socket.stream, data, interest)
+                        .expect("the socket is in the set");
+                }
+            }
+            Intent::CloseWrite | Intent::Close => self.close(id),
+        }
+    }
+
+    fn close(&mut self, id: ConnectionId) {
+        let Some(socket) = self.sockets[id.slot()].take_if(|socket| socket.id == id) else {
+            return;
+        };
+        self.shard.forget(id);
+        match socket.role {
+            SocketRole::Data => self.closed_untold += 1,
+            SocketRole::Admin => self.admin_open -= 1,
+            SocketRole::Refused => self.refused_open -= 1,
+        }
+    }
+
+    /// Watches a new connection. Where even that fails, it is closed.
+    fn register(&mut self, id: ConnectionId, role: SocketRole, stream: TcpStream) {
+        let interest = epoll::EventFlags::IN;
+        let data = epoll::EventData::new_u64(id.slot() as u64);
+        let watched = epoll::add(&self.epoll, &stream, data, interest).is_ok();
+        if self.sockets.len() <= id.slot() {
+            self.sockets.resize_with(id.slot() + 1, || None);
+        }
+        self.sockets[id.slot()] = Some(Socket { id, role, stream, interest });
+        match role {
+            SocketRole::Data => {}
+            SocketRole::Admin => self.admin_open += 1,
+            SocketRole::Refused => self.refused_open += 1,
+        }
+        if !watched {
+            self.close(id);
+        } else if role == SocketRole::Refused {
+            self.attend(id);
+        } else if self.is_ending() {
+            self.serve(id.slot(), interest);
+        }
+    }
+
+    fn accept_data(&mut self) {
+        for _ in 0..ACCEPTS_MAX {
+            if !self.unplaced.is_empty() {
+                break;
+            }
+            let Some(stream) = accept(self.data.as_mut(), &self.epoll) else { break };
+            self.place(self.shard.me(), stream);
+        }
+    }
+
+    fn accept_admin(&mut self) {
+        while let Some(stream) = accept(self.admin.as_mut(), &self.epoll) {
+            if self.admin_open < ADMIN_CONNECTIONS_MAX {
+                let id = self.shard.open(Role::Admin);
+                self.register(id, SocketRole::Admin, stream);
+            } else {
+                self.turn_away(stream);
+            }
+        }
+    }
+
+    /// Gives an accepted connection to the shard that has the fewest.
+    fn place(&mut self, source: usize, stream: TcpStream) {
+        let me = self.shard.me();
+        match &mut self.usher {
+            Usher::Away(usher) => {
+                if let Err(error) = usher.try_send(Arrival::Accepted(stream))
+                    && let Some(Arrival::Accepted(stream)) = returned(error)
+                {
+                    self.unplaced.push_back(stream);
+                    self.pause_accepting();
+                }
+            }
+            Usher::Here { placement, adopters } => match placement.place(source) {
+                None => self.turn_away(stream),
+                Some(target) if target == me => self.adopt(stream),
+                Some(target) => {
+                    let adopter = adopters[target].as_ref().expect("a link to every other shard");
+                    if adopter.try_send(stream).is_err() {
+                        // The way is full or the shard is gone: the client may try again.
+                        placement.closed(target, 1);
+                    }
+                }
+            },
+        }
+    }
+
+    fn turn_away(&mut self, stream: TcpStream) {
+        if self.refused_open < REFUSED_MAX {
+            let id = self.shard.open_refused();
+            self.register(id, SocketRole::Refused, stream);
+        }
+    }
+
+    fn pause_accepting(&mut self) {
+        if let Some(listener) = &mut self.data {
+            pause(&self.epoll, listener);
+        }
+    }
+
+    fn resume_accepting(&mut self) {
+        if self.stage != Stage::Serving {
+            return;
+        }
+        while let Some(stream) = self.unplaced.pop_front() {
+            let waiting = self.unplaced.len();
+            self.place(self.shard.me(), stream);
+            if self.unplaced.len() > waiting {
+                return;
+            }
+        }
+        let listeners = [(&mut self.data, DATA_LISTENER), (&mut self.admin, ADMIN_LISTENER)];
+        for (listener, data) in listeners {
+            if let Some(listener) = listener
+                && std::mem::take(&mut listener.paused)
+            {
+                watch(&self.epoll, listener, data);
+            }
+        }
+    }
+
+    fn tell_usher(&mut self) {
+        if self.closed_untold == 0 || self.is_ending() {
+            return;
+        }
+        let me = self.shard.me();
+        let told = match &mut self.usher {
+            Usher::Here { placement, .. } => {
+                placement.closed(me, self.closed_untold);
+                true
+            }
+            Usher::Away(usher) => usher.try_send(Arrival::Closed(self.closed_untold)).is_ok(),
+        };
+        if told {
+            self.closed_untold = 0;
+        }
+    }
+}
+
+fn is_transient(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted)
+}
+
+fn send(
+    links: &[Option<ConnectedSender<Parcel>>],
+    shard: usize,
+    message: Message<Ticket>,
+) -> Result<(), Message<Ticket>> {
+    let link = links[shard].as_ref().expect("a link to every other shard");
+    match link.try_send(Parcel::Mesh(message)).map_err(returned) {
+        Err(Some(Parcel::Mesh(message))) => Err(message),
+        Ok(()) | Err(_) => Ok(()),
+    }
+}
+
+/// What could not be sent.
+fn returned<T>(error: glommio::GlommioError<T>) -> Option<T> {
+    use glommio::{GlommioError, ResourceType};
+    match error {
+        GlommioError::Closed(ResourceType::Channel(item))
+        | GlommioError::WouldBlock(ResourceType::Channel(item)) => Some(item),
+        _ => None,
+    }
+}
+
+fn watch(epoll: &OwnedFd, listener: &Listener, data: u64) {
+    let data = epoll::EventData::new_u64(data);
+    epoll::add(epoll, &listener.socket, data, epoll::EventFlags::IN)
+        .expect("a listener can be watched");
+}
+
+fn pause(epoll: &OwnedFd, listener: &mut Listener) {
+    if !std::mem::replace(&mut listener.paused, true) {
+        epoll::delete(epoll, &listener.socket).expect("the listener is in the set");
+    }
+}
+
+/// The next connection that waits to be accepted, non-blocking. Where there are no descriptors
+/// left, the listener pauses.
+fn accept(listener: Option<&mut Listener>, epoll: &OwnedFd) -> Option<TcpStream> {
+    let listener = listener?;
+    loop {
+        let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
+        match rustix::net::accept_with(listener.socket.as_fd(), flags) {
+            Ok(socket) => return Some(TcpStream::from(socket)),
+            Err(Errno::MFILE | Errno::NFILE | Errno::NOBUFS | Errno::NOMEM) => {
+                pause(epoll, listener);
+                return None;
+            }
+            Err(Errno::INTR | Errno::CONNABORTED | Errno::PROTO) => {}
+            Err(_) => return None,
+        }
+    }
+}

@@ -1,0 +1,539 @@
+//! A sans-IO HTTP/1.1 connection: bytes in, requests out; responses in, bytes out.
+//!
+//! ```text
+//!   read  -> Requests  -> Request -> (whoever answers) -> Responses -> send
+//!            kept: bytes of a request                     output: in order, ready to send
+//!            that is not complete yet                     owed: answers that are still away
+//! ```
+//!
+//! An idle connection holds neither buffer. After an error in framing no byte is taken for a
+//! request any more: one answer, half-close, a bounded drain of what still comes, close.
+
+use crate::{clock::Millis, config::Limits};
+use body::Chunked;
+use request::{Expect, Framing, Head, HeadScan, HeadSpan, parse_head};
+use std::{collections::VecDeque, time::Duration};
+
+pub mod body;
+pub mod request;
+pub mod response;
+
+pub use request::Error;
+
+/// A body may come this slowly once its read timeout has passed.
+const BODY_BYTES_PER_SECOND_MIN: u64 = 64 << 10;
+
+/// Places for answers owed that an idle connection may keep.
+const OWED_KEPT_MAX: usize = 16;
+
+/// One complete request.
+#[derive(Clone, Debug)]
+pub struct Request<'a> {
+    pub head: Head<'a>,
+    pub body: &'a [u8],
+    /// Nothing that has arrived stands behind it.
+    pub is_last: bool,
+}
+
+/// What the bytes so far amount to.
+#[derive(Debug)]
+pub enum Next<'a> {
+    Request(Request<'a>),
+    /// The head of a request whose client waits for a word before it sends the body.
+    Expectation(Head<'a>),
+    Partial,
+}
+
+/// Bytes on their way through [`Requests`]: those of earlier reads and of this one.
+#[derive(Debug)]
+pub struct Input<'a> {
+    kept: Vec<u8>,
+    fresh: &'a [u8],
+    consumed: usize,
+    /// The socket may hold further bytes.
+    more: bool,
+}
+
+impl Input<'_> {
+    fn bytes(&self) -> &[u8] {
+        if self.kept.is_empty() { self.fresh } else { &self.kept }
+    }
+
+    /// Whether every byte belongs to a request that was taken.
+    #[must_use]
+    pub fn is_spent(&self) -> bool {
+        self.consumed == self.bytes().len()
+    }
+}
+
+/// The requests of a connection, cut out of its bytes.
+#[derive(Debug, Default)]
+pub struct Requests {
+    kept: Vec<u8>,
+    progress: Progress,
+    /// The chunked request that was handed out last, until its borrower is done.
+    finished: Option<Box<ChunkedRequest>>,
+}
+
+#[derive(Debug)]
+enum Progress {
+    Head(HeadScan),
+    /// The head is there, so many bytes of body are not.
+    Sized {
+        head: HeadSpan,
+        length: usize,
+    },
+    Chunked(Box<ChunkedRequest>),
+}
+
+impl Default for Progress {
+    fn default() -> Self {
+        Self::Head(HeadScan::default())
+    }
+}
+
+#[derive(Debug)]
+struct ChunkedRequest {
+    head: Vec<u8>,
+    decoder: Chunked,
+    body: Vec<u8>,
+}
+
+/// What a connection waits for from its client.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Awaited {
+    Request,
+    RestOfHead,
+    RestOfBody,
+}
+
+impl Requests {
+    /// Joins what was kept with what was read; `more` if there may be more to read. Give it back
+    /// with [`Connection::keep`].
+    pub fn input<'a>(&mut self, fresh: &'a [u8], more: bool) -> Input<'a> {
+        let mut kept = std::mem::take(&mut self.kept);
+        if !kept.is_empty() {
+            kept.extend_from_slice(fresh);
+        }
+        Input { kept, fresh, consumed: 0, more }
+    }
+
+    /// The next request in `input`. After an error nothing more may be asked of this connection.
+    pub fn next<'a>(
+        &'a mut self,
+        input: &'a mut Input<'_>,
+        limits: &Limits,
+    ) -> Result<Next<'a>, Error> {
+        let Input { kept, fresh, consumed, more } = input;
+        let bytes: &'a [u8] = if kept.is_empty() { fresh } else { kept };
+        self.finished = None;
+        if let Progress::Head(scan) = &mut self.progress {
+            let rest = &bytes[*consumed..];
+            let Some(span) = scan.advance(rest, limits)? else { return Ok(Next::Partial) };
+            let head = parse_head(&rest[span.start..span.end], limits)?;
+            let waits = head.expect != Expect::None;
+            match head.framing {
+                Framing::Length(length) if rest.len() - span.end >= length => {
+                    self.progress = Progress::default();
+                    *consumed += span.end + length;
+                    let body = &rest[span.end..][..length];
+                    let is_last = !*more && *consumed == bytes.len();
+                    return Ok(Next::Request(Request { head, body, is_last }));
+                }
+                Framing::Length(length) => {
+                    self.progress = Progress::Sized { head: span, length };
+                    return Ok(if waits { Next::Expectation(head) } else { Next::Partial });
+                }
+                Framing::Chunked => {
+                    self.progress = Progress::Chunked(Box::new(ChunkedRequest {
+                        head: rest[span.start..span.end].to_vec(),
+                        decoder: Chunked::default(),
+                        body: Vec::new(),
+                    }));
+                    *consumed += span.end;
+                    if waits && *consumed == bytes.len() {
+                        return Ok(Next::Expectation(head));
+                    }
+                }
+            }
+        }
+        let rest = &bytes[*consumed..];
+        match &mut self.progress {
+            Progress::Sized { head, length } => {
+                let (head, length) = (*head, *length);
+                let Some(body) = rest.get(head.end..head.end + length) else {
+                    return Ok(Next::Partial);
+                };
+                self.progress = Progress::default();
+                *consumed += head.end + length;
+                let head = parse_head(&rest[head.start..head.end], limits)?;
+                Ok(Next::Request(Request {
+                    head,
+                    body,
+                    is_last: !*more && *consumed == bytes.len(),
+                }))
+            }
+            Progress::Chunked(chunked) => {
+                let decoded = chunked.decoder.decode(rest, &mut chunked.body, limits)?;
+                *consumed += decoded.consumed;
+                if !decoded.done {
+                    return Ok(Next::Partial);
+                }
+                let Progress::Chunked(chunked) = std::mem::take(&mut self.progress) else {
+                    unreachable!("it was matched above")
+                };
+                let chunked = self.finished.insert(chunked);
+                let head = parse_head(&chunked.head, limits)?;
+                let is_last = !*more && *consumed == bytes.len();
+                Ok(Next::Request(Request { head, body: &chunked.body, is_last }))
+            }
+            Progress::Head(_) => unreachable!("a head without a body has been handed out"),
+        }
+    }
+
+    /// Takes back what was not consumed.
+    fn keep(&mut self, input: Input<'_>) {
+        let Input { mut kept, fresh, consumed, .. } = input;
+        self.finished = None;
+        if kept.is_empty() {
+            kept.extend_from_slice(&fresh[consumed..]);
+        } else if consumed == kept.len() {
+            kept = Vec::new();
+        } else {
+            kept.drain(..consumed);
+        }
+        self.kept = kept;
+    }
+
+    /// Drops everything that was kept: no further request will be taken.
+    fn forget(&mut self) {
+        *self = Self::default();
+    }
+
+    fn awaited(&self) -> Awaited {
+        match &self.progress {
+            Progress::Head(_) if self.kept.is_empty() => Awaited::Request,
+            Progress::Head(_) => Awaited::RestOfHead,
+            Progress::Sized { .. } | Progress::Chunked(_) => Awaited::RestOfBody,
+        }
+    }
+
+    /// Bytes of body that the read timeout is stretched for.
+    fn body_bytes(&self) -> usize {
+        match &self.progress {
+            Progress::Head(_) => 0,
+            Progress::Sized { length, .. } => *length,
+            Progress::Chunked(chunked) => chunked.body.len(),
+        }
+    }
+}
+
+/// The answers of a connection, in the order of its requests. `T` is what has to be known to
+/// write an answer that is still away.
+#[derive(Debug)]
+pub struct Responses<T> {
+    output: Vec<u8>,
+    sent: usize,
+    owed: VecDeque<Owed<T>>,
+    /// Sequence number of the first answer owed.
+    first: u64,
+    /// Bytes of answers that are ready but stand behind one that is not.
+    held_bytes: usize,
+    /// Since when the client has not taken a byte of what there is to send.
+    stalled: Option<Millis>,
+}
+
+#[derive(Debug)]
+enum Owed<T> {
+    Away(T),
+    Ready(Vec<u8>),
+}
+
+impl<T> Default for Responses<T> {
+    fn default() -> Self {
+        Self {
+            output: Vec::new(),
+            sent: 0,
+            owed: VecDeque::new(),
+            first: 0,
+            held_bytes: 0,
+            stalled: None,
+        }
+    }
+}
+
+impl<T> Responses<T> {
+    /// Writes the answer to the request that was taken last.
+    pub fn write(&mut self, write: impl FnOnce(&mut Vec<u8>)) {
+        match self.owed.back_mut() {
+            None => write(&mut self.output),
+            Some(Owed::Ready(bytes)) => {
+                self.held_bytes -= bytes.len();
+                write(bytes);
+                self.held_bytes += bytes.len();
+            }
+            Some(Owed::Away(_)) => {
+                let mut bytes = Vec::new();
+                write(&mut bytes);
+                self.held_bytes += bytes.len();
+                self.owed.push_back(Owed::Ready(bytes));
+            }
+        }
+    }
+
+    /// Reserves the place of an answer that is away; its number is never used again.
+    pub fn owe(&mut self, owing: T) -> u64 {
+        self.owed.push_back(Owed::Away(owing));
+        self.first + self.owed.len() as u64 - 1
+    }
+
+    /// Writes the answer that was away, in its place.
+    pub fn settle(&mut self, sequence: u64, write: impl FnOnce(T, &mut Vec<u8>)) {
+        let at = usize::try_from(sequence - self.first).expect("few answers are owed");
+        if at > 0 {
+            let mut bytes = Vec::new();
+            let place = std::mem::replace(&mut self.owed[at], Owed::Ready(Vec::new()));
+            let Owed::Away(owing) = place else { unreachable!("an answer comes once") };
+            write(owing, &mut bytes);
+            self.held_bytes += bytes.len();
+            self.owed[at] = Owed::Ready(bytes);
+            return;
+        }
+        let Some(Owed::Away(owing)) = self.owed.pop_front() else {
+            unreachable!("an answer comes once")
+        };
+        self.first += 1;
+        write(owing, &mut self.output);
+        while let Some(Owed::Ready(bytes)) =
+            self.owed.pop_front_if(|next| matches!(next, Owed::Ready(_)))
+        {
+            self.first += 1;
+            self.held_bytes -= bytes.len();
+            self.output.extend_from_slice(&bytes);
+        }
+    }
+
+    #[must_use]
+    pub fn unsent(&self) -> &[u8] {
+        &self.output[self.sent..]
+    }
+
+    /// Notes that the kernel took `bytes` of [`Responses::unsent`].
+    pub fn sent(&mut self, bytes: usize, now: Millis) {
+        self.sent += bytes;
+        if self.sent == self.output.len() {
+            self.output.clear();
+            self.sent = 0;
+            self.stalled = None;
+        } else if bytes > 0 || self.stalled.is_none() {
+            self.stalled = Some(now);
+        }
+    }
+
+    /// Nothing owed, nothing unsent.
+    #[must_use]
+    pub fn is_done(&self) -> bool {
+        self.owed.is_empty() && self.output.is_empty()
+    }
+
+    /// Whether another request may be taken.
+    #[must_use]
+    pub fn has_room(&self, limits: &Limits) -> bool {
+        self.owed.len() < limits.pipeline_depth_max
+            && self.unsent().len() + self.held_bytes < limits.output_bytes_max
+    }
+
+    /// The buffer that answers are written to, for lending one that has its memory already.
+    pub fn buffer(&mut self) -> &mut Vec<u8> {
+        &mut self.output
+    }
+
+    /// Gives up the memory of a connection that has nothing to send.
+    pub fn release(&mut self) -> Vec<u8> {
+        debug_assert!(self.output.is_empty(), "all was sent");
+        if self.owed.is_empty() && self.owed.capacity() > OWED_KEPT_MAX {
+            self.owed = VecDeque::new();
+        }
+        std::mem::take(&mut self.output)
+    }
+}
+
+/// One connection.
+#[derive(Debug)]
+pub struct Connection<T> {
+    pub requests: Requests,
+    pub responses: Responses<T>,
+    stage: Stage,
+    /// The client has closed its side.
+    input_ended: bool,
+    /// Complete requests may be waiting in `requests` for room in `responses`.
+    pub blocked: bool,
+    /// What the connection waits for, and since when.
+    awaited: Awaited,
+    since: Millis,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stage {
+    Open,
+    /// No further request is taken; closes when what is owed has been sent.
+    Closing,
+    /// All is said and our side is closed; what still comes is read and dropped.
+    Lingering {
+        drained_bytes: usize,
+    },
+    Dead,
+}
+
+/// What the owner of the socket is to do next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Intent {
+    /// Wait until the socket can be read, written, or either.
+    Wait {
+        read: bool,
+        write: bool,
+    },
+    /// Close the sending side, call [`Connection::linger`] and ask again.
+    CloseWrite,
+    Close,
+}
+
+/// Why a connection ran out of time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Overdue {
+    /// A request began and did not go on: answer 408, then close.
+    Request,
+    /// Nothing to say: close.
+    Silent,
+}
+
+impl<T> Connection<T> {
+    #[must_use]
+    pub fn new(now: Millis) -> Self {
+        Self {
+            requests: Requests::default(),
+            responses: Responses::default(),
+            stage: Stage::Open,
+            input_ended: false,
+            blocked: false,
+            awaited: Awaited::Request,
+            since: now,
+        }
+    }
+
+    /// Whether requests are still taken.
+    #[must_use]
+    pub fn is_open(&self) -> bool {
+        self.stage == Stage::Open
+    }
+
+    /// Takes back what was read and notes what the connection waits for now. `progressed`: at
+    /// least one request was complete.
+    pub fn keep(&mut self, input: Input<'_>, progressed: bool, now: Millis) {
+        if self.is_open() {
+            self.requests.keep(input);
+        }
+        if progressed || self.requests.awaited() != self.awaited {
+            self.awaited = self.requests.awaited();
+            self.since = now;
+        }
+        if self.input_ended && !self.blocked {
+            self.close_when_done();
+        }
+    }
+
+    /// Bytes that arrived when no request is taken any more.
+    pub fn discard(&mut self, bytes: usize, limits: &Limits) {
+        if let Stage::Lingering { drained_bytes } = &mut self.stage {
+            *drained_bytes += bytes;
+            if *drained_bytes > limits.linger_bytes_max {
+                self.stage = Stage::Dead;
+            }
+        }
+    }
+
+    /// The client closed its side: what is complete is answered, what is not is dropped.
+    pub fn end_input(&mut self) {
+        self.input_ended = true;
+        if self.is_open() && !self.blocked {
+            self.close_when_done();
+        }
+    }
+
+    /// No further request is taken.
+    pub fn close_when_done(&mut self) {
+        if self.is_open() {
+            self.stage = Stage::Closing;
+            self.blocked = false;
+            self.requests.forget();
+        }
+    }
+
+    /// Our side is closed; from here on the client's bytes are drained.
+    pub fn linger(&mut self, now: Millis) {
+        self.stage = Stage::Lingering { drained_bytes: 0 };
+        self.since = now;
+    }
+
+    /// Nothing more will be sent or read.
+    pub fn kill(&mut self) {
+        self.stage = Stage::Dead;
+    }
+
+    /// Whether the connection rests between requests.
+    #[must_use]
+    pub fn is_idle(&self) -> bool {
+        self.is_open()
+            && self.responses.is_done()
+            && !self.blocked
+            && self.requests.awaited() == Awaited::Request
+    }
+
+    #[must_use]
+    pub fn intent(&self, limits: &Limits) -> Intent {
+        let write = !self.responses.unsent().is_empty();
+        match self.stage {
+            Stage::Open => Intent::Wait {
+                read: !self.input_ended && !self.blocked && self.responses.has_room(limits),
+                write,
+            },
+            Stage::Closing if !self.responses.is_done() => Intent::Wait { read: false, write },
+            Stage::Closing if !self.input_ended => Intent::CloseWrite,
+            Stage::Lingering { .. } if !self.input_ended => {
+                Intent::Wait { read: true, write: false }
+            }
+            Stage::Closing | Stage::Lingering { .. } | Stage::Dead => Intent::Close,
+        }
+    }
+
+    /// Whether the connection has waited too long for its client.
+    #[must_use]
+    pub fn overdue(&self, now: Millis, limits: &Limits) -> Option<Overdue> {
+        let late = |since: Millis, allowed: Duration| now > since.after(allowed);
+        if let Some(stalled) = self.responses.stalled {
+            return late(stalled, limits.write_timeout).then_some(Overdue::Silent);
+        }
+        match self.stage {
+            Stage::Open if self.blocked || !self.responses.has_room(limits) => None,
+            Stage::Open => match self.requests.awaited() {
+                Awaited::Request if !self.responses.is_done() => None,
+                Awaited::Request => {
+                    late(self.since, limits.idle_timeout).then_some(Overdue::Silent)
+                }
+                Awaited::RestOfHead => {
+                    late(self.since, limits.read_timeout).then_some(Overdue::Request)
+                }
+                Awaited::RestOfBody => {
+                    let bytes = self.requests.body_bytes() as u64;
+                    let stretch = Duration::from_millis(bytes * 1000 / BODY_BYTES_PER_SECOND_MIN);
+                    late(self.since, limits.read_timeout + stretch).then_some(Overdue::Request)
+                }
+            },
+            Stage::Closing => None,
+            Stage::Lingering { .. } => {
+                late(self.since, limits.linger_timeout).then_some(Overdue::Silent)
+            }
+            Stage::Dead => Some(Overdue::Silent),
+        }
+    }
+}

@@ -1,0 +1,299 @@
+//! Responses: status line, headers and the JSON bodies, written straight into an output buffer.
+
+use std::{borrow::Cow, ops::BitOr, time::SystemTime};
+
+/// What a response must know of the request that it answers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Exchange {
+    /// HEAD: the head of the answer without its body.
+    pub head_only: bool,
+    pub persistence: Persistence,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Persistence {
+    /// Stays open, and HTTP/1.1 need not be told.
+    Implicit,
+    /// Stays open for an HTTP/1.0 client that asked.
+    KeepAlive,
+    Close,
+}
+
+impl Exchange {
+    /// For an answer that no well-formed request asked for.
+    pub const LAST: Self = Self { head_only: false, persistence: Persistence::Close };
+}
+
+/// The Date header's value, rendered once a second.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Date([u8; 29]);
+
+impl Date {
+    #[must_use]
+    pub fn of(time: SystemTime) -> Self {
+        let text = httpdate::fmt_http_date(time);
+        Self(text.as_bytes().try_into().expect("an HTTP date has 29 bytes"))
+    }
+}
+
+/// Why a request was not carried out: a status, a stable code and a sentence for people.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Problem {
+    pub status: u16,
+    pub code: &'static str,
+    pub message: Cow<'static, str>,
+    /// The methods that the route has, where the method was the problem.
+    pub allow: Option<&'static str>,
+    pub retry_after_seconds: Option<u32>,
+}
+
+impl Problem {
+    #[must_use]
+    pub fn new(status: u16, code: &'static str, message: impl Into<Cow<'static, str>>) -> Self {
+        Self { status, code, message: message.into(), allow: None, retry_after_seconds: None }
+    }
+
+    #[must_use]
+    pub fn allowing(self, allow: &'static str) -> Self {
+        Self { allow: Some(allow), ..self }
+    }
+
+    #[must_use]
+    pub fn retry_after(self, seconds: u32) -> Self {
+        Self { retry_after_seconds: Some(seconds), ..self }
+    }
+}
+
+/// Writes one response. The order of calls is that of the bytes.
+pub struct Response<'a> {
+    out: &'a mut Vec<u8>,
+    exchange: Exchange,
+}
+
+pub const JSON: &str = "application/json";
+
+/// `100 Continue`, the only interim response.
+pub const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
+
+impl<'a> Response<'a> {
+    pub fn begin(out: &'a mut Vec<u8>, exchange: Exchange, date: &Date, status: u16) -> Self {
+        out.extend_from_slice(status_line(status));
+        out.extend_from_slice(b"Date: ");
+        out.extend_from_slice(&date.0);
+        out.extend_from_slice(b"\r\n");
+        match exchange.persistence {
+            Persistence::Implicit => {}
+            Persistence::KeepAlive => out.extend_from_slice(b"Connection: keep-alive\r\n"),
+            Persistence::Close => out.extend_from_slice(b"Connection: close\r\n"),
+        }
+        Self { out, exchange }
+    }
+
+    #[must_use]
+    pub fn header(self, name: &str, value: &str) -> Self {
+        self.out.extend_from_slice(name.as_bytes());
+        self.out.extend_from_slice(b": ");
+        self.out.extend_from_slice(value.as_bytes());
+        self.out.extend_from_slice(b"\r\n");
+        self
+    }
+
+    /// Ends a response that by its status has neither body nor length.
+    pub fn empty(self) {
+        self.out.extend_from_slice(b"\r\n");
+    }
+
+    /// Ends the head and lets `write` append exactly `length` bytes of body, unless the request
+    /// was HEAD.
+    pub fn body(self, content_type: &str, length: usize, write: impl FnOnce(&mut Vec<u8>)) {
+        let out = self.out;
+        out.extend_from_slice(b"Content-Type: ");
+        out.extend_from_slice(content_type.as_bytes());
+        out.extend_from_slice(b"\r\nContent-Length: ");
+        push_decimal(out, length);
+        out.extend_from_slice(b"\r\n\r\n");
+        if self.exchange.head_only {
+            return;
+        }
+        let start = out.len();
+        write(out);
+        debug_assert_eq!(out.len() - start, length, "Content-Length must be the body's");
+    }
+
+    pub fn text(self, content_type: &str, body: &[u8]) {
+        self.body(content_type, body.len(), |out| out.extend_from_slice(body));
+    }
+}
+
+/// Writes the one shape that all errors have.
+pub fn write_problem(out: &mut Vec<u8>, exchange: Exchange, date: &Date, problem: &Problem) {
+    const PARTS: [&[u8]; 3] = [b"{\"status\":\"ERROR\",\"code\":\"", b"\",\"message\":", b"}"];
+    let mut response = Response::begin(out, exchange, date, problem.status);
+    if let Some(allow) = problem.allow {
+        response = response.header("Allow", allow);
+    }
+    if let Some(seconds) = problem.retry_after_seconds {
+        response = response.header("Retry-After", &seconds.to_string());
+    }
+    let message = JsonString::new(&problem.message);
+    let length: usize =
+        PARTS.iter().map(|part| part.len()).sum::<usize>() + problem.code.len() + message.length;
+    response.body(JSON, length, |out| {
+        out.extend_from_slice(PARTS[0]);
+        out.extend_from_slice(problem.code.as_bytes());
+        out.extend_from_slice(PARTS[1]);
+        message.write(out);
+        out.extend_from_slice(PARTS[2]);
+    });
+}
+
+/// A text and the length that it has as a JSON string, quotes included.
+#[derive(Clone, Copy, Debug)]
+pub struct JsonString<'a> {
+    text: &'a str,
+    pub length: usize,
+}
+
+impl<'a> JsonString<'a> {
+    #[must_use]
+    pub fn new(text: &'a str) -> Self {
+        // Branch-free over the whole text, so that the compiler can use vector registers.
+        let plain = text.bytes().map(|byte| u8::from(!is_plain(byte))).fold(0, BitOr::bitor) == 0;
+        let length = if plain {
+            text.len()
+        } else {
+            text.bytes().map(|byte| escape(byte).map_or(1, str::len)).sum()
+        };
+        Self { text, length: length + 2 }
+    }
+
+    pub fn write(&self, out: &mut Vec<u8>) {
+        out.push(b'"');
+        if self.length == self.text.len() + 2 {
+            out.extend_from_slice(self.text.as_bytes());
+        } else {
+            let mut rest = self.text.as_bytes();
+            while let Some(at) = rest.iter().position(|&byte| !is_plain(byte)) {
+                out.extend_from_slice(&rest[..at]);
+                out.extend_from_slice(escape(rest[at]).expect("it is not plain").as_bytes());
+                rest = &rest[at + 1..];
+            }
+            out.extend_from_slice(rest);
+        }
+        out.push(b'"');
+    }
+}
+
+fn is_plain(byte: u8) -> bool {
+    byte >= 0x20 && byte != b'"' && byte != b'\\'
+}
+
+/// What stands for a byte that JSON does not take as it is.
+fn escape(byte: u8) -> Option<&'static str> {
+    const CONTROLS: [&str; 32] = [
+        "\\u0000", "\\u0001", "\\u0002", "\\u0003", "\\u0004", "\\u0005", "\\u0006", "\\u0007",
+        "\\b", "\\t", "\\n", "\\u000b", "\\f", "\\r", "\\u000e", "\\u000f", "\\u0010", "\\u0011",
+        "\\u0012", "\\u0013", "\\u0014", "\\u0015", "\\u0016", "\\u0017", "\\u0018", "\\u0019",
+        "\\u001a", "\\u001b", "\\u001c", "\\u001d", "\\u001e", "\\u001f",
+    ];
+    match byte {
+        b'"' => Some("\\\""),
+        b'\\' => Some("\\\\"),
+        byte => CONTROLS.get(usize::from(byte)).copied(),
+    }
+}
+
+fn push_decimal(out: &mut Vec<u8>, mut number: usize) {
+    let mut digits = [0; 20];
+    let mut at = digits.len();
+    loop {
+        at -= 1;
+        digits[at] = b'0' + u8::try_from(number % 10).expect("a digit");
+        number /= 10;
+        if number == 0 {
+            break;
+        }
+    }
+    out.extend_from_slice(&digits[at..]);
+}
+
+/// The status lines in use, ready to send.
+fn status_line(status: u16) -> &'static [u8] {
+    match status {
+        200 => b"HTTP/1.1 200 OK\r\n",
+        201 => b"HTTP/1.1 201 Created\r\n",
+        204 => b"HTTP/1.1 204 No Content\r\n",
+        304 => b"HTTP/1.1 304 Not Modified\r\n",
+        400 => b"HTTP/1.1 400 Bad Request\r\n",
+        401 => b"HTTP/1.1 401 Unauthorized\r\n",
+        404 => b"HTTP/1.1 404 Not Found\r\n",
+        405 => b"HTTP/1.1 405 Method Not Allowed\r\n",
+        406 => b"HTTP/1.1 406 Not Acceptable\r\n",
+        408 => b"HTTP/1.1 408 Request Timeout\r\n",
+        409 => b"HTTP/1.1 409 Conflict\r\n",
+        412 => b"HTTP/1.1 412 Precondition Failed\r\n",
+        413 => b"HTTP/1.1 413 Content Too Large\r\n",
+        414 => b"HTTP/1.1 414 URI Too Long\r\n",
+        415 => b"HTTP/1.1 415 Unsupported Media Type\r\n",
+        417 => b"HTTP/1.1 417 Expectation Failed\r\n",
+        431 => b"HTTP/1.1 431 Request Header Fields Too Large\r\n",
+        501 => b"HTTP/1.1 501 Not Implemented\r\n",
+        503 => b"HTTP/1.1 503 Service Unavailable\r\n",
+        505 => b"HTTP/1.1 505 HTTP Version Not Supported\r\n",
+        507 => b"HTTP/1.1 507 Insufficient Storage\r\n",
+        _ => b"HTTP/1.1 500 Internal Server Error\r\n",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Date, Exchange, JsonString, Persistence, Problem, push_decimal, write_problem};
+    use proptest::prelude::*;
+    use std::time::{Duration, SystemTime};
+
+    const OPEN: Exchange = Exchange { head_only: false, persistence: Persistence::Implicit };
+
+    fn date() -> Date {
+        Date::of(SystemTime::UNIX_EPOCH + Duration::from_secs(784_111_777))
+    }
+
+    #[test]
+    fn a_problem_is_one_json_object_with_its_headers() {
+        let problem = Problem::new(405, "method_not_allowed", "no \"PUT\" here").allowing("GET");
+        let mut out = Vec::new();
+        write_problem(&mut out, OPEN, &date(), &problem);
+        let expected = "HTTP/1.1 405 Method Not Allowed\r\nDate: Sun, 06 Nov 1994 08:49:37 GMT\r\n\
+            Allow: GET\r\nContent-Type: application/json\r\nContent-Length: 74\r\n\r\n\
+            {\"status\":\"ERROR\",\"code\":\"method_not_allowed\",\"message\":\"no \\\"PUT\\\" here\"}";
+        assert_eq!(String::from_utf8(out).unwrap(), expected);
+    }
+
+    #[test]
+    fn head_gets_the_same_head_and_no_body() {
+        let problem = Problem::new(404, "not_found", "Key not found.");
+        let (mut full, mut head) = (Vec::new(), Vec::new());
+        write_problem(&mut full, OPEN, &date(), &problem);
+        write_problem(&mut head, Exchange { head_only: true, ..OPEN }, &date(), &problem);
+        assert!(head.ends_with(b"\r\n\r\n") && full.starts_with(&head) && full.len() > head.len());
+    }
+
+    proptest! {
+        #[test]
+        fn json_strings_read_back(text: String, control in "[\\x00-\\x1f\"\\\\a]*") {
+            for text in [text, control] {
+                let json = JsonString::new(&text);
+                let mut out = Vec::new();
+                json.write(&mut out);
+                prop_assert_eq!(out.len(), json.length);
+                prop_assert_eq!(serde_json::from_slice::<String>(&out).unwrap(), text);
+            }
+        }
+
+        #[test]
+        fn decimals_read_back(number: usize) {
+            let mut out = Vec::new();
+            push_decimal(&mut out, number);
+            prop_assert_eq!(String::from_utf8(out).unwrap(), number.to_string());
+        }
+    }
+}

@@ -1,0 +1,395 @@
+//! The store's verbs over all shards: a local call, or a hop to the shard that owns the key.
+//!
+//! A mesh is one shard's end of it: its own store, and for each peer the calls that wait to leave.
+//! It is a plain object; whoever drives it carries its messages.
+//!
+//! The contract of the channel between two shards, which the driver and the simulation both keep:
+//!
+//! - Order. Messages from one shard to another arrive in the order they were sent. So calls to one
+//!   peer run in the order they were made, and their replies come back in that order. Nothing is
+//!   promised between different pairs.
+//! - Batching. All calls made between two flushes leave as one message per peer, and the replies
+//!   to one message come back as one message.
+//! - Addressing. A call carries its caller's ticket to the owner and back. There is no table of
+//!   calls in flight and no reply number that could be used twice.
+//! - Bounds. At most `hop_requests_max` calls and `hop_bytes_max` bytes of keys and values may be
+//!   under way to one peer; beyond that a call is refused and nothing is queued. At most
+//!   `MESSAGES_MAX` messages of calls are in flight to one peer; while they are, new calls gather
+//!   in the next one. A channel with room for `CHANNEL_MESSAGES_MAX` messages is therefore never
+//!   full, nobody waits for space, and two full directions cannot wait for each other.
+//! - Loss. A message that cannot be sent, because the peer is gone, is handed back and each of its
+//!   calls resolves as lost.
+
+use crate::{
+    clock::Millis,
+    config::Limits,
+    metrics::{Counters, Hops, Report},
+    store::{Op, Reply, Store},
+};
+use crc::{CRC_16_XMODEM, Crc, Table};
+
+/// The public hash space: `slot = CRC16/XMODEM(key) mod 16384`, as in Redis Cluster.
+pub const SLOTS: usize = 16_384;
+
+/// Messages of calls in flight to one peer.
+pub const MESSAGES_MAX: usize = 64;
+
+/// Totals being gathered by one shard at a time.
+pub const GATHERS_MAX: usize = 16;
+
+/// Room that a channel in one direction needs for everything this module sends: calls, replies
+/// to the peer's calls, questions and answers about totals.
+pub const CHANNEL_MESSAGES_MAX: usize = 2 * (MESSAGES_MAX + GATHERS_MAX);
+
+const CRC: Crc<u16, Table<16>> = Crc::<u16, Table<16>>::new(&CRC_16_XMODEM);
+
+/// Buffers of answered batches kept for the next ones, per peer, and the largest that is kept.
+const SPARES_MAX: usize = 4;
+const SPARE_BYTES_MAX: usize = 256 << 10;
+
+/// The slot of a key: over the part between the first `{` and the next `}` if that is not empty,
+/// else over the whole key.
+#[must_use]
+pub fn slot(key: &[u8]) -> usize {
+    let tag = key.iter().position(|&byte| byte == b'{').and_then(|open| {
+        let rest = &key[open + 1..];
+        rest.iter().position(|&byte| byte == b'}').filter(|&length| length > 0).map(|n| &rest[..n])
+    });
+    usize::from(CRC.checksum(tag.unwrap_or(key))) % SLOTS
+}
+
+/// The shard that owns a key.
+#[must_use]
+pub fn owner(key: &[u8], shards: usize) -> usize {
+    if shards == 1 { 0 } else { slot(key) * shards / SLOTS }
+}
+
+/// A place in a batch's bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Span {
+    start: u32,
+    length: u32,
+}
+
+impl Span {
+    fn push(bytes: &mut Vec<u8>, data: &[u8]) -> Self {
+        let start = u32::try_from(bytes.len()).expect("hop_bytes_max is far below 4 GiB");
+        bytes.extend_from_slice(data);
+        Self { start, length: u32::try_from(data.len()).expect("a value is far below 4 GiB") }
+    }
+
+    fn of(self, bytes: &[u8]) -> &[u8] {
+        &bytes[self.start as usize..][..self.length as usize]
+    }
+}
+
+/// Calls to one owner, and after their return its replies, in the same order.
+#[derive(Debug)]
+pub struct Batch<T> {
+    calls: Vec<(T, Op<Span>)>,
+    called_bytes: Vec<u8>,
+    replies: Vec<Reply<Span>>,
+    replied_bytes: Vec<u8>,
+}
+
+impl<T> Default for Batch<T> {
+    fn default() -> Self {
+        Self {
+            calls: Vec::new(),
+            called_bytes: Vec::new(),
+            replies: Vec::new(),
+            replied_bytes: Vec::new(),
+        }
+    }
+}
+
+impl<T> Batch<T> {
+    fn push(&mut self, ticket: T, op: Op<&[u8]>) {
+        let op = op.map(|bytes| Span::push(&mut self.called_bytes, bytes));
+        self.calls.push((ticket, op));
+    }
+
+    fn execute(&mut self, store: &mut Store, now: Millis) {
+        self.replies.reserve(self.calls.len());
+        for (_, op) in &self.calls {
+            let reply = store.execute(op.map(|span| span.of(&self.called_bytes)), now);
+            self.replies.push(reply.map(|bytes| Span::push(&mut self.replied_bytes, bytes)));
+        }
+    }
+
+    fn clear(&mut self) {
+        self.calls.clear();
+        self.called_bytes.clear();
+        self.replies.clear();
+        self.replied_bytes.clear();
+    }
+
+    fn is_worth_keeping(&self) -> bool {
+        self.called_bytes.capacity() + self.replied_bytes.capacity() <= SPARE_BYTES_MAX
+    }
+}
+
+/// What shards say to each other.
+#[derive(Debug)]
+pub enum Message<T> {
+    Calls(Box<Batch<T>>),
+    Replies(Box<Batch<T>>),
+    /// Asks for the peer's report; `gather` is never used twice by the asking shard.
+    Ask {
+        gather: u64,
+    },
+    Told {
+        gather: u64,
+        report: Box<Report>,
+    },
+}
+
+/// What came of a call, at once.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Called<'a> {
+    /// The key is ours: this is the answer.
+    Here(Reply<&'a [u8]>),
+    /// The key is another shard's: the answer comes as an [`Arrival::Reply`].
+    Away,
+    /// Too much is under way to that shard already. Nothing was done.
+    Refused,
+}
+
+/// What a delivered message brings for this shard's callers.
+#[derive(Debug)]
+pub enum Arrival<'a, T> {
+    /// The answer to a call for `key`.
+    Reply { ticket: T, key: &'a [u8], reply: Reply<&'a [u8]> },
+    /// The call was lost: whether it was executed is not known.
+    Lost { ticket: T },
+    /// Every shard's report, by shard number.
+    Totals { ticket: T, reports: Vec<Report> },
+}
+
+#[derive(Debug)]
+struct Peer<T> {
+    outbox: Box<Batch<T>>,
+    answers: Vec<Message<T>>,
+    /// Calls and their bytes, in the outbox or in flight.
+    calls: usize,
+    bytes: usize,
+    messages_in_flight: usize,
+    #[expect(
+        clippy::vec_box,
+        reason = "a batch travels boxed, and goes out again as it came home"
+    )]
+    spares: Vec<Box<Batch<T>>>,
+}
+
+impl<T> Peer<T> {
+    fn new() -> Self {
+        Self {
+            outbox: Box::default(),
+            answers: Vec::new(),
+            calls: 0,
+            bytes: 0,
+            messages_in_flight: 0,
+            spares: Vec::new(),
+        }
+    }
+
+    /// A batch is home: its room is free again.
+    fn settle(&mut self, mut batch: Box<Batch<T>>, calls: usize) {
+        self.calls -= calls;
+        self.bytes -= batch.called_bytes.len();
+        if self.spares.len() < SPARES_MAX && batch.is_worth_keeping() {
+            batch.clear();
+            self.spares.push(batch);
+        }
+    }
+}
+
+#[derive(Debug)]
+struct Gather<T> {
+    id: u64,
+    ticket: T,
+    reports: Vec<Option<Report>>,
+}
+
+/// One shard's end of the mesh. `T` finds the way back to whoever made a call.
+pub struct Mesh<T> {
+    me: usize,
+    store: Store,
+    /// By shard number; our own entry stays empty.
+    peers: Vec<Peer<T>>,
+    gathers: Vec<Gather<T>>,
+    gathers_begun: u64,
+    hop_requests_max: usize,
+    hop_bytes_max: usize,
+    hops: Hops,
+}
+
+impl<T> Mesh<T> {
+    /// Shard `me` of `shards`, with its own store.
+    #[must_use]
+    pub fn new(me: usize, shards: usize, store: Store, limits: &Limits) -> Self {
+        assert!(me < shards, "shard {me} of {shards}");
+        Self {
+            me,
+            store,
+            peers: (0..shards).map(|_| Peer::new()).collect(),
+            gathers: Vec::new(),
+            gathers_begun: 0,
+            hop_requests_max: limits.hop_requests_max,
+            hop_bytes_max: limits.hop_bytes_max,
+            hops: Hops::default(),
+        }
+    }
+
+    #[must_use]
+    pub fn shards(&self) -> usize {
+        self.peers.len()
+    }
+
+    #[must_use]
+    pub fn me(&self) -> usize {
+        self.me
+    }
+
+    #[must_use]
+    pub fn store(&self) -> &Store {
+        &self.store
+    }
+
+    /// Everything that this shard counts.
+    #[must_use]
+    pub fn report(&self, counters: &Counters) -> Report {
+        Report { counters: *counters, hops: self.hops, store: self.store.stats() }
+    }
+
+    /// Runs `op` here if the key is ours, else queues it for its owner under the ticket.
+    pub fn call(&mut self, op: Op<&[u8]>, now: Millis, ticket: impl FnOnce() -> T) -> Called<'_> {
+        let owner = owner(op.key.bytes, self.peers.len());
+        if owner == self.me {
+            return Called::Here(self.store.execute(op, now));
+        }
+        let peer = &mut self.peers[owner];
+        let bytes = op.bytes();
+        if peer.calls >= self.hop_requests_max || peer.bytes + bytes > self.hop_bytes_max {
+            self.hops.refused += 1;
+            return Called::Refused;
+        }
+        peer.calls += 1;
+        peer.bytes += bytes;
+        peer.outbox.push(ticket(), op);
+        self.hops.calls += 1;
+        Called::Away
+    }
+
+    /// Asks every shard for its report; the answer comes as [`Arrival::Totals`], at once where
+    /// there is one shard. Only where [`Mesh::can_gather`].
+    pub fn gather(&mut self, ticket: T, counters: &Counters) -> Option<Arrival<'static, T>> {
+        let mut reports = vec![None; self.peers.len()];
+        reports[self.me] = Some(self.report(counters));
+        debug_assert!(self.can_gather(), "the caller asked first");
+        self.gathers_begun += 1;
+        self.gathers.push(Gather { id: self.gathers_begun, ticket, reports });
+        for (shard, peer) in self.peers.iter_mut().enumerate() {
+            if shard != self.me {
+                peer.answers.push(Message::Ask { gather: self.gathers_begun });
+            }
+        }
+        self.finish_gather(self.gathers_begun)
+    }
+
+    /// Whether another [`Mesh::gather`] may begin.
+    #[must_use]
+    pub fn can_gather(&self) -> bool {
+        self.gathers.len() < GATHERS_MAX
+    }
+
+    fn finish_gather(&mut self, id: u64) -> Option<Arrival<'static, T>> {
+        let at = self.gathers.iter().position(|gather| gather.id == id)?;
+        if self.gathers[at].reports.iter().any(Option::is_none) {
+            return None;
+        }
+        let gather = self.gathers.swap_remove(at);
+        let reports = gather.reports.into_iter().flatten().collect();
+        Some(Arrival::Totals { ticket: gather.ticket, reports })
+    }
+
+    /// Takes in one message from a peer. `counters` are this shard's own, should it be asked.
+    pub fn deliver(
+        &mut self,
+        from: usize,
+        message: Message<T>,
+        now: Millis,
+        counters: &Counters,
+        mut arrived: impl FnMut(Arrival<'_, T>),
+    ) {
+        match message {
+            Message::Calls(mut batch) => {
+                batch.execute(&mut self.store, now);
+                self.peers[from].answers.push(Message::Replies(batch));
+            }
+            Message::Replies(mut batch) => {
+                let calls = batch.calls.len();
+                for ((ticket, op), reply) in batch.calls.drain(..).zip(&batch.replies) {
+                    let key = op.key.bytes.of(&batch.called_bytes);
+                    let reply = reply.map(|span| span.of(&batch.replied_bytes));
+                    arrived(Arrival::Reply { ticket, key, reply });
+                }
+                self.peers[from].messages_in_flight -= 1;
+                self.peers[from].settle(batch, calls);
+            }
+            Message::Ask { gather } => {
+                let report = Box::new(self.report(counters));
+                self.peers[from].answers.push(Message::Told { gather, report });
+            }
+            Message::Told { gather, report } => {
+                if let Some(open) = self.gathers.iter_mut().find(|open| open.id == gather) {
+                    open.reports[from] = Some(*report);
+                }
+                if let Some(totals) = self.finish_gather(gather) {
+                    arrived(totals);
+                }
+            }
+        }
+    }
+
+    /// Sends what has gathered since the last flush. `send` hands a message back when the peer is
+    /// gone; the calls in it are then lost, and so is everything else that was meant for it.
+    pub fn flush(
+        &mut self,
+        mut send: impl FnMut(usize, Message<T>) -> Result<(), Message<T>>,
+        mut arrived: impl FnMut(Arrival<'_, T>),
+    ) {
+        for (shard, peer) in self.peers.iter_mut().enumerate() {
+            for answer in peer.answers.drain(..) {
+                // A reply that cannot be delivered has nobody left to miss it.
+                drop(send(shard, answer));
+            }
+            if peer.outbox.calls.is_empty() || peer.messages_in_flight == MESSAGES_MAX {
+                continue;
+            }
+            let next = peer.spares.pop().unwrap_or_default();
+            let batch = std::mem::replace(&mut peer.outbox, next);
+            match send(shard, Message::Calls(batch)) {
+                Ok(()) => {
+                    peer.messages_in_flight += 1;
+                    self.hops.messages += 1;
+                }
+                Err(Message::Calls(mut batch)) => {
+                    let calls = batch.calls.len();
+                    for (ticket, _) in batch.calls.drain(..) {
+                        arrived(Arrival::Lost { ticket });
+                    }
+                    peer.settle(batch, calls);
+                }
+                Err(_) => unreachable!("a refused message comes back as it was"),
+            }
+        }
+    }
+
+    /// Nothing queued, nothing in flight, no question open.
+    #[must_use]
+    pub fn is_quiet(&self) -> bool {
+        self.gathers.is_empty()
+            && self.peers.iter().all(|peer| peer.calls == 0 && peer.answers.is_empty())
+    }
+}

@@ -1,0 +1,139 @@
+//! What the host must offer, asked before any executor starts: `io_uring`, locked memory and file
+//! descriptors.
+
+use crate::config::Config;
+use rustix::{
+    io::Errno,
+    process::{Resource, Rlimit, getrlimit, setrlimit},
+};
+use std::fmt;
+
+/// Locked memory that one executor's rings and buffers may count against the limit.
+const MEMLOCK_BYTES_PER_SHARD: u64 = 512 << 10;
+
+/// Descriptors beside the clients' connections: listeners, rings, event descriptors, the standard
+/// three and some for administration.
+const DESCRIPTORS_BASE: u64 = 128;
+const DESCRIPTORS_PER_SHARD: u64 = 16;
+
+/// `CAP_IPC_LOCK`, which lifts the limit on locked memory.
+const CAP_IPC_LOCK_BIT: u32 = 14;
+
+/// What the host lacks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Lack {
+    IoUringAbsent,
+    IoUringForbidden,
+    IoUringMemory,
+    IoUring(Errno),
+    Memlock { needed: u64, limit: u64 },
+    Descriptors { needed: u64, limit: u64 },
+}
+
+impl fmt::Display for Lack {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::IoUringAbsent => out.write_str(
+                "this kernel has no io_uring (ENOSYS); it needs Linux 5.8 or later built with CONFIG_IO_URING",
+            ),
+            Self::IoUringForbidden => out.write_str(
+                "io_uring is forbidden here (EPERM); allow the io_uring_* calls in the container's \
+                 seccomp profile, and set the sysctl kernel.io_uring_disabled to 0",
+            ),
+            Self::IoUringMemory => out.write_str(
+                "there is not enough lockable memory for io_uring (ENOMEM); raise the limit, \
+                 with LimitMEMLOCK=64M or ulimit -l",
+            ),
+            Self::IoUring(errno) => write!(out, "io_uring does not start: {errno}"),
+            Self::Memlock { needed, limit } => write!(
+                out,
+                "{needed} bytes of lockable memory are needed and the limit is {limit}; raise it, \
+                 with LimitMEMLOCK=64M or ulimit -l, or lower --shards"
+            ),
+            Self::Descriptors { needed, limit } => write!(
+                out,
+                "{needed} file descriptors are needed and the hard limit is {limit}; raise it, \
+                 with LimitNOFILE or ulimit -n, or lower --connections-max"
+            ),
+        }
+    }
+}
+
+/// Checks the host, and raises the soft limit on descriptors where that is enough.
+pub fn check(config: &Config) -> Result<(), Lack> {
+    check_io_uring()?;
+    let shards = config.shards as u64;
+    check_memlock(shards)?;
+    let connections = config.limits.connections_max as u64;
+    raise_descriptors(DESCRIPTORS_BASE + shards * DESCRIPTORS_PER_SHARD + connections)
+}
+
+fn check_io_uring() -> Result<(), Lack> {
+    match io_uring::IoUring::new(8) {
+        Ok(_) => Ok(()),
+        Err(error) => Err(match Errno::from_io_error(&error) {
+            Some(Errno::NOSYS) => Lack::IoUringAbsent,
+            Some(Errno::PERM | Errno::ACCESS) => Lack::IoUringForbidden,
+            Some(Errno::NOMEM) => Lack::IoUringMemory,
+            other => Lack::IoUring(other.unwrap_or(Errno::INVAL)),
+        }),
+    }
+}
+
+fn check_memlock(shards: u64) -> Result<(), Lack> {
+    let needed = shards * MEMLOCK_BYTES_PER_SHARD;
+    match getrlimit(Resource::Memlock).current {
+        Some(limit) if limit < needed && !may_lock_memory() => Err(Lack::Memlock { needed, limit }),
+        _ => Ok(()),
+    }
+}
+
+fn may_lock_memory() -> bool {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    capabilities(&status).is_some_and(|effective| effective >> CAP_IPC_LOCK_BIT & 1 == 1)
+}
+
+fn capabilities(status: &str) -> Option<u64> {
+    let line = status.lines().find_map(|line| line.strip_prefix("CapEff:"))?;
+    u64::from_str_radix(line.trim(), 16).ok()
+}
+
+fn raise_descriptors(needed: u64) -> Result<(), Lack> {
+    let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
+    if current.is_none_or(|soft| soft >= needed) {
+        return Ok(());
+    }
+    if let Some(limit) = maximum
+        && limit < needed
+    {
+        return Err(Lack::Descriptors { needed, limit });
+    }
+    setrlimit(Resource::Nofile, Rlimit { current: Some(needed), maximum })
+        .map_err(|_| Lack::Descriptors { needed, limit: current.unwrap_or_default() })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Lack, capabilities};
+
+    #[test]
+    fn capabilities_are_read_from_the_status_file() {
+        let status = "Name:\tkvcache\nCapPrm:\t0\nCapEff:\t000001ffffffffff\n";
+        assert_eq!(capabilities(status), Some(0x1ff_ffff_ffff));
+        assert_eq!(capabilities("Name:\tkvcache\n"), None);
+    }
+
+    #[test]
+    fn every_lack_is_one_line_that_says_what_to_do() {
+        for lack in [
+            Lack::IoUringAbsent,
+            Lack::IoUringForbidden,
+            Lack::IoUringMemory,
+            Lack::Memlock { needed: 2, limit: 1 },
+            Lack::Descriptors { needed: 2, limit: 1 },
+        ] {
+            let line = lack.to_string();
+            assert!(!line.contains('\n') && line.contains(';'), "{line}");
+        }
+    }
+}

@@ -1,0 +1,555 @@
+//! One core without its sockets: its connections, its end of the mesh and its counters.
+//!
+//! Bytes and messages go in, bytes and messages come out. The driver feeds it from sockets and
+//! channels; the simulation feeds it from a seeded scheduler.
+
+use crate::{
+    admin,
+    api::{self, Action, Render, Route},
+    clock::Millis,
+    config::{Config, Limits},
+    http::{
+        Connection, Intent, Next, Overdue, Request, Responses,
+        request::{Head, Method, Version},
+        response::{CONTINUE, Date, Exchange, Persistence, Problem, write_problem},
+    },
+    mesh::{Arrival, Called, Mesh, Message},
+    metrics::{Counters, Operation, Report},
+    store::{Key, KeyHasher, Op, Settings, Store},
+};
+
+/// A connection of this shard. The serial number is never used again, so what arrives late for a
+/// closed connection finds nobody.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ConnectionId {
+    slot: u32,
+    serial: u64,
+}
+
+impl ConnectionId {
+    /// A small number, unique among the connections that are open.
+    #[must_use]
+    pub fn slot(self) -> usize {
+        self.slot as usize
+    }
+}
+
+/// Which listener a connection came by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    Data,
+    Admin,
+}
+
+/// The way back from a call to the answer that is owed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ticket {
+    connection: ConnectionId,
+    sequence: u64,
+}
+
+/// What an answer that is away will need.
+#[derive(Clone, Copy, Debug)]
+struct Owing {
+    exchange: Exchange,
+    operation: Operation,
+    answer: Answer,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Answer {
+    Reply(Render),
+    Stats,
+}
+
+#[derive(Debug)]
+struct Slot {
+    serial: u64,
+    role: Role,
+    /// Already among those to be looked at again.
+    listed: bool,
+    connection: Option<Connection<Owing>>,
+}
+
+/// The connections by slot; those whose state changed without their socket having said so are
+/// listed for a second look.
+#[derive(Debug, Default)]
+struct Connections {
+    slots: Vec<Slot>,
+    free: Vec<u32>,
+    listed: Vec<ConnectionId>,
+    serials: u64,
+    /// Output buffers of connections that had nothing left to send.
+    buffers: Vec<Vec<u8>>,
+}
+
+/// Output buffers kept for reuse, and the largest that is kept.
+const BUFFERS_MAX: usize = 256;
+const BUFFER_BYTES_MAX: usize = 64 << 10;
+
+impl Connections {
+    fn insert(&mut self, role: Role, now: Millis) -> ConnectionId {
+        self.serials += 1;
+        let entry = Slot {
+            serial: self.serials,
+            role,
+            listed: false,
+            connection: Some(Connection::new(now)),
+        };
+        let slot = if let Some(slot) = self.free.pop() {
+            self.slots[slot as usize] = entry;
+            slot
+        } else {
+            self.slots.push(entry);
+            u32::try_from(self.slots.len() - 1).expect("connections_max is far below 2^32")
+        };
+        ConnectionId { slot, serial: self.serials }
+    }
+
+    fn get_mut(&mut self, id: ConnectionId) -> Option<&mut Connection<Owing>> {
+        let slot = self.slots.get_mut(id.slot())?;
+        if slot.serial == id.serial { slot.connection.as_mut() } else { None }
+    }
+
+    fn remove(&mut self, id: ConnectionId) -> Option<Role> {
+        let buffer = std::mem::take(self.get_mut(id)?.responses.buffer());
+        self.reuse(buffer);
+        let slot = &mut self.slots[id.slot()];
+        slot.connection = None;
+        self.free.push(id.slot);
+        Some(slot.role)
+    }
+
+    /// Sees to it that answers are written to a buffer that was in use before.
+    fn lend(&mut self, id: ConnectionId) {
+        if let Some(buffer) = self.buffers.pop() {
+            match self.get_mut(id).map(|connection| connection.responses.buffer()) {
+                Some(output) if output.capacity() == 0 => *output = buffer,
+                _ => self.buffers.push(buffer),
+            }
+        }
+    }
+
+    fn list(&mut self, id: ConnectionId) {
+        let slot = &mut self.slots[id.slot()];
+        if !std::mem::replace(&mut slot.listed, true) {
+            self.listed.push(id);
+        }
+    }
+
+    fn reuse(&mut self, mut buffer: Vec<u8>) {
+        if self.buffers.len() < BUFFERS_MAX && (1..=BUFFER_BYTES_MAX).contains(&buffer.capacity()) {
+            buffer.clear();
+            self.buffers.push(buffer);
+        }
+    }
+
+    fn ids(&self) -> impl Iterator<Item = ConnectionId> {
+        self.slots.iter().enumerate().filter(|(_, entry)| entry.connection.is_some()).map(
+            |(slot, entry)| ConnectionId {
+                slot: u32::try_from(slot).expect("slots are numbered in u32"),
+                serial: entry.serial,
+            },
+        )
+    }
+}
+
+/// What answers requests: the store through the mesh, and what the answers look like.
+struct Service {
+    config: Config,
+    hasher: KeyHasher,
+    mesh: Mesh<Ticket>,
+    counters: Counters,
+    date: Date,
+    /// Of this turn of the loop.
+    now: Millis,
+    draining: bool,
+}
+
+impl Service {
+    /// Answers a request or notes that its answer is owed. Returns whether the connection takes
+    /// further requests.
+    fn answer(
+        &mut self,
+        request: &Request<'_>,
+        role: Role,
+        connection: ConnectionId,
+        responses: &mut Responses<Owing>,
+    ) -> bool {
+        let last = self.draining && request.is_last;
+        let exchange = exchange(&request.head, last);
+        let route = route(role, request.head.path);
+        let operation = route.map_or(Operation::Other, Route::operation);
+        let owe = |responses: &mut Responses<Owing>, answer| Ticket {
+            connection,
+            sequence: responses.owe(Owing { exchange, operation, answer }),
+        };
+        match api::read(request, route, &self.config) {
+            Err(problem) => self.refuse(responses, operation, exchange, &problem),
+            Ok(Action::Call { key, verb, render }) => {
+                let key = Key { bytes: &*key, hash: self.hasher.hash(&key) };
+                let op = Op { key, verb: verb.as_ref().map(|value| &**value) };
+                let called = self.mesh.call(op, self.now, || owe(responses, Answer::Reply(render)));
+                match called {
+                    Called::Here(reply) => responses.write(|out| {
+                        let date = &self.date;
+                        let status =
+                            api::write_reply(out, exchange, date, render, key.bytes, reply);
+                        self.counters.answers.count(operation, status);
+                    }),
+                    Called::Away => {}
+                    Called::Refused => {
+                        self.refuse(responses, operation, exchange, &api::overloaded());
+                    }
+                }
+            }
+            Ok(Action::Health) => {
+                responses.write(|out| api::write_health(out, exchange, &self.date));
+                self.counters.answers.count(operation, 200);
+            }
+            Ok(Action::Options { allow }) => {
+                responses.write(|out| api::write_options(out, exchange, &self.date, allow));
+                self.counters.answers.count(operation, 204);
+            }
+            Ok(Action::Stats) if self.mesh.can_gather() => {
+                let ticket = owe(responses, Answer::Stats);
+                self.mesh.gather(ticket, &self.counters);
+            }
+            Ok(Action::Stats) => {
+                self.refuse(responses, operation, exchange, &api::overloaded());
+            }
+        }
+        exchange.persistence != Persistence::Close && request.head.method != Method::Connect
+    }
+
+    fn refuse(
+        &mut self,
+        responses: &mut Responses<Owing>,
+        operation: Operation,
+        exchange: Exchange,
+        problem: &Problem,
+    ) {
+        responses.write(|out| write_problem(out, exchange, &self.date, problem));
+        self.counters.answers.count(operation, problem.status);
+    }
+
+    /// Writes the answer that was away.
+    fn settle(
+        date: &Date,
+        counters: &mut Counters,
+        connections: &mut Connections,
+        arrival: &Arrival<'_, Ticket>,
+    ) {
+        let (Arrival::Reply { ticket, .. }
+        | Arrival::Lost { ticket }
+        | Arrival::Totals { ticket, .. }) = *arrival;
+        connections.lend(ticket.connection);
+        let Some(connection) = connections.get_mut(ticket.connection) else { return };
+        connection.responses.settle(ticket.sequence, |owing, out| {
+            let Owing { exchange, operation, answer } = owing;
+            let status = match (arrival, answer) {
+                (Arrival::Reply { key, reply, .. }, Answer::Reply(render)) => {
+                    api::write_reply(out, exchange, date, render, key, *reply)
+                }
+                (Arrival::Totals { reports, .. }, Answer::Stats) => {
+                    admin::write_stats(out, exchange, date, reports);
+                    200
+                }
+                _ => {
+                    let problem = api::unavailable();
+                    write_problem(out, exchange, date, &problem);
+                    problem.status
+                }
+            };
+            counters.answers.count(operation, status);
+        });
+        connections.list(ticket.connection);
+    }
+}
+
+fn route(role: Role, path: &[u8]) -> Option<Route> {
+    match role {
+        Role::Data => Route::of(path),
+        Role::Admin => admin::route(path),
+    }
+}
+
+/// `last`: the connection will be closed after this answer whatever the client wishes.
+fn exchange(head: &Head<'_>, last: bool) -> Exchange {
+    let persistence =
+        match (head.keep_alive && !last && head.method != Method::Connect, head.version) {
+            (false, _) => Persistence::Close,
+            (true, Version::Http10) => Persistence::KeepAlive,
+            (true, Version::Http11) => Persistence::Implicit,
+        };
+    Exchange { head_only: head.method == Method::Head, persistence }
+}
+
+/// One core's share of the server.
+pub struct Shard {
+    service: Service,
+    connections: Connections,
+    /// Time as deadlines see it: it moves by at most [`BEAT_MAX_MS`] a beat, so that a process
+    /// that was stopped for a while does not find all its clients late.
+    beat: Millis,
+    last_beat: Millis,
+}
+
+/// Milliseconds between two beats, and the most that one counts for.
+pub const BEAT_MS: u64 = 250;
+const BEAT_MAX_MS: u64 = 2 * BEAT_MS;
+
+impl Shard {
+    /// Shard `me` of `config.shards`. All shards of a process have the same hasher.
+    #[must_use]
+    pub fn new(me: usize, config: Config, hasher: KeyHasher, now: Millis, date: Date) -> Self {
+        let store = Store::new(&Settings {
+            memory_bytes_max: config.memory_bytes / config.shards,
+            key_bytes_max: config.limits.key_bytes_max,
+            value_bytes_max: config.limits.value_bytes_max,
+            entries_max: 0,
+        });
+        let mesh = Mesh::new(me, config.shards, store, &config.limits);
+        let counters = Counters::default();
+        let service = Service { config, hasher, mesh, counters, date, now, draining: false };
+        Self { service, connections: Connections::default(), beat: now, last_beat: now }
+    }
+
+    /// This shard's number.
+    #[must_use]
+    pub fn me(&self) -> usize {
+        self.service.mesh.me()
+    }
+
+    #[must_use]
+    pub fn report(&self) -> Report {
+        self.service.mesh.report(&self.service.counters)
+    }
+
+    fn limits(&self) -> &Limits {
+        &self.service.config.limits
+    }
+
+    /// Begins a turn of the loop at `now`.
+    pub fn begin_turn(&mut self, now: Millis) {
+        self.service.now = now;
+    }
+
+    /// A new connection.
+    pub fn open(&mut self, role: Role) -> ConnectionId {
+        if role == Role::Data {
+            self.service.counters.connections.open += 1;
+            self.service.counters.connections.accepted += 1;
+        }
+        self.connections.insert(role, self.beat)
+    }
+
+    /// A new connection that is told to come back later.
+    pub fn open_refused(&mut self) -> ConnectionId {
+        self.service.counters.connections.refused += 1;
+        let id = self.connections.insert(Role::Admin, self.beat);
+        let limit = self.limits().connections_max;
+        let message = format!("All {limit} connections are taken (--connections-max).");
+        let problem = Problem::new(503, "too_many_connections", message).retry_after(1);
+        let connection = self.connections.get_mut(id).expect("opened above");
+        let date = &self.service.date;
+        connection.responses.write(|out| write_problem(out, Exchange::LAST, date, &problem));
+        connection.close_when_done();
+        id
+    }
+
+    /// The socket of a connection is gone. Answers that are still away will find nobody.
+    pub fn forget(&mut self, id: ConnectionId) {
+        if self.connections.remove(id) == Some(Role::Data) {
+            self.service.counters.connections.open -= 1;
+        }
+    }
+
+    /// Takes bytes that were read. `more`: the socket may hold further bytes already.
+    pub fn receive(&mut self, id: ConnectionId, fresh: &[u8], more: bool) {
+        self.connections.lend(id);
+        let role = self.connections.slots[id.slot()].role;
+        let Some(connection) = self.connections.get_mut(id) else { return };
+        let service = &mut self.service;
+        let limits = service.config.limits;
+        service.counters.connections.received_bytes += fresh.len() as u64;
+        if !connection.is_open() {
+            connection.discard(fresh.len(), &limits);
+            return;
+        }
+        let mut input = connection.requests.input(fresh, more);
+        let mut progressed = false;
+        connection.blocked = false;
+        loop {
+            if !connection.responses.has_room(&limits) {
+                connection.blocked = !input.is_spent();
+                break;
+            }
+            let responses = &mut connection.responses;
+            let open = match connection.requests.next(&mut input, &limits) {
+                Ok(Next::Partial) => break,
+                Ok(Next::Request(request)) => {
+                    progressed = true;
+                    service.answer(&request, role, id, responses)
+                }
+                Ok(Next::Expectation(head)) => {
+                    let route = route(role, head.path);
+                    match api::admit(&head, route) {
+                        Ok(_) => {
+                            responses.write(|out| out.extend_from_slice(CONTINUE));
+                            true
+                        }
+                        Err(problem) => {
+                            let operation = route.map_or(Operation::Other, Route::operation);
+                            let exchange = exchange(&head, true);
+                            service.refuse(responses, operation, exchange, &problem);
+                            false
+                        }
+                    }
+                }
+                Err(error) => {
+                    let problem = Problem::new(error.status(), error.code(), error.message());
+                    service.refuse(responses, Operation::Other, Exchange::LAST, &problem);
+                    false
+                }
+            };
+            if !open {
+                connection.close_when_done();
+                break;
+            }
+        }
+        connection.keep(input, progressed, self.beat);
+    }
+
+    /// The client has closed its side.
+    pub fn end_input(&mut self, id: ConnectionId) {
+        if let Some(connection) = self.connections.get_mut(id) {
+            connection.end_input();
+        }
+    }
+
+    /// Bytes to send, in order. Takes up requests that waited for room, if there is room now.
+    pub fn unsent(&mut self, id: ConnectionId) -> &[u8] {
+        let limits = self.service.config.limits;
+        let resumes = self
+            .connections
+            .get_mut(id)
+            .is_some_and(|connection| connection.blocked && connection.responses.has_room(&limits));
+        if resumes {
+            self.receive(id, &[], false);
+        }
+        self.connections.get_mut(id).map_or(&[], |connection| connection.responses.unsent())
+    }
+
+    /// The kernel took so many of the bytes of [`Shard::unsent`]; 0 where it took none.
+    pub fn sent(&mut self, id: ConnectionId, bytes: usize) {
+        let beat = self.beat;
+        self.service.counters.connections.sent_bytes += bytes as u64;
+        let Some(connection) = self.connections.get_mut(id) else { return };
+        connection.responses.sent(bytes, beat);
+        if connection.responses.unsent().is_empty() {
+            let buffer = connection.responses.release();
+            self.connections.reuse(buffer);
+        }
+    }
+
+    /// What the socket of a connection is to wait for or do.
+    pub fn intent(&mut self, id: ConnectionId) -> Intent {
+        let limits = self.service.config.limits;
+        let draining = self.service.draining;
+        let Some(connection) = self.connections.get_mut(id) else { return Intent::Close };
+        if draining && connection.is_idle() {
+            connection.close_when_done();
+        }
+        connection.intent(&limits)
+    }
+
+    /// The sending side of the socket was closed.
+    pub fn linger(&mut self, id: ConnectionId) {
+        let beat = self.beat;
+        if let Some(connection) = self.connections.get_mut(id) {
+            connection.linger(beat);
+        }
+    }
+
+    /// Takes in a message from another shard.
+    pub fn deliver(&mut self, from: usize, message: Message<Ticket>) {
+        let Service { mesh, counters, date, now, .. } = &mut self.service;
+        let connections = &mut self.connections;
+        let own = *counters;
+        mesh.deliver(from, message, *now, &own, |arrival| {
+            Service::settle(date, counters, connections, &arrival);
+        });
+    }
+
+    /// Sends what has gathered for other shards. `send` hands back what the peer will not see.
+    pub fn flush(
+        &mut self,
+        send: impl FnMut(usize, Message<Ticket>) -> Result<(), Message<Ticket>>,
+    ) {
+        let Service { mesh, counters, date, .. } = &mut self.service;
+        let connections = &mut self.connections;
+        mesh.flush(send, |arrival| Service::settle(date, counters, connections, &arrival));
+    }
+
+    /// Moves the connections that are to be looked at again, although their sockets said nothing,
+    /// to `listed`.
+    pub fn take_listed(&mut self, listed: &mut Vec<ConnectionId>) {
+        listed.append(&mut self.connections.listed);
+        for id in listed {
+            self.connections.slots[id.slot()].listed = false;
+        }
+    }
+
+    #[must_use]
+    pub fn has_listed(&self) -> bool {
+        !self.connections.listed.is_empty()
+    }
+
+    /// Moves the deadlines on and lists the connections that are late; every [`BEAT_MS`].
+    pub fn beat(&mut self, now: Millis, date: Date) {
+        self.service.date = date;
+        self.beat.0 += now.since(self.last_beat).min(BEAT_MAX_MS);
+        self.last_beat = now;
+        let limits = self.service.config.limits;
+        let beat = self.beat;
+        let late: Vec<_> = self
+            .connections
+            .ids()
+            .filter(|&id| {
+                let connection = self.connections.slots[id.slot()].connection.as_ref();
+                connection.is_some_and(|connection| connection.overdue(beat, &limits).is_some())
+            })
+            .collect();
+        for id in late {
+            let connection = self.connections.get_mut(id).expect("listed above");
+            self.service.counters.connections.timed_out += 1;
+            match connection.overdue(beat, &limits) {
+                Some(Overdue::Request) => {
+                    let message = "The request did not arrive in time (--read-timeout).";
+                    let problem = Problem::new(408, "request_timeout", message);
+                    let responses = &mut connection.responses;
+                    self.service.refuse(responses, Operation::Other, Exchange::LAST, &problem);
+                    connection.close_when_done();
+                }
+                Some(Overdue::Silent) | None => connection.kill(),
+            }
+            self.connections.list(id);
+        }
+    }
+
+    /// From here on connections close once they are idle, and answers say so.
+    pub fn drain(&mut self) {
+        self.service.draining = true;
+        let ids: Vec<_> = self.connections.ids().collect();
+        for id in ids {
+            self.connections.list(id);
+        }
+    }
+
+    /// No connection is open and no call is under way.
+    #[must_use]
+    pub fn is_quiet(&self) -> bool {
+        self.connections.ids().next().is_none() && self.service.mesh.is_quiet()
+    }
+}
