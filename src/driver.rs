@@ -254,6 +254,9 @@ impl Driver {
         self.shard.begin_turn(now);
         self.shard.beat(now, Date::of(Clock::wall()));
         self.resume_accepting();
+        if self.is_ending() {
+            self.read_on();
+        }
         self.end_turn();
         if let Stage::Draining { since } = self.stage {
             let late = now.since(since) >= self.drain_ms;
@@ -318,6 +321,18 @@ impl Driver {
         }
     }
 
+    /// Reads on where bytes may be left that arrived before the drain.
+    fn read_on(&mut self) {
+        for slot in 0..self.sockets.len() {
+            if let Some(Some(socket)) = self.sockets.get(slot)
+                && socket.interest.contains(epoll::EventFlags::IN)
+                && self.shard.has_unread(socket.id)
+            {
+                self.serve(slot, epoll::EventFlags::IN);
+            }
+        }
+    }
+
     fn serve(&mut self, slot: usize, flags: epoll::EventFlags) {
         use epoll::EventFlags as Flags;
         let Some(Some(socket)) = self.sockets.get_mut(slot) else { return };
@@ -330,7 +345,10 @@ impl Driver {
                     let more = bytes == self.scratch.len();
                     self.shard.receive(id, &self.scratch[..bytes], more);
                 }
-                Err(error) if is_transient(&error) => {}
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    self.shard.exhausted(id);
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(_) => return self.close(id),
             }
         }

@@ -283,6 +283,7 @@ impl<T> Mesh<T> {
 
     /// Asks every shard for its report; the answer comes as [`Arrival::Totals`], at once where
     /// there is one shard. Only where [`Mesh::can_gather`].
+    #[must_use = "with one shard the totals are here at once"]
     pub fn gather(&mut self, ticket: T, counters: &Counters) -> Option<Arrival<'static, T>> {
         let mut reports = vec![None; self.peers.len()];
         reports[self.me] = Some(self.report(counters));

@@ -213,7 +213,11 @@ impl Service {
             }
             Ok(Action::Stats) if self.mesh.can_gather() => {
                 let ticket = owe(responses, Answer::Stats);
-                self.mesh.gather(ticket, &self.counters);
+                if let Some(totals) = self.mesh.gather(ticket, &self.counters) {
+                    responses.settle(ticket.sequence, |owing, out| {
+                        Self::complete(out, &self.date, &mut self.counters, owing, &totals);
+                    });
+                }
             }
             Ok(Action::Stats) => {
                 self.refuse(responses, operation, exchange, &api::overloaded());
@@ -246,24 +250,34 @@ impl Service {
         connections.lend(ticket.connection);
         let Some(connection) = connections.get_mut(ticket.connection) else { return };
         connection.responses.settle(ticket.sequence, |owing, out| {
-            let Owing { exchange, operation, answer } = owing;
-            let status = match (arrival, answer) {
-                (Arrival::Reply { key, reply, .. }, Answer::Reply(render)) => {
-                    api::write_reply(out, exchange, date, render, key, *reply)
-                }
-                (Arrival::Totals { reports, .. }, Answer::Stats) => {
-                    admin::write_stats(out, exchange, date, reports);
-                    200
-                }
-                _ => {
-                    let problem = api::unavailable();
-                    write_problem(out, exchange, date, &problem);
-                    problem.status
-                }
-            };
-            counters.answers.count(operation, status);
+            Self::complete(out, date, counters, owing, arrival);
         });
         connections.list(ticket.connection);
+    }
+
+    fn complete(
+        out: &mut Vec<u8>,
+        date: &Date,
+        counters: &mut Counters,
+        owing: Owing,
+        arrival: &Arrival<'_, Ticket>,
+    ) {
+        let Owing { exchange, operation, answer } = owing;
+        let status = match (arrival, answer) {
+            (Arrival::Reply { key, reply, .. }, Answer::Reply(render)) => {
+                api::write_reply(out, exchange, date, render, key, *reply)
+            }
+            (Arrival::Totals { reports, .. }, Answer::Stats) => {
+                admin::write_stats(out, exchange, date, reports);
+                200
+            }
+            _ => {
+                let problem = api::unavailable();
+                write_problem(out, exchange, date, &problem);
+                problem.status
+            }
+        };
+        counters.answers.count(operation, status);
     }
 }
 
@@ -421,6 +435,19 @@ impl Shard {
         connection.keep(input, progressed, self.beat);
     }
 
+    /// The socket was found empty.
+    pub fn exhausted(&mut self, id: ConnectionId) {
+        if let Some(connection) = self.connections.get_mut(id) {
+            connection.has_unread = false;
+        }
+    }
+
+    /// Whether the last read of the socket may have left bytes in it.
+    #[must_use]
+    pub fn has_unread(&mut self, id: ConnectionId) -> bool {
+        self.connections.get_mut(id).is_some_and(|connection| connection.has_unread)
+    }
+
     /// The client has closed its side.
     pub fn end_input(&mut self, id: ConnectionId) {
         if let Some(connection) = self.connections.get_mut(id) {
@@ -431,12 +458,12 @@ impl Shard {
     /// Bytes to send, in order. Takes up requests that waited for room, if there is room now.
     pub fn unsent(&mut self, id: ConnectionId) -> &[u8] {
         let limits = self.service.config.limits;
-        let resumes = self
-            .connections
-            .get_mut(id)
-            .is_some_and(|connection| connection.blocked && connection.responses.has_room(&limits));
-        if resumes {
-            self.receive(id, &[], false);
+        if let Some(connection) = self.connections.get_mut(id)
+            && connection.blocked
+            && connection.responses.has_room(&limits)
+        {
+            let more = connection.has_unread;
+            self.receive(id, &[], more);
         }
         self.connections.get_mut(id).map_or(&[], |connection| connection.responses.unsent())
     }
@@ -538,7 +565,8 @@ impl Shard {
         }
     }
 
-    /// From here on connections close once they are idle, and answers say so.
+    /// From here on connections close once they are idle, and answers say so. Whatever has arrived
+    /// is to be read now, even where a connection has no room.
     pub fn drain(&mut self) {
         self.service.draining = true;
         let ids: Vec<_> = self.connections.ids().collect();

@@ -336,10 +336,12 @@ impl<T> Responses<T> {
         self.owed.is_empty() && self.output.is_empty()
     }
 
-    /// Whether another request may be taken.
+    /// Whether another request may be taken. Each answer owed may hold the largest value.
     #[must_use]
     pub fn has_room(&self, limits: &Limits) -> bool {
-        self.owed.len() < limits.pipeline_depth_max
+        let owed = self.owed.len();
+        owed < limits.pipeline_depth_max
+            && owed.saturating_mul(limits.value_bytes_max) < limits.output_bytes_max
             && self.unsent().len() + self.held_bytes < limits.output_bytes_max
     }
 
@@ -368,6 +370,8 @@ pub struct Connection<T> {
     input_ended: bool,
     /// Complete requests may be waiting in `requests` for room in `responses`.
     pub blocked: bool,
+    /// The last read may have left bytes in the socket.
+    pub has_unread: bool,
     /// What the connection waits for, and since when.
     awaited: Awaited,
     since: Millis,
@@ -416,6 +420,7 @@ impl<T> Connection<T> {
             stage: Stage::Open,
             input_ended: false,
             blocked: false,
+            has_unread: false,
             awaited: Awaited::Request,
             since: now,
         }
@@ -430,6 +435,7 @@ impl<T> Connection<T> {
     /// Takes back what was read and notes what the connection waits for now. `progressed`: at
     /// least one request was complete.
     pub fn keep(&mut self, input: Input<'_>, progressed: bool, now: Millis) {
+        self.has_unread = input.more;
         if self.is_open() {
             self.requests.keep(input);
         }
@@ -486,6 +492,7 @@ impl<T> Connection<T> {
         self.is_open()
             && self.responses.is_done()
             && !self.blocked
+            && !self.has_unread
             && self.requests.awaited() == Awaited::Request
     }
 

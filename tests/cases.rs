@@ -1,0 +1,1592 @@
+//! What good and bad input, slow clients and broken connections must get, case by case.
+//!
+//! Each input runs on one shard and on both of two, so that keys are local and foreign, whole and
+//! cut anywhere; all of these must say the same, byte for byte.
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod common {
+    pub(crate) mod answer;
+    pub(crate) mod cluster;
+}
+
+use common::{
+    answer::Answer,
+    cluster::{Client, Cluster, End},
+};
+use kvcache::{
+    config::{Config, Limits},
+    shard::Role,
+};
+use std::time::Duration;
+
+const STORED: &str = r#"{"status":"OK","message":"Key inserted/updated successfully."}"#;
+const ABSENT: &str = r#"{"status":"ERROR","message":"Key not found.","code":"not_found"}"#;
+const HEALTHY: &str = r#"{"status":"OK"}"#;
+const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
+/// The longest that a deadline can be late: one beat, rounded up.
+const SLACK: Duration = Duration::from_millis(600);
+
+fn config(shards: usize) -> Config {
+    Config { shards, memory_bytes: shards << 20, ..Config::default() }
+}
+
+fn with_limits(shards: usize, change: impl FnOnce(&mut Limits)) -> Config {
+    let mut config = config(shards);
+    change(&mut config.limits);
+    config
+}
+
+/// All answers in `bytes`, none of them to HEAD; nothing may be left over.
+fn read_all(bytes: &[u8]) -> Vec<Answer> {
+    let mut answers = Vec::new();
+    let mut rest = bytes;
+    while !rest.is_empty() {
+        let read = Answer::read(rest, false);
+        let (answer, length) =
+            read.unwrap_or_else(|| panic!("half an answer: {}", rest.escape_ascii()));
+        answers.push(answer);
+        rest = &rest[length..];
+    }
+    answers
+}
+
+/// What an input came to.
+#[derive(Clone, PartialEq, Eq)]
+struct Told {
+    bytes: Vec<u8>,
+    is_open: bool,
+    entries: u64,
+}
+
+impl std::fmt::Debug for Told {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { bytes, is_open, entries } = self;
+        write!(out, "{} [open: {is_open}, entries: {entries}]", bytes.escape_ascii())
+    }
+}
+
+impl Told {
+    fn answers(&self) -> Vec<Answer> {
+        let answers = read_all(&self.bytes);
+        for (index, answer) in answers.iter().enumerate() {
+            let is_last = index + 1 == answers.len();
+            assert_eq!(answer.says_close(), is_last && !self.is_open, "{answers:?}");
+        }
+        answers
+    }
+}
+
+fn tell_in<'a>(
+    config: &Config,
+    home: usize,
+    role: Role,
+    pieces: impl Iterator<Item = &'a [u8]>,
+) -> Told {
+    let mut cluster = Cluster::new(config);
+    let client = cluster.connect(home, role);
+    for piece in pieces {
+        cluster.send(client, piece);
+    }
+    let is_open = cluster.end(client) == End::Open;
+    Told { bytes: cluster.output(client), is_open, entries: cluster.entries() }
+}
+
+/// Runs `input` in every way that must not matter.
+fn tell_to(role: Role, input: &[u8], change: impl Fn(&mut Limits)) -> Told {
+    let one = with_limits(1, &change);
+    let two = with_limits(2, &change);
+    let whole = tell_in(&one, 0, role, std::iter::once(input));
+    let stride = match input.len() {
+        0..=300 => 1,
+        301..=1500 => 7,
+        length => length / 29,
+    };
+    for (config, home) in [(&one, 0), (&two, 0), (&two, 1)] {
+        let ways = format!("shard {home} of {}: {}", config.shards, shown(input));
+        for cut in (0..input.len()).step_by(stride) {
+            let (first, second) = input.split_at(cut);
+            let told = tell_in(config, home, role, [first, second].into_iter());
+            assert_eq!(told, whole, "cut at {cut}, {ways}");
+        }
+        let piece = if input.len() <= 1500 { 1 } else { 701 };
+        assert_eq!(tell_in(config, home, role, input.chunks(piece)), whole, "in bits, {ways}");
+    }
+    whole
+}
+
+fn tell(input: impl AsRef<[u8]>) -> Told {
+    tell_to(Role::Data, input.as_ref(), |_| {})
+}
+
+fn shown(input: &[u8]) -> String {
+    input[..input.len().min(300)].escape_ascii().to_string()
+}
+
+/// The answers to `input`, after which the connection stays open.
+#[track_caller]
+fn kept(input: impl AsRef<[u8]>) -> Vec<Answer> {
+    let told = tell(&input);
+    assert!(told.is_open, "closed after {}", shown(input.as_ref()));
+    told.answers()
+}
+
+/// The answers to `input`, after which the connection is closed.
+#[track_caller]
+fn closed(input: impl AsRef<[u8]>) -> Vec<Answer> {
+    let told = tell(&input);
+    assert!(!told.is_open, "open after {}", shown(input.as_ref()));
+    told.answers()
+}
+
+#[track_caller]
+fn is_problem(answers: &[Answer], status: u16, code: &str, input: &[u8]) {
+    assert_eq!(answers.len(), 1, "{}: {answers:?}", shown(input));
+    let found = (answers[0].status, answers[0].code());
+    assert_eq!(found, (status, code.to_owned()), "{}", shown(input));
+}
+
+/// One error that closes the connection; nothing is stored.
+#[track_caller]
+fn refused(input: impl AsRef<[u8]>, status: u16, code: &str) {
+    let input = input.as_ref();
+    let told = tell(input);
+    assert!(!told.is_open, "open after {}", shown(input));
+    assert_eq!(told.entries, 0, "stored by {}", shown(input));
+    is_problem(&told.answers(), status, code, input);
+}
+
+/// One error that leaves the connection open, in step for the next request; nothing is stored.
+#[track_caller]
+fn declined(input: impl AsRef<[u8]>, status: u16, code: &str) {
+    let input = input.as_ref();
+    let told = tell([input, health().as_bytes()].concat());
+    assert!(told.is_open, "closed after {}", shown(input));
+    assert_eq!(told.entries, 0, "stored by {}", shown(input));
+    let answers = told.answers();
+    let (last, first) = answers.split_last().unwrap();
+    assert_eq!(last.body, HEALTHY, "{}", shown(input));
+    is_problem(first, status, code, input);
+}
+
+#[track_caller]
+fn statuses(answers: &[Answer], expected: &[u16]) {
+    let found: Vec<u16> = answers.iter().map(|answer| answer.status).collect();
+    assert_eq!(found, expected, "{answers:?}");
+}
+
+fn get(key: &str) -> String {
+    format!("GET /get?key={key} HTTP/1.1\r\nHost: h\r\n\r\n")
+}
+
+fn health() -> String {
+    "GET /healthz HTTP/1.1\r\nHost: h\r\n\r\n".to_owned()
+}
+
+fn post(body: &str) -> String {
+    format!("POST /put HTTP/1.1\r\nHost: h\r\nContent-Length: {}\r\n\r\n{body}", body.len())
+}
+
+fn put(key: &str, value: &str) -> String {
+    post(&serde_json::json!({ "key": key, "value": value }).to_string())
+}
+
+fn value_of(answer: &Answer) -> String {
+    let body: serde_json::Value = serde_json::from_str(&answer.body).unwrap();
+    body["value"].as_str().unwrap_or_else(|| panic!("no value: {}", answer.body)).to_owned()
+}
+
+/// A put with one more field.
+fn put_with(field: &str) -> String {
+    let body = r#"{"key":"a","value":"b"}"#;
+    format!(
+        "POST /put HTTP/1.1\r\nHost: h\r\n{field}\r\nContent-Length: {}\r\n\r\n{body}",
+        body.len()
+    )
+}
+
+fn chunked(body: &str) -> String {
+    format!("POST /put HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n{body}")
+}
+
+// The contract of /put and /get.
+
+#[test]
+fn put_and_get_say_exactly_this() {
+    let told = tell([put("K", "V"), get("K"), get("L")].concat());
+    let expected = "HTTP/1.1 200 OK\r\nDate: Sun, 06 Nov 1994 08:49:37 GMT\r\n\
+        Content-Type: application/json\r\nContent-Length: 62\r\n\r\n\
+        {\"status\":\"OK\",\"message\":\"Key inserted/updated successfully.\"}\
+        HTTP/1.1 200 OK\r\nDate: Sun, 06 Nov 1994 08:49:37 GMT\r\n\
+        Content-Type: application/json\r\nContent-Length: 37\r\n\r\n\
+        {\"status\":\"OK\",\"key\":\"K\",\"value\":\"V\"}\
+        HTTP/1.1 404 Not Found\r\nDate: Sun, 06 Nov 1994 08:49:37 GMT\r\n\
+        Content-Type: application/json\r\nContent-Length: 64\r\n\r\n\
+        {\"status\":\"ERROR\",\"message\":\"Key not found.\",\"code\":\"not_found\"}";
+    assert_eq!(String::from_utf8(told.bytes).unwrap(), expected);
+    assert!(told.is_open);
+}
+
+#[test]
+fn a_put_replaces() {
+    let answers = kept([put("K", "1"), put("K", ""), get("K")].concat());
+    assert_eq!(answers[1].body, STORED);
+    assert_eq!(answers[2].body, r#"{"status":"OK","key":"K","value":""}"#);
+}
+
+#[test]
+fn an_entry_expires_when_its_time_is_over() {
+    for shards in [1, 2] {
+        let mut cluster = Cluster::new(&config(shards));
+        let client = cluster.connect(0, Role::Data);
+        cluster.send(client, post(r#"{"key":"K","value":"V","ttl":1.5}"#));
+        cluster.send(client, post(r#"{"key":"L","value":"V","ttl":0.5}"#));
+        cluster.send(client, post(r#"{"key":"M","value":"V","ttl":0.5}"#));
+        cluster.send(client, post(r#"{"key":"M","value":"V"}"#));
+        cluster.pass(Duration::from_millis(1_499));
+        cluster.output(client);
+        cluster.send(client, [get("K"), get("L"), get("M")].concat());
+        statuses(&read_all(&cluster.output(client)), &[200, 404, 200]);
+        cluster.pass(Duration::from_millis(1));
+        cluster.send(client, [get("K"), get("M")].concat());
+        let answers = read_all(&cluster.output(client));
+        statuses(&answers, &[404, 200]);
+        assert_eq!(answers[0].body, ABSENT);
+    }
+}
+
+#[test]
+fn the_default_time_to_live_counts_where_none_is_named() {
+    let default_ttl = Some(Duration::from_secs(2));
+    let mut cluster = Cluster::new(&Config { default_ttl, ..config(2) });
+    let client = cluster.connect(1, Role::Data);
+    cluster.send(client, put("K", "V"));
+    cluster.send(client, post(r#"{"key":"L","value":"V","ttl":3}"#));
+    cluster.pass(Duration::from_secs(2));
+    cluster.output(client);
+    cluster.send(client, [get("K"), get("L")].concat());
+    statuses(&read_all(&cluster.output(client)), &[404, 200]);
+}
+
+#[test]
+fn a_time_to_live_is_a_number_above_zero_and_at_most_ten_years() {
+    for ttl in ["0", "-1", "0.0", "-0", "315576000.1", "1e300", "\"1\"", "null", "true", "[1]"] {
+        let input = post(&format!(r#"{{"key":"a","value":"b","ttl":{ttl}}}"#));
+        declined(input, 400, "bad_ttl");
+    }
+    for ttl in ["315576000", "1e-9", "0.25", "1E2"] {
+        let input = post(&format!(r#"{{"key":"a","value":"b","ttl":{ttl}}}"#));
+        assert_eq!(kept(input)[0].body, STORED);
+    }
+}
+
+#[test]
+fn put_takes_json_or_no_type_at_all() {
+    for line in [
+        "X-Type: text/plain",
+        "Content-Type: application/json",
+        "content-type: Application/JSON; charset=utf-8",
+        "Content-Type:\tapplication/json ;charset=latin1; x=\"y\"",
+        "Content-Encoding: identity",
+    ] {
+        assert_eq!(kept(put_with(line))[0].body, STORED, "{line}");
+    }
+    for line in ["text/plain", "application/jsonx", "application/", "json", "text/json", ""] {
+        declined(put_with(&format!("Content-Type: {line}")), 415, "unsupported_media_type");
+    }
+    declined(put_with("Content-Encoding: gzip"), 415, "unsupported_content_encoding");
+}
+
+#[test]
+fn unknown_members_are_ignored() {
+    let body = r#"{"x":{"key":"no","key":[1]},"value":"V","y":null,"key":"K","Key":"no"}"#;
+    let answers = kept([post(body), get("K")].concat());
+    assert_eq!(value_of(&answers[1]), "V");
+}
+
+#[test]
+fn an_empty_key_is_refused_and_an_empty_value_is_not() {
+    declined(put("", "v"), 400, "empty_key");
+    assert_eq!(kept(put("k", ""))[0].body, STORED);
+}
+
+#[test]
+fn strings_come_back_as_they_were_stored() {
+    let stored =
+        r#"{"key":"k\u00e9y","value":"\ud83d\ude00 \"\\\/\b\f\n\r\t\u0000\u001f\u007f</é"}"#;
+    let answers = kept([post(stored), get("k%C3%A9y")].concat());
+    let expected = "{\"status\":\"OK\",\"key\":\"kéy\",\"value\":\"😀 \\\"\\\\/\\b\\f\\n\\r\\t\\u0000\\u001f\u{7f}</é\"}";
+    assert_eq!(answers[1].body, expected);
+}
+
+#[test]
+fn the_query_is_decoded_once() {
+    let answers = kept([put("a b+c%25", "V"), get("a+b%2Bc%2525"), get("a%20b%2bc%2525")].concat());
+    statuses(&answers, &[200, 200, 200]);
+    assert_eq!(answers[1].body, r#"{"status":"OK","key":"a b+c%25","value":"V"}"#);
+    let others = "GET /get?x=1&%6bey=a%00b&&y HTTP/1.1\r\nHost: h\r\n\r\n";
+    let answers = kept([put("a\0b", "V"), others.to_owned()].concat());
+    assert_eq!(answers[1].body, r#"{"status":"OK","key":"a\u0000b","value":"V"}"#);
+}
+
+#[test]
+fn limits_of_key_and_value_can_be_raised() {
+    let input = [put(&"k".repeat(300), &"v".repeat(5_000)), get(&"k".repeat(300))].concat();
+    let told = tell_to(Role::Data, input.as_bytes(), |limits| {
+        limits.key_bytes_max = 300;
+        limits.value_bytes_max = 5_000;
+    });
+    statuses(&told.answers(), &[200, 200]);
+}
+
+#[test]
+fn health_is_told_on_both_listeners_and_statistics_on_one() {
+    let stats = "GET /stats HTTP/1.1\r\nHost: h\r\n\r\n";
+    assert_eq!(kept(health())[0].body, HEALTHY);
+    declined(stats, 404, "no_such_route");
+    for input in [get("a"), put("a", "b")] {
+        let told = tell_to(Role::Admin, input.as_bytes(), |_| {});
+        assert!(told.is_open);
+        is_problem(&told.answers(), 404, "no_such_route", input.as_bytes());
+    }
+    let told = tell_to(Role::Admin, health().as_bytes(), |_| {});
+    assert_eq!(told.answers()[0].body, HEALTHY);
+}
+
+#[test]
+fn statistics_count_what_was_answered() {
+    for shards in 1..=3 {
+        let mut cluster = Cluster::new(&config(shards));
+        let client = cluster.connect(0, Role::Data);
+        for key in ["a", "b", "c", "d"] {
+            cluster.send(client, put(key, "V"));
+            cluster.send(client, get(key));
+            cluster.send(client, get(&format!("no{key}")));
+        }
+        cluster.send(client, post("{"));
+        let admin = cluster.connect(shards - 1, Role::Admin);
+        let ask = "GET /stats HTTP/1.1\r\nHost: h\r\n\r\n";
+        cluster.send(admin, [ask, ask].concat());
+        let answers = read_all(&cluster.output(admin));
+        statuses(&answers, &[200, 200]);
+        let stats: serde_json::Value = serde_json::from_str(&answers[0].body).unwrap();
+        assert_eq!(stats["shards"].as_array().unwrap().len(), shards);
+        let totals = &stats["totals"];
+        let requests = &totals["requests"];
+        assert_eq!(requests["put"]["ok"], 4);
+        assert_eq!(requests["put"]["client_error"], 1);
+        assert_eq!(requests["get"]["ok"], 4);
+        assert_eq!(requests["get"]["not_found"], 4);
+        assert_eq!(totals["store"]["entries"], 4);
+        assert_eq!(totals["store"]["hits"], 4);
+        assert_eq!(totals["store"]["misses"], 4);
+        assert_eq!(totals["connections"]["open"], 1);
+        assert_eq!(stats["shards"][0]["connections"]["open"], 1);
+        let sum = |group: &str, name: &str| -> u64 {
+            let shards = stats["shards"].as_array().unwrap();
+            shards.iter().map(|shard| shard[group][name].as_u64().unwrap()).sum()
+        };
+        assert_eq!(totals["store"]["entries"], sum("store", "entries"));
+        assert_eq!(totals["hops"]["calls"], sum("hops", "calls"));
+    }
+}
+
+// Rules that hold on every route.
+
+#[test]
+fn every_route_knows_its_methods() {
+    let tokens = ["GET", "HEAD", "POST", "PUT", "DELETE", "PATCH", "TRACE"];
+    let routes = [
+        (Role::Data, "/get", "GET, HEAD, OPTIONS", &["GET", "HEAD"][..]),
+        (Role::Data, "/put", "POST, OPTIONS", &["POST"]),
+        (Role::Data, "/healthz", "GET, HEAD, OPTIONS", &["GET", "HEAD"]),
+        (Role::Admin, "/healthz", "GET, HEAD, OPTIONS", &["GET", "HEAD"]),
+        (Role::Admin, "/stats", "GET, HEAD, OPTIONS", &["GET", "HEAD"]),
+    ];
+    for (role, path, allow, allowed) in routes {
+        for token in tokens {
+            let input =
+                format!("{token} {path} HTTP/1.1\r\nHost: h\r\nContent-Length: 2\r\n\r\n{{}}");
+            let told = tell_in(&config(2), 1, role, input.as_bytes().chunks(9));
+            assert!(told.is_open);
+            let (answer, length) = Answer::read(&told.bytes, token == "HEAD").unwrap();
+            assert_eq!(length, told.bytes.len());
+            assert_eq!(answer.status != 405, allowed.contains(&token), "{token} {path}");
+            if answer.status == 405 {
+                assert_eq!(answer.field("allow"), Some(allow));
+            }
+        }
+    }
+}
+
+#[test]
+fn an_unknown_route_is_404_for_every_known_method() {
+    for input in [
+        "GET / HTTP/1.1\r\nHost: h\r\n\r\n",
+        "GET /get/ HTTP/1.1\r\nHost: h\r\n\r\n",
+        "GET //get?key=a HTTP/1.1\r\nHost: h\r\n\r\n",
+        "GET /%67et?key=a HTTP/1.1\r\nHost: h\r\n\r\n",
+        "GET /GET?key=a HTTP/1.1\r\nHost: h\r\n\r\n",
+        "DELETE /nowhere HTTP/1.1\r\nHost: h\r\n\r\n",
+        "OPTIONS /nowhere HTTP/1.1\r\nHost: h\r\n\r\n",
+        "PUT /nowhere HTTP/1.1\r\nHost: h\r\nContent-Length: 3\r\n\r\nGET",
+    ] {
+        declined(input, 404, "no_such_route");
+    }
+}
+
+#[test]
+fn bodies_are_framed_for_every_method() {
+    let smuggled = get("a");
+    let input = format!(
+        "GET /get?key=a HTTP/1.1\r\nHost: h\r\nContent-Length: {}\r\n\r\n{smuggled}",
+        smuggled.len()
+    );
+    declined(input, 404, "not_found");
+    let input = "GET /get?key=a HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nGET\r\n0\r\n\r\n";
+    declined(input, 404, "not_found");
+}
+
+#[test]
+fn a_full_way_between_shards_is_503_and_the_connection_stays() {
+    let config = with_limits(2, |limits| limits.hop_requests_max = 2);
+    // Two keys of each shard: CRC16 of "a" and "b" lie in different halves.
+    let input = [get("a"), get("b")].concat().repeat(4);
+    for home in [0, 1] {
+        let mut cluster = Cluster::new(&config);
+        let client = cluster.connect(home, Role::Data);
+        cluster.send(client, &input);
+        let answers = read_all(&cluster.output(client));
+        let overloaded: Vec<_> = answers.iter().filter(|answer| answer.status == 503).collect();
+        assert_eq!((answers.len(), overloaded.len()), (8, 2));
+        for answer in overloaded {
+            assert_eq!(
+                (answer.code().as_str(), answer.field("retry-after")),
+                ("overloaded", Some("1"))
+            );
+        }
+        cluster.send(client, get("a"));
+        assert_eq!(read_all(&cluster.output(client))[0].body, ABSENT);
+        assert_eq!(cluster.end(client), End::Open);
+    }
+}
+
+// Request heads.
+
+#[test]
+fn row_01_no_host() {
+    refused("GET /get?key=a HTTP/1.1\r\n\r\n", 400, "missing_host");
+    refused("GET http://h/get?key=a HTTP/1.1\r\nAccept: */*\r\n\r\n", 400, "missing_host");
+}
+
+#[test]
+fn row_02_two_host_lines() {
+    refused(put_with("Host: h"), 400, "repeated_host");
+    refused(put_with("HOST: other"), 400, "repeated_host");
+}
+
+#[test]
+fn row_03_host_must_be_a_host() {
+    for host in ["", " ", "user@h", "h/path", "a,b", "h:x", "[::1", "h?", "h#", "ü", "a b"] {
+        refused(format!("GET /get?key=a HTTP/1.1\r\nHost: {host}\r\n\r\n"), 400, "bad_host");
+    }
+}
+
+#[test]
+fn row_04_http_1_0_needs_no_host() {
+    let answers = closed("GET /get?key=a HTTP/1.0\r\n\r\n");
+    assert_eq!(answers[0].body, ABSENT);
+}
+
+#[test]
+fn row_05_content_length_and_transfer_encoding() {
+    let body = "0\r\n\r\n";
+    for lines in [
+        "Content-Length: 5\r\nTransfer-Encoding: chunked",
+        "Transfer-Encoding: chunked\r\nContent-Length: 5",
+        "Content-Length: 0\r\nTransfer-Encoding: identity",
+    ] {
+        let input = format!("POST /put HTTP/1.1\r\nHost: h\r\n{lines}\r\n\r\n{body}");
+        refused(input, 400, "length_and_transfer_encoding");
+    }
+}
+
+#[test]
+fn row_06_different_content_lengths() {
+    refused(put_with("Content-Length: 5"), 400, "repeated_content_length");
+}
+
+#[test]
+fn row_07_equal_content_lengths() {
+    refused(put_with("Content-Length: 23"), 400, "repeated_content_length");
+    let input = "POST /put HTTP/1.1\r\nHost: h\r\nContent-Length: 5, 5\r\n\r\nhello";
+    refused(input, 400, "bad_content_length");
+}
+
+#[test]
+fn row_08_content_length_is_digits() {
+    for length in [
+        "+5",
+        "-1",
+        "-0",
+        "0x5",
+        "0o5",
+        "1_0",
+        "1 0",
+        "",
+        "5.0",
+        "18446744073709551616",
+        "99999999999999999999",
+        "٥",
+    ] {
+        let input =
+            format!("POST /put HTTP/1.1\r\nHost: h\r\nContent-Length: {length}\r\n\r\nhello");
+        refused(input, 400, "bad_content_length");
+    }
+}
+
+#[test]
+fn row_09_content_length_above_the_limit() {
+    for length in [Limits::DEFAULT.body_bytes_max as u64 + 1, u64::MAX] {
+        let head = format!("POST /put HTTP/1.1\r\nHost: h\r\nContent-Length: {length}\r\n\r\n");
+        refused(&head, 413, "body_too_large");
+        refused(head + &get("a"), 413, "body_too_large");
+    }
+}
+
+#[test]
+fn row_10_no_length_is_an_empty_body() {
+    declined("POST /put HTTP/1.1\r\nHost: h\r\n\r\n", 400, "bad_json");
+    declined("POST /put HTTP/1.1\r\nHost: h\r\nContent-Length: 0\r\n\r\n", 400, "bad_json");
+}
+
+#[test]
+fn row_11_chunks_extensions_and_trailers() {
+    for coding in ["chunked", "Chunked", "CHUNKED", "\t chunked \t"] {
+        let head = format!("POST /put HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: {coding}\r\n\r\n");
+        for body in [
+            "17\r\n{\"key\":\"a\",\"value\":\"b\"}\r\n0\r\n\r\n",
+            "0000000000000017\r\n{\"key\":\"a\",\"value\":\"b\"}\r\n000\r\n\r\n",
+            "A\r\n{\"key\":\"a\"\r\n00D\r\n,\"value\":\"b\"}\r\n0\r\n\r\n",
+            "a;x;y=z;q=\"a;\\\"b\"\r\n{\"key\":\"a\"\r\nd ; n = v\r\n,\"value\":\"b\"}\r\n0;last\r\n\r\n",
+            "17\r\n{\"key\":\"a\",\"value\":\"b\"}\r\n0\r\nX-Sum: 1\r\nY:\r\n\r\n",
+        ] {
+            let answers = kept(format!("{head}{body}{}", get("a")));
+            assert_eq!(answers[0].body, STORED);
+            assert_eq!(value_of(&answers[1]), "b");
+        }
+    }
+}
+
+#[test]
+fn row_12_another_coding_before_chunked() {
+    for codings in ["gzip, chunked", "deflate,gzip,chunked", "x;q=1, Chunked"] {
+        let field = format!("Transfer-Encoding: {codings}");
+        let input = format!("POST /put HTTP/1.1\r\nHost: h\r\n{field}\r\n\r\n0\r\n\r\n");
+        refused(input, 501, "transfer_coding_not_supported");
+    }
+}
+
+#[test]
+fn row_13_transfer_encoding_without_a_reliable_end() {
+    for (lines, code) in [
+        ("Transfer-Encoding: chunked, gzip", "bad_transfer_encoding"),
+        ("Transfer-Encoding: xchunked", "bad_transfer_encoding"),
+        ("Transfer-Encoding: chunked, chunked", "bad_transfer_encoding"),
+        ("Transfer-Encoding:", "bad_transfer_encoding"),
+        ("Transfer-Encoding: , chunked", "bad_transfer_encoding"),
+        ("Transfer-Encoding: chunked,", "bad_transfer_encoding"),
+        ("Transfer-Encoding: identity", "bad_transfer_encoding"),
+        ("Transfer-Encoding: \"chunked\"", "bad_transfer_encoding"),
+        ("Transfer-Encoding: \u{b}chunked", "control_character"),
+        ("Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked", "bad_transfer_encoding"),
+        ("Transfer-Encoding: gzip\r\ntransfer-encoding: chunked", "bad_transfer_encoding"),
+        ("Transfer-Encoding:\r\n chunked", "bad_field_name"),
+    ] {
+        let input = format!("POST /put HTTP/1.1\r\nHost: h\r\n{lines}\r\n\r\n0\r\n\r\n");
+        refused(input, 400, code);
+    }
+}
+
+#[test]
+fn row_14_transfer_encoding_in_http_1_0() {
+    let input = "POST /put HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n";
+    refused(input, 400, "transfer_encoding_in_http_1_0");
+}
+
+#[test]
+fn row_15_chunk_sizes() {
+    for size in ["0x5", "+5", "-1", " 5", "1_0", "", "5.", "g", "00000000000000005"] {
+        refused(chunked(&format!("{size}\r\nhello\r\n0\r\n\r\n")), 400, "bad_chunk_size");
+    }
+    // White space after the size may only lead to an extension.
+    refused(chunked("5 \r\nhello\r\n0\r\n\r\n"), 400, "bad_chunk_extension");
+    refused(chunked("ffffffffffffffff\r\n"), 413, "body_too_large");
+}
+
+#[test]
+fn row_16_chunk_data_ends_where_its_size_says() {
+    for body in
+        ["5\r\nhello!\r\n", "5\r\nhell\r\n0\r\n\r\n", "5\r\nhello0\r\n\r\n", "5\r\nhello\n0\r\n"]
+    {
+        refused(chunked(body), 400, "bad_chunk_data");
+    }
+    refused(chunked("5\r\nhello\rX0\r\n\r\n"), 400, "bad_chunk_data");
+    for body in ["5\nhello\r\n0\r\n\r\n", "5\rXhello\r\n0\r\n\r\n"] {
+        refused(chunked(body), 400, "bad_chunk_size");
+    }
+    for body in ["0\r\n\n", "0\r\n\rX"] {
+        refused(chunked(body), 400, "bad_trailer");
+    }
+}
+
+#[test]
+fn row_17_chunk_extensions() {
+    for extension in [";", ";bad[=x", ";a=", ";a=\"b", ";a\u{1}", ";a=\"\u{7f}\"", "; ;"] {
+        refused(
+            chunked(&format!("5{extension}\r\nhello\r\n0\r\n\r\n")),
+            400,
+            "bad_chunk_extension",
+        );
+    }
+    refused(chunked("5;a\rb\r\nhello\r\n0\r\n\r\n"), 400, "bad_chunk_size");
+    let long = |bytes| format!("5;{}\r\nhello\r\n0\r\n\r\n", "a".repeat(bytes));
+    declined(chunked(&long(1023)), 400, "bad_json");
+    refused(chunked(&long(1024)), 400, "chunk_extension_too_long");
+    refused(chunked(&long(64 << 10)), 400, "chunk_extension_too_long");
+    let many = "1;aa\r\nx\r\n".repeat(342) + "0\r\n\r\n";
+    refused(chunked(&many), 400, "chunk_extension_too_long");
+}
+
+#[test]
+fn row_18_trailers() {
+    let body = "17\r\n{\"key\":\"a\",\"value\":\"b\"}\r\n0\r\n";
+    let trailers = "Content-Length: 9\r\nTransfer-Encoding: gzip\r\nHost: x\r\nHost: y\r\n\
+        Authorization: Bearer t\r\nConnection: close\r\nExpect: x\r\nContent-Type: text/plain\r\n\r\n";
+    let answers = kept(chunked(&format!("{body}{trailers}")) + &get("a"));
+    assert_eq!(answers[0].body, STORED);
+    assert_eq!(value_of(&answers[1]), "b");
+    refused(chunked(&format!("{body}X: {}\r\n\r\n", "a".repeat(4096))), 431, "trailer_too_large");
+    refused(chunked(&format!("{body}{}\r\n", "X: y\r\n".repeat(700))), 431, "trailer_too_large");
+    for trailer in ["X y: z", " folded: x", ": x", "X: \u{1}"] {
+        refused(chunked(&format!("{body}{trailer}\r\n\r\n")), 400, "bad_trailer");
+    }
+}
+
+#[test]
+fn row_19_a_chunked_body_above_the_limit() {
+    let told = |body: &str| {
+        tell_to(Role::Data, chunked(body).as_bytes(), |limits| limits.body_bytes_max = 1_000)
+    };
+    let chunk = format!("1f4\r\n{}\r\n", "x".repeat(500));
+    for body in [format!("{chunk}{chunk}1\r\nx\r\n0\r\n\r\n"), "3e9\r\n".to_owned()] {
+        let told = told(&body);
+        assert!(!told.is_open);
+        is_problem(&told.answers(), 413, "body_too_large", body.as_bytes());
+    }
+    let told = told(&format!("{chunk}{chunk}0\r\n\r\n"));
+    is_problem(&told.answers(), 400, "bad_json", chunk.as_bytes());
+}
+
+#[test]
+fn row_20_folded_lines() {
+    for field in ["X: a\r\n b", "X: a\r\n\tb", "X:\r\n \r\nY: b"] {
+        refused(put_with(field), 400, "bad_field_name");
+    }
+}
+
+#[test]
+fn row_21_field_names_are_tokens() {
+    for field in ["Content-Length : 5", ": x", "no colon", "Bad[Name: x", "\u{e4}: x", "a b: c"] {
+        refused(put_with(field), 400, "bad_field_name");
+    }
+    let input = [b"GET / HTTP/1.1\r\nHost: h\r\nX\x80: y\r\n\r\n".as_slice(), b"x"].concat();
+    refused(input, 400, "bad_field_name");
+}
+
+#[test]
+fn row_22_white_space_before_the_first_field() {
+    for line in [" ", "\t", " Host: x", "\tX: y"] {
+        let input = format!("GET /get?key=a HTTP/1.1\r\n{line}\r\nHost: h\r\n\r\n");
+        refused(input, 400, "bad_field_name");
+    }
+}
+
+#[test]
+fn row_23_bare_cr() {
+    for input in [
+        "GET /get?key=a HTTP/1.1\rHost: h\r\n\r\n",
+        "GET /get?key=a HTTP/1.1\r\nHost: h\rX: y\r\n\r\n",
+        "GET /get?key=a HTTP/1.1\r\nHost: h\r\nX: a\rb\r\n\r\n",
+        "GET /get?key=a HTTP/1.1\r\nHost: h\r\n\rX\r\n",
+        "\rGET /get?key=a HTTP/1.1\r\nHost: h\r\n\r\n",
+        "GET /get?key=a\r HTTP/1.1\r\nHost: h\r\n\r\n",
+    ] {
+        let told = tell(input);
+        assert!(!told.is_open);
+        statuses(&told.answers(), &[400]);
+    }
+}
+
+#[test]
+fn row_24_bare_lf() {
+    for input in [
+        "GET /get?key=a HTTP/1.1\nHost: h\r\n\r\n",
+        "GET /get?key=a HTTP/1.1\r\nHost: h\n\r\n",
+        "GET /get?key=a HTTP/1.1\r\nHost: h\r\n\n",
+        "GET /get?key=a HTTP/1.1\n\n",
+        "\nGET /get?key=a HTTP/1.1\r\nHost: h\r\n\r\n",
+    ] {
+        let told = tell(input);
+        assert!(!told.is_open);
+        statuses(&told.answers(), &[400]);
+    }
+}
+
+#[test]
+fn row_25_control_characters() {
+    for control in ["\0", "\u{1}", "\u{8}", "\u{b}", "\u{1f}", "\u{7f}"] {
+        let code = if control == "\u{7f}" { "bad_field_value" } else { "control_character" };
+        refused(put_with(&format!("X: a{control}b")), 400, code);
+        let told = tell(get(&format!("a{control}")));
+        assert!(!told.is_open);
+        statuses(&told.answers(), &[400]);
+    }
+    assert_eq!(kept(put_with("X: a\tb"))[0].body, STORED);
+}
+
+#[test]
+fn row_26_bytes_that_no_target_has() {
+    for key in ["ü", "a b", "a\\b", "a#b", "a\u{7f}"] {
+        let told = tell(get(key));
+        assert!(!told.is_open, "{key}");
+        statuses(&told.answers(), &[400]);
+    }
+    refused(b"GET /\xff HTTP/1.1\r\nHost: h\r\n\r\n", 400, "bad_target");
+}
+
+#[test]
+fn row_27_empty_lines_before_the_request_line() {
+    for lines in [1, 2, 8] {
+        let input = "\r\n".repeat(lines) + &get("a");
+        declined(input, 404, "not_found");
+    }
+    refused("\r\n".repeat(9) + &get("a"), 400, "too_many_empty_lines");
+}
+
+#[test]
+fn row_28_the_longest_target() {
+    let target = |path: &str, bytes: usize| {
+        let padding = "x".repeat(bytes - path.len());
+        format!("GET {path}{padding} HTTP/1.1\r\nHost: h\r\n\r\n")
+    };
+    declined(target("/", 7_900), 404, "no_such_route");
+    declined(target("/get?key=a&x=", 7_900), 404, "not_found");
+    declined(target("/get?key=a&x=", 8_192), 404, "not_found");
+    refused(target("/get?key=a&x=", 8_193), 414, "target_too_long");
+    refused(target("/", 100_000), 414, "target_too_long");
+}
+
+#[test]
+fn row_29_too_many_or_too_large_fields() {
+    let fields = |count: usize| put_with(&vec!["X: y"; count - 2].join("\r\n"));
+    assert_eq!(kept(fields(64))[0].body, STORED);
+    refused(fields(65), 431, "too_many_fields");
+    refused(fields(10_000), 431, "too_many_fields");
+    refused(put_with(&format!("X: {}", "y".repeat(16 << 10))), 431, "head_too_large");
+    refused(put_with(&format!("X: {}", "y".repeat(100_000))), 431, "head_too_large");
+    refused(put_with(&format!("{}: y", "X".repeat(100_000))), 431, "head_too_large");
+}
+
+#[test]
+fn row_30_methods() {
+    for method in ["FOO", "get", "PROPFIND", "M-SEARCH", &"M".repeat(32)] {
+        for input in [
+            format!("{method} /get?key=a HTTP/1.1\r\nHost: h\r\n\r\n"),
+            format!("{method} /nowhere HTTP/1.1\r\nHost: h\r\nContent-Length: 3\r\n\r\nabc"),
+        ] {
+            declined(input, 501, "not_implemented");
+        }
+    }
+    refused(format!("{} / HTTP/1.1\r\nHost: h\r\n\r\n", "M".repeat(33)), 501, "method_too_long");
+    for method in ["", "G(T", "\"GET\"", "GET,"] {
+        let input = format!("{method} /get?key=a HTTP/1.1\r\nHost: h\r\n\r\n");
+        refused(input, 400, "bad_method");
+    }
+    declined("DELETE /get?key=a HTTP/1.1\r\nHost: h\r\n\r\n", 405, "method_not_allowed");
+}
+
+#[test]
+fn row_31_head_is_get_without_the_body() {
+    for target in ["/get?key=a", "/get?key=no", "/get", "/healthz", "/nowhere"] {
+        let ask = |method: &str| {
+            let input = format!("{method} {target} HTTP/1.1\r\nHost: h\r\n\r\n");
+            let told = tell([put("a", "b"), input, health()].concat());
+            assert!(told.is_open);
+            let (_, length) = Answer::read(&told.bytes, false).unwrap();
+            told.bytes[length..].to_vec()
+        };
+        let (with_body, without) = (ask("GET"), ask("HEAD"));
+        let (answer, length) = Answer::read(&without, true).unwrap();
+        assert_eq!(without[..length], with_body[..length], "{target}");
+        assert_eq!(Answer::read(&with_body, false).unwrap().0.status, answer.status);
+        assert_eq!(read_all(&without[length..])[0].body, HEALTHY, "{target}");
+    }
+    let told = tell("HEAD /put HTTP/1.1\r\nHost: h\r\n\r\n");
+    let (answer, length) = Answer::read(&told.bytes, true).unwrap();
+    assert_eq!((answer.status, length), (405, told.bytes.len()));
+}
+
+#[test]
+fn row_32_options() {
+    for (target, allow) in [
+        ("*", "GET, HEAD, POST, OPTIONS"),
+        ("/get", "GET, HEAD, OPTIONS"),
+        ("/get?key=", "GET, HEAD, OPTIONS"),
+        ("/put", "POST, OPTIONS"),
+        ("/healthz", "GET, HEAD, OPTIONS"),
+    ] {
+        let input = format!("OPTIONS {target} HTTP/1.1\r\nHost: h\r\n\r\n{}", health());
+        let answers = kept(input);
+        assert_eq!((answers[0].status, answers[0].field("allow")), (204, Some(allow)));
+        assert_eq!(answers[1].body, HEALTHY);
+    }
+}
+
+#[test]
+fn row_33_connect_trace_and_star() {
+    refused("CONNECT h:80 HTTP/1.1\r\nHost: h\r\n\r\n", 501, "not_implemented");
+    refused(
+        format!("CONNECT h:80 HTTP/1.1\r\nHost: h\r\n\r\n{}", get("a")),
+        501,
+        "not_implemented",
+    );
+    declined("TRACE /get HTTP/1.1\r\nHost: h\r\nX: secret\r\n\r\n", 405, "method_not_allowed");
+    for target in ["*", "*?x", "get", "h:80", ""] {
+        refused(format!("GET {target} HTTP/1.1\r\nHost: h\r\n\r\n"), 400, "bad_target");
+    }
+}
+
+#[test]
+fn row_34_absolute_form() {
+    for origin in ["http://h", "HTTP://other:80", "https://[::1]:7171"] {
+        let input = format!("GET {origin}/get?key=a HTTP/1.1\r\nHost: h\r\n\r\n");
+        let answers = kept(put("a", "b") + &input);
+        assert_eq!(value_of(&answers[1]), "b");
+    }
+    for target in ["ftp://h/get?key=a", "http:///get?key=a", "http://u@h/get?key=a"] {
+        refused(format!("GET {target} HTTP/1.1\r\nHost: h\r\n\r\n"), 400, "bad_target");
+    }
+}
+
+#[test]
+fn row_35_versions() {
+    let line = |version: &str| format!("GET /get?key=a {version}\r\nHost: h\r\n\r\n");
+    declined(line("HTTP/1.2"), 404, "not_found");
+    declined(line("HTTP/1.9"), 404, "not_found");
+    for version in ["HTTP/2.0", "HTTP/9.9", "HTTP/0.9"] {
+        refused(line(version), 505, "version_not_supported");
+    }
+    refused("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", 505, "version_not_supported");
+    for version in ["http/1.1", "HTTP/01.1", "HTTP/1", "HTTP/1.10", "HTTP/1.1 ", "HTTP 1.1", "x"] {
+        refused(line(version), 400, "bad_version");
+    }
+    refused("GET /get?key=a\r\n\r\n", 400, "bad_request_line");
+}
+
+/// A put that announces its body and waits.
+fn expecting(version: &str, target: &str, fields: &str, body: &str) -> (String, String) {
+    let head = format!(
+        "POST {target} HTTP/{version}\r\nHost: h\r\nExpect: 100-Continue\r\n{fields}\
+         Content-Length: {}\r\n\r\n",
+        body.len()
+    );
+    (head, body.to_owned())
+}
+
+const BODY: &str = r#"{"key":"a","value":"b"}"#;
+
+#[test]
+fn row_36_continue_is_said_before_the_body() {
+    for (shards, home) in [(1, 0), (2, 0), (2, 1)] {
+        let (head, body) = expecting("1.1", "/put", "", BODY);
+        let coded = "POST /put HTTP/1.1\r\nHost: h\r\nExpect: 100-continue\r\n\
+            Transfer-Encoding: chunked\r\n\r\n";
+        let chunks = format!("{:x}\r\n{BODY}\r\n0\r\n\r\n", BODY.len());
+        for (head, body) in [(head, body), (coded.to_owned(), chunks)] {
+            let mut cluster = Cluster::new(&config(shards));
+            let client = cluster.connect(home, Role::Data);
+            cluster.send(client, &head[..head.len() - 1]);
+            assert_eq!(cluster.output(client), b"");
+            cluster.send(client, &head[head.len() - 1..]);
+            assert_eq!(cluster.output(client), CONTINUE);
+            cluster.send(client, &body[..5]);
+            assert_eq!(cluster.output(client), b"");
+            cluster.send(client, &body[5..]);
+            let answers = read_all(&cluster.output(client));
+            assert_eq!((answers.len(), answers[0].body.as_str()), (1, STORED));
+            // The answers before it come first.
+            cluster.send(client, [get("a"), get("b"), head].concat());
+            let answers = read_all(&cluster.output(client));
+            statuses(&answers, &[200, 404, 100]);
+            assert_eq!(cluster.end(client), End::Open);
+        }
+    }
+}
+
+#[test]
+fn row_36_a_body_that_is_there_needs_no_word() {
+    let (head, body) = expecting("1.1", "/put", "", BODY);
+    for config in [config(1), config(2)] {
+        for cut in 1..head.len() {
+            let input = head.clone() + &body;
+            let pieces = [&input.as_bytes()[..cut], &input.as_bytes()[cut..]];
+            let told = tell_in(&config, 0, Role::Data, pieces.into_iter());
+            assert_eq!(told.answers()[0].body, STORED);
+        }
+    }
+    let (head, _) = expecting("1.1", "/put", "", "");
+    declined(head, 400, "bad_json");
+}
+
+#[test]
+fn row_36_http_1_0_never_gets_an_interim_answer() {
+    let (head, body) = expecting("1.0", "/put", "Connection: keep-alive\r\n", BODY);
+    let answers = kept(head + &body);
+    assert_eq!(answers[0].body, STORED);
+    assert_eq!(answers[0].field("connection"), Some("keep-alive"));
+}
+
+#[test]
+fn row_36_a_refusal_comes_instead_and_the_body_is_never_a_request() {
+    let smuggled = put("evil", "1");
+    let large = Limits::DEFAULT.body_bytes_max + 1;
+    let too_large = format!(
+        "POST /put HTTP/1.1\r\nHost: h\r\nExpect: 100-continue\r\nContent-Length: {large}\r\n\r\n"
+    );
+    let of = |target: &str, fields: &str| expecting("1.1", target, fields, &smuggled).0;
+    for (head, status, code) in [
+        (too_large, 413, "body_too_large"),
+        (of("/nowhere", ""), 404, "no_such_route"),
+        (of("/get", ""), 405, "method_not_allowed"),
+        (of("/put", "Content-Type: text/plain\r\n"), 415, "unsupported_media_type"),
+        (of("/put", "Content-Encoding: br\r\n"), 415, "unsupported_content_encoding"),
+        (of("/put", "Expect: x\r\n"), 417, "expectation_failed"),
+    ] {
+        for (shards, home) in [(1, 0), (2, 0), (2, 1)] {
+            let mut cluster = Cluster::new(&config(shards));
+            let client = cluster.connect(home, Role::Data);
+            cluster.send(client, &head);
+            let output = cluster.output(client);
+            assert_eq!(cluster.end(client), End::HalfClosed, "{head}");
+            let answers = read_all(&output);
+            is_problem(&answers, status, code, head.as_bytes());
+            assert!(answers[0].says_close());
+            cluster.send(client, &smuggled);
+            assert_eq!((cluster.output(client), cluster.entries()), (Vec::new(), 0));
+        }
+    }
+}
+
+#[test]
+fn row_37_other_expectations() {
+    declined(
+        "GET /get?key=a HTTP/1.1\r\nHost: h\r\nExpect: foo\r\n\r\n",
+        417,
+        "expectation_failed",
+    );
+    let head = "POST /put HTTP/1.1\r\nHost: h\r\nExpect: foo\r\nContent-Length: 23\r\n\r\n";
+    refused(head, 417, "expectation_failed");
+    let told =
+        tell_in(&config(1), 0, Role::Data, std::iter::once([head, BODY].concat().as_bytes()));
+    assert!(told.is_open && told.entries == 0);
+    is_problem(&told.answers(), 417, "expectation_failed", head.as_bytes());
+}
+
+#[test]
+fn row_38_upgrade_is_ignored() {
+    for upgrade in ["websocket", "h2c\r\nHTTP2-Settings: AAMAAABk"] {
+        let field = format!("Connection: Upgrade, HTTP2-Settings\r\nUpgrade: {upgrade}");
+        assert_eq!(kept(put_with(&field))[0].body, STORED);
+    }
+}
+
+#[test]
+fn row_39_connection_options() {
+    let ask = |version: &str, field: &str| {
+        format!("GET /get?key=a HTTP/{version}\r\nHost: h\r\n{field}\r\n")
+    };
+    for field in
+        ["close", "Close", "keep-alive, close", "x ,\tCLOSE", "close\r\nConnection: keep-alive"]
+    {
+        let field = format!("Connection: {field}\r\n");
+        for version in ["1.0", "1.1"] {
+            let answers = closed(ask(version, &field));
+            assert_eq!(answers[0].body, ABSENT);
+        }
+    }
+    for field in ["", "Connection: x\r\n", "Keep-Alive: timeout=5\r\n"] {
+        assert_eq!(closed(ask("1.0", field))[0].body, ABSENT);
+        let answers = kept(ask("1.1", field));
+        assert_eq!((answers[0].body.as_str(), answers[0].field("connection")), (ABSENT, None));
+    }
+    let keep_alive = "Connection: Keep-Alive\r\n";
+    let answers = kept(ask("1.0", keep_alive) + &ask("1.1", keep_alive));
+    statuses(&answers, &[404, 404]);
+    assert_eq!(answers[0].field("connection"), Some("keep-alive"));
+    assert_eq!(answers[1].field("connection"), None);
+}
+
+#[test]
+fn row_40_cuts_do_not_matter() {
+    let body = "a;x=\"y\"\r\n{\"key\":\"a\"\r\nd\r\n,\"value\":\"c\"}\r\n0\r\nT: u\r\n\r\n";
+    let input = [
+        put("a", "b"),
+        "\r\n".to_owned(),
+        get("a"),
+        chunked(body),
+        get("a"),
+        "OPTIONS * HTTP/1.1\r\nHost: h\r\n\r\n".to_owned(),
+        post("[]"),
+        get("b"),
+    ];
+    let input = input.concat();
+    let whole = tell(&input);
+    let answers = whole.answers();
+    statuses(&answers, &[200, 200, 200, 200, 204, 400, 404]);
+    assert_eq!((value_of(&answers[1]), value_of(&answers[3])), ("b".to_owned(), "c".to_owned()));
+    for (shards, home) in [(1, 0), (2, 0), (2, 1), (3, 0), (3, 1), (3, 2)] {
+        for cut in 1..input.len() {
+            let pieces = [&input.as_bytes()[..cut], &input.as_bytes()[cut..]];
+            let told = tell_in(&config(shards), home, Role::Data, pieces.into_iter());
+            assert_eq!(told, whole, "cut at {cut}, shard {home} of {shards}");
+        }
+    }
+}
+
+// Connections, bodies and the interface.
+
+#[test]
+fn row_41_pipelined_requests_are_answered_in_order() {
+    let keys = ["a", "b", "c", "d", "e", "f", "g", "h"];
+    let puts: String = keys.iter().map(|key| put(key, &format!("value of {key}"))).collect();
+    let gets: String = keys.iter().map(|key| get(key)).collect();
+    let answers = kept(puts + &gets);
+    for (key, answer) in keys.iter().zip(&answers[keys.len()..]) {
+        assert_eq!(value_of(answer), format!("value of {key}"));
+    }
+}
+
+#[test]
+fn row_41_answers_that_wait_for_a_shard_hold_up_the_later_ones() {
+    let mut cluster = Cluster::new(&config(2));
+    let (one, two) = (cluster.connect(0, Role::Data), cluster.connect(1, Role::Data));
+    let input: String = ["a", "b", "b", "a", "a", "b"].map(get).concat();
+    for client in [one, two] {
+        cluster.send(client, put("a", "1") + &put("b", "2"));
+        cluster.output(client);
+        cluster.send(client, &input);
+        let answers = read_all(&cluster.output(client));
+        let values: String = answers.iter().map(value_of).collect();
+        assert_eq!(values, "122112");
+    }
+}
+
+/// A cluster in which every key holds a value of `value_bytes`.
+fn cluster_of_large_values(value_bytes: usize) -> Cluster {
+    let mut config = with_limits(2, |limits| {
+        limits.value_bytes_max = value_bytes;
+        limits.body_bytes_max = 8 << 20;
+    });
+    config.memory_bytes = 32 << 20;
+    let mut cluster = Cluster::new(&config);
+    let client = cluster.connect(0, Role::Data);
+    for key in ["a", "b"] {
+        cluster.send(client, put(key, &"v".repeat(value_bytes)));
+    }
+    statuses(&read_all(&cluster.output(client)), &[200, 200]);
+    cluster.reset(client);
+    cluster
+}
+
+#[test]
+fn row_42_a_client_that_never_reads_is_not_read_either() {
+    const VALUE_BYTES: usize = 64 << 10;
+    for key in ["a", "b"] {
+        let mut cluster = cluster_of_large_values(VALUE_BYTES);
+        let client = cluster.connect(0, Role::Data);
+        cluster.take_only(client, 0);
+        let input = get(key).repeat(100_000);
+        cluster.send(client, &input);
+        let unread = cluster.unread(client);
+        assert!(unread > input.len() - 3 * Limits::DEFAULT.read_bytes_max, "{unread} unread");
+        let unsent = cluster.unsent(client);
+        let bound = Limits::DEFAULT.output_bytes_max + VALUE_BYTES + 1_000;
+        assert!(unsent <= bound, "{unsent} bytes wait for a client that does not read");
+        cluster.pass(Limits::DEFAULT.write_timeout);
+        assert_eq!(cluster.end(client), End::Open);
+        cluster.pass(SLACK);
+        assert_eq!(cluster.end(client), End::Closed);
+        assert!(cluster.is_quiet());
+    }
+}
+
+#[test]
+fn row_42_a_client_that_reads_late_gets_every_answer() {
+    for key in ["a", "b"] {
+        let mut cluster = cluster_of_large_values(1_000);
+        let client = cluster.connect(0, Role::Data);
+        cluster.take_only(client, 0);
+        cluster.send(client, get(key).repeat(3_000));
+        while cluster.unread(client) > 0 {
+            cluster.pass(Duration::from_secs(1));
+            cluster.take_only(client, 10_000);
+        }
+        cluster.take_only(client, usize::MAX);
+        let answers = read_all(&cluster.output(client));
+        assert_eq!(answers.len(), 3_000);
+        assert!(answers.iter().all(|answer| answer.status == 200));
+        assert_eq!(cluster.end(client), End::Open);
+    }
+}
+
+#[test]
+fn row_43_nothing_is_taken_after_a_broken_request() {
+    let input = [put("a", "b"), "GET / HTTP/1.1\r\n\r\n".to_owned(), put("b", "c")].concat();
+    let told = tell(input);
+    assert!(!told.is_open);
+    statuses(&told.answers(), &[200, 400]);
+    assert_eq!(told.entries, 1);
+}
+
+#[test]
+fn row_43_nothing_is_taken_after_a_request_to_close() {
+    let last = "GET /get?key=a HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n";
+    for rest in [put("b", "c"), "garbage\n".to_owned()] {
+        let told = tell([put("a", "b"), last.to_owned(), rest].concat());
+        assert!(!told.is_open);
+        statuses(&told.answers(), &[200, 200]);
+        assert_eq!(told.entries, 1);
+    }
+}
+
+#[test]
+fn row_44_bad_json() {
+    for body in [
+        "",
+        " ",
+        "{",
+        r#"{"key":"a","value":"b""#,
+        r#"{"key":"a","value":"b"}x"#,
+        r#"{"key":"a","value":"b"}{}"#,
+        r#"{"key":"a","value":"\ud800"}"#,
+        r#"{"key":"a","value":"\ude00\ud83d"}"#,
+        r#"{"key":"\udc00","value":"b"}"#,
+        r#"{"key":"a","value":"\x"}"#,
+        "\u{feff}{\"key\":\"a\",\"value\":\"b\"}",
+        r#"{"key":NaN,"value":"b"}"#,
+        r#"{"key":"a","value":"b","x":NaN}"#,
+        r#"{"key":"a","value":"b","x":01}"#,
+        r#"{"key":"a","value":"b","key":"a"}"#,
+        r#"{"key":"a","value":"b","value":"b"}"#,
+        r#"["a","b"]"#,
+        r#"[{"key":"a","value":"b"}]"#,
+        r#"{"key":1,"value":"b"}"#,
+        r#"{"key":"a","value":null}"#,
+        r#"{"key":"a","value":["b"]}"#,
+        r#"{"key":"a","value":"b",}"#,
+        r"{'key':'a','value':'b'}",
+        "{\"key\":\"a\tb\",\"value\":\"b\"}",
+        "null",
+        "\"a\"",
+    ] {
+        declined(post(body), 400, "bad_json");
+    }
+    let deep = "[".repeat(100_000);
+    declined(post(&deep), 400, "bad_json");
+    declined(post(&format!(r#"{{"key":"a","value":"b","x":{deep}"#)), 400, "bad_json");
+    let head = "POST /put HTTP/1.1\r\nHost: h\r\nContent-Length: 23\r\n\r\n";
+    for bad in [b'\xff', b'\x80'] {
+        let mut input = [head.as_bytes(), BODY.as_bytes()].concat();
+        let value = input.len() - 3;
+        input[value] = bad;
+        declined(input, 400, "bad_json");
+    }
+    declined(post(r#"{"value":"b"}"#), 400, "missing_key");
+    declined(post(r#"{"key":"a"}"#), 400, "missing_value");
+}
+
+#[test]
+fn row_45_the_body_of_a_refused_request_is_never_a_request() {
+    let smuggled = put("evil", "1");
+    let length = smuggled.len();
+    for (line, status, code) in [
+        ("POST /nowhere HTTP/1.1", 404, "no_such_route"),
+        ("DELETE /put HTTP/1.1", 405, "method_not_allowed"),
+        ("FOO /put HTTP/1.1", 501, "not_implemented"),
+        ("POST /put HTTP/1.1\r\nContent-Type: text/plain", 415, "unsupported_media_type"),
+        ("POST /put HTTP/1.1", 400, "bad_json"),
+    ] {
+        let sized = format!("{line}\r\nHost: h\r\nContent-Length: {length}\r\n\r\n{smuggled}");
+        declined(sized, status, code);
+        let coding = "Transfer-Encoding: chunked";
+        let chunks = format!("{length:x}\r\n{smuggled}\r\n0\r\n\r\n");
+        declined(format!("{line}\r\nHost: h\r\n{coding}\r\n\r\n{chunks}"), status, code);
+    }
+}
+
+#[test]
+fn row_46_bad_queries() {
+    let ask = |query: &str| format!("GET /get{query} HTTP/1.1\r\nHost: h\r\n\r\n");
+    for query in ["", "?", "?Key=a", "?x=1", "?keys=a"] {
+        declined(ask(query), 400, "missing_key");
+    }
+    for query in ["?key=a&key=b", "?key=a&key=a", "?key=a&%6Bey=b"] {
+        declined(ask(query), 400, "duplicate_key");
+    }
+    for query in ["?key=%zz", "?key=%4", "?key=%", "?key=a&x=%zz", "?key=%+1"] {
+        declined(ask(query), 400, "bad_percent_encoding");
+    }
+    for query in ["?key=%ff", "?key=%C0%80", "?key=%ED%A0%80", "?key=%F5%80%80%80", "?key=a%C3"] {
+        declined(ask(query), 400, "bad_utf8");
+    }
+    for query in ["?key=", "?key", "?key&x=1"] {
+        declined(ask(query), 400, "empty_key");
+    }
+    declined(ask("?key=%00"), 404, "not_found");
+}
+
+#[test]
+fn row_48_limits_of_key_and_value() {
+    let (key, value) = ("k".repeat(256), "v".repeat(256));
+    let answers = kept([put(&key, &value), get(&key)].concat());
+    assert_eq!(value_of(&answers[1]), value);
+    // Bytes count, not characters, and not what it takes to write them.
+    let (key, value) = ("é".repeat(128), "\u{1}".repeat(256));
+    let query: String = "%C3%A9".repeat(128);
+    let answers = kept([put(&key, &value), get(&query)].concat());
+    assert_eq!(value_of(&answers[1]), value);
+    declined(put(&"k".repeat(257), "v"), 400, "key_too_long");
+    declined(put(&"é".repeat(129), "v"), 400, "key_too_long");
+    declined(get(&"k".repeat(257)), 400, "key_too_long");
+    declined(put("k", &"v".repeat(257)), 400, "value_too_long");
+}
+
+#[test]
+fn row_49_a_connection_that_breaks_leaves_nothing_behind() {
+    for shards in [1, 2] {
+        let mut cluster = Cluster::new(&config(shards));
+        let input = [put("a", "b"), put("b", "c"), get("a"), get("b")].concat();
+        for cut in 0..input.len() {
+            let client = cluster.connect(0, Role::Data);
+            cluster.send(client, &input[..cut]);
+            cluster.reset(client);
+        }
+        assert!(cluster.is_quiet());
+        let open: u64 = cluster.reports().iter().map(|r| r.counters.connections.open).sum();
+        assert_eq!(open, 0);
+    }
+}
+
+#[test]
+fn row_50_the_end_of_input() {
+    for (shards, home) in [(1, 0), (2, 0), (2, 1)] {
+        for (input, expected) in [(put("a", "b"), STORED), (get("a"), ABSENT)] {
+            let mut cluster = Cluster::new(&config(shards));
+            let client = cluster.connect(home, Role::Data);
+            cluster.send(client, &input);
+            cluster.finish(client);
+            let answers = read_all(&cluster.output(client));
+            assert_eq!((answers.len(), answers[0].body.as_str()), (1, expected));
+            assert_eq!(cluster.end(client), End::Closed);
+        }
+        for input in [put("a", "b"), chunked(&format!("17\r\n{BODY}\r\n0\r\n\r\n"))] {
+            for cut in 0..input.len() {
+                let mut cluster = Cluster::new(&config(shards));
+                let client = cluster.connect(home, Role::Data);
+                cluster.send(client, &input[..cut]);
+                cluster.finish(client);
+                assert_eq!(cluster.end(client), End::Closed, "cut at {cut}");
+                assert_eq!(cluster.output(client), b"", "cut at {cut}");
+                assert_eq!(cluster.entries(), 0);
+            }
+        }
+    }
+}
+
+#[test]
+fn row_50_the_end_of_input_before_the_answers_are_taken() {
+    for key in ["a", "b"] {
+        let mut cluster = cluster_of_large_values(10_000);
+        let client = cluster.connect(0, Role::Data);
+        cluster.take_only(client, 0);
+        cluster.send(client, get(key).repeat(100));
+        cluster.finish(client);
+        cluster.take_only(client, usize::MAX);
+        assert_eq!(read_all(&cluster.output(client)).len(), 100);
+        assert_eq!(cluster.end(client), End::Closed);
+    }
+}
+
+/// Sends `byte by byte` with a pause after each until the server ends the connection. Returns how
+/// long that took.
+fn trickle(cluster: &mut Cluster, client: Client, input: &str, pause: Duration) -> Duration {
+    let mut spent = Duration::ZERO;
+    for byte in input.bytes() {
+        cluster.send(client, [byte]);
+        if cluster.end(client) != End::Open {
+            return spent;
+        }
+        cluster.pass(pause);
+        spent += pause;
+    }
+    panic!("still open after {spent:?}");
+}
+
+#[test]
+fn row_51_a_head_that_trickles_is_408() {
+    let limit = Limits::DEFAULT.read_timeout;
+    for input in [get(&"k".repeat(100)), "GET ".to_owned() + &"/".repeat(200)] {
+        for first in ["", &get("a")] {
+            let mut cluster = Cluster::new(&config(2));
+            let client = cluster.connect(0, Role::Data);
+            cluster.send(client, first);
+            cluster.output(client);
+            let spent = trickle(&mut cluster, client, &input, Duration::from_millis(100));
+            assert!(spent > limit && spent <= limit + SLACK, "{spent:?}");
+            let answers = read_all(&cluster.output(client));
+            is_problem(&answers, 408, "request_timeout", input.as_bytes());
+            assert!(answers[0].says_close());
+        }
+    }
+}
+
+#[test]
+fn row_52_a_body_that_stalls_is_408() {
+    let limit = Limits::DEFAULT.read_timeout;
+    for (shards, home) in [(1, 0), (2, 1)] {
+        for input in [put("a", "b"), chunked(&format!("17\r\n{BODY}\r\n0\r\n\r\n"))] {
+            let mut cluster = Cluster::new(&config(shards));
+            let client = cluster.connect(home, Role::Data);
+            cluster.send(client, &input[..input.len() - 1]);
+            cluster.pass(limit);
+            assert_eq!(cluster.end(client), End::Open);
+            cluster.pass(SLACK);
+            assert_eq!(cluster.end(client), End::HalfClosed);
+            let answers = read_all(&cluster.output(client));
+            is_problem(&answers, 408, "request_timeout", input.as_bytes());
+            assert!(answers[0].says_close());
+            cluster.send(client, &input[input.len() - 1..]);
+            assert_eq!((cluster.entries(), cluster.output(client)), (0, Vec::new()));
+        }
+    }
+}
+
+#[test]
+fn row_52_a_large_body_has_more_time() {
+    let body = format!(r#"{{"key":"a","value":"b"{}}}"#, " ".repeat(256 << 10));
+    let input = post(&body);
+    let stretch = Duration::from_secs(4);
+    let mut cluster = Cluster::new(&config(1));
+    let client = cluster.connect(0, Role::Data);
+    cluster.send(client, &input[..200]);
+    cluster.pass(Limits::DEFAULT.read_timeout + stretch);
+    assert_eq!(cluster.end(client), End::Open);
+    let late = cluster.connect(0, Role::Data);
+    cluster.send(late, &input[..200]);
+    cluster.send(client, &input[200..]);
+    assert_eq!(read_all(&cluster.output(client))[0].body, STORED);
+    cluster.pass(Limits::DEFAULT.read_timeout + stretch + SLACK);
+    assert_eq!(cluster.end(late), End::HalfClosed);
+}
+
+#[test]
+fn row_52_head_and_body_each_have_their_time() {
+    let input = put("a", "b");
+    let body = input.find("\r\n\r\n").unwrap() + 4;
+    let mut cluster = Cluster::new(&config(1));
+    let client = cluster.connect(0, Role::Data);
+    for piece in [&input[..10], &input[10..=body], &input[body + 1..]] {
+        cluster.send(client, piece);
+        assert_eq!(cluster.end(client), End::Open);
+        cluster.pass(Limits::DEFAULT.read_timeout.saturating_sub(SLACK));
+    }
+    assert_eq!(read_all(&cluster.output(client))[0].body, STORED);
+}
+
+#[test]
+fn row_53_a_client_that_stops_reading_is_closed() {
+    const VALUE_BYTES: usize = 1 << 20;
+    for key in ["a", "b"] {
+        let mut cluster = cluster_of_large_values(VALUE_BYTES);
+        let client = cluster.connect(0, Role::Data);
+        cluster.take_only(client, 1_000);
+        cluster.send(client, get(key));
+        cluster.pass(Limits::DEFAULT.write_timeout.saturating_sub(SLACK));
+        cluster.take_only(client, 1);
+        cluster.pass(Limits::DEFAULT.write_timeout);
+        assert_eq!(cluster.end(client), End::Open, "it took a byte in time");
+        cluster.pass(SLACK);
+        assert_eq!(cluster.end(client), End::Closed);
+        assert_eq!(cluster.output(client).len(), 1_001);
+        assert!(cluster.is_quiet());
+    }
+}
+
+#[test]
+fn row_54_an_idle_connection_is_closed_without_a_word() {
+    for config in [config(1), config(2)] {
+        let mut cluster = Cluster::new(&config);
+        let clients = [cluster.connect(0, Role::Data), cluster.connect(0, Role::Data)];
+        cluster.send(clients[1], [get("a"), get("b")].concat());
+        assert_eq!(read_all(&cluster.output(clients[1])).len(), 2);
+        cluster.pass(Limits::DEFAULT.idle_timeout);
+        let busy = cluster.connect(0, Role::Data);
+        assert!(clients.iter().all(|client| cluster.end(*client) == End::Open));
+        cluster.pass(SLACK);
+        for client in clients {
+            assert_eq!((cluster.end(client), cluster.output(client)), (End::Closed, Vec::new()));
+        }
+        cluster.send(busy, get("a"));
+        assert_eq!(read_all(&cluster.output(busy))[0].body, ABSENT);
+        assert_eq!(cluster.end(busy), End::Open);
+    }
+}
+
+#[test]
+fn row_54_a_connection_above_the_limit_is_told_so() {
+    let mut cluster = Cluster::new(&config(1));
+    let client = cluster.connect_in_vain(0);
+    let answers = read_all(&cluster.output(client));
+    is_problem(&answers, 503, "too_many_connections", b"");
+    assert_eq!(answers[0].field("retry-after"), Some("1"));
+    assert!(answers[0].says_close());
+    assert_eq!(cluster.end(client), End::HalfClosed);
+    cluster.send(client, get("a"));
+    assert_eq!(cluster.output(client), b"");
+    cluster.finish(client);
+    assert_eq!(cluster.end(client), End::Closed);
+    assert_eq!(cluster.reports()[0].counters.connections.open, 0);
+}
+
+#[test]
+fn row_55_the_budget_holds_and_nothing_is_missing_before_it_is_reached() {
+    for shards in [1, 2] {
+        let mut cluster = Cluster::new(&config(shards));
+        let client = cluster.connect(0, Role::Data);
+        let key = |number: u32| format!("key-{number:012}");
+        let within = |cluster: &Cluster, percent: u64| {
+            let reports = cluster.reports();
+            reports.iter().all(|r| r.store.used_bytes * 100 <= r.store.budget_bytes * percent)
+        };
+        let mut count = 0;
+        while within(&cluster, 70) {
+            cluster.send(client, put(&key(count), &"v".repeat(128)));
+            count += 1;
+        }
+        cluster.output(client);
+        for number in 0..count {
+            cluster.send(client, get(&key(number)));
+        }
+        let answers = read_all(&cluster.output(client));
+        assert!(count > 1_000 && answers.iter().all(|answer| answer.status == 200));
+        for number in count..4 * count {
+            cluster.send(client, put(&key(number), &"v".repeat(128)));
+            assert!(within(&cluster, 100), "after {number} puts");
+        }
+        let answers = read_all(&cluster.output(client));
+        assert!(answers.iter().all(|answer| answer.body == STORED));
+        cluster.send(client, get(&key(4 * count - 1)) + &get(&key(0)));
+        statuses(&read_all(&cluster.output(client)), &[200, 404]);
+    }
+}
+
+#[test]
+fn row_68_a_stopped_process_does_not_find_its_clients_late() {
+    let mut cluster = Cluster::new(&config(2));
+    let clients = [cluster.connect(0, Role::Data), cluster.connect(1, Role::Data)];
+    cluster.send(clients[0], &put("a", "b")[..70]);
+    cluster.freeze(Duration::from_hours(1));
+    assert!(clients.iter().all(|client| cluster.end(*client) == End::Open));
+    cluster.send(clients[0], &put("a", "b")[70..]);
+    assert_eq!(read_all(&cluster.output(clients[0]))[0].body, STORED);
+}
+
+// How connections end.
+
+#[test]
+fn what_comes_after_the_last_answer_is_drained_within_bounds() {
+    let limits = Limits::DEFAULT;
+    let broken = "GET / HTTP/1.1\r\n\r\n";
+    let mut cluster = Cluster::new(&config(1));
+    let [patient, flooded, slow] = [(); 3].map(|()| cluster.connect(0, Role::Data));
+    for client in [patient, flooded, slow] {
+        cluster.send(client, broken);
+        assert_eq!(cluster.end(client), End::HalfClosed);
+        cluster.output(client);
+    }
+    cluster.send(patient, vec![b'x'; limits.linger_bytes_max]);
+    cluster.send(flooded, vec![b'x'; limits.linger_bytes_max]);
+    assert_eq!(cluster.end(flooded), End::HalfClosed);
+    cluster.send(flooded, "x");
+    assert_eq!(cluster.end(flooded), End::Closed);
+    cluster.finish(patient);
+    assert_eq!(cluster.end(patient), End::Closed);
+    cluster.pass(limits.linger_timeout);
+    assert_eq!(cluster.end(slow), End::HalfClosed);
+    cluster.pass(SLACK);
+    assert_eq!(cluster.end(slow), End::Closed);
+    for client in [patient, flooded, slow] {
+        assert_eq!(cluster.output(client), b"");
+    }
+}
+
+#[test]
+fn a_server_that_drains_answers_what_has_arrived() {
+    for (shards, home) in [(1, 0), (2, 0), (2, 1)] {
+        let mut cluster = Cluster::new(&config(shards));
+        let [idle, half, busy] = [(); 3].map(|()| cluster.connect(home, Role::Data));
+        let request = put("a", "b");
+        cluster.send(half, &request[..40]);
+        cluster.take_only(busy, 0);
+        cluster.send(busy, get("a").repeat(500));
+        cluster.drain();
+        assert_eq!(cluster.end(idle), End::HalfClosed);
+        assert_eq!((cluster.end(half), cluster.end(busy)), (End::Open, End::Open));
+
+        cluster.send(half, &request[40..]);
+        let answers = read_all(&cluster.output(half));
+        assert_eq!((answers[0].body.as_str(), answers[0].says_close()), (STORED, true));
+        assert_eq!(cluster.end(half), End::HalfClosed);
+
+        cluster.take_only(busy, usize::MAX);
+        let answers = read_all(&cluster.output(busy));
+        assert_eq!(answers.len(), 500);
+        assert!(answers[499].says_close(), "the last answer says so");
+        assert!(answers[..499].iter().all(|answer| !answer.says_close()));
+        assert_eq!(cluster.end(busy), End::HalfClosed);
+        assert_eq!(cluster.output(idle), b"");
+        for client in [idle, half, busy] {
+            cluster.finish(client);
+        }
+        assert!(cluster.is_quiet());
+    }
+}
+
+#[test]
+fn a_server_that_drains_reads_all_that_was_sent_before() {
+    // Requests of 64 bytes: a read ends where a request ends.
+    let request = "GET /get?key=a HTTP/1.1\r\nHost: h\r\nX: 01234567890123456789012\r\n\r\n";
+    assert_eq!(request.len(), 64);
+    for (shards, home) in [(1, 0), (2, 0), (2, 1)] {
+        let mut cluster = Cluster::new(&config(shards));
+        let client = cluster.connect(home, Role::Data);
+        cluster.take_only(client, 0);
+        cluster.send(client, request.repeat(4_096));
+        assert!(cluster.unread(client) > 0);
+        cluster.drain();
+        cluster.take_only(client, usize::MAX);
+        let answers = read_all(&cluster.output(client));
+        assert_eq!(answers.len(), 4_096);
+        assert_eq!(cluster.end(client), End::HalfClosed);
+    }
+}

@@ -1,0 +1,271 @@
+//! Shards without sockets: bytes, messages and time move only when a test says so.
+
+use kvcache::{
+    clock::Millis,
+    config::Config,
+    http::{Intent, response::Date},
+    mesh::Message,
+    metrics::Report,
+    shard::{BEAT_MS, ConnectionId, Role, Shard, Ticket},
+    store::KeyHasher,
+};
+use std::{
+    collections::VecDeque,
+    time::{Duration, SystemTime},
+};
+
+/// A connection of a [`Cluster`].
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Client(usize);
+
+/// What a client sees of the server's side of its connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum End {
+    Open,
+    /// The server sends no more but still reads.
+    HalfClosed,
+    Closed,
+}
+
+/// The client's side of a connection.
+struct Wire {
+    shard: usize,
+    id: ConnectionId,
+    /// Sent by the client and not yet read by the server.
+    arrived: VecDeque<u8>,
+    finished: bool,
+    finish_was_read: bool,
+    /// Bytes of answers that the client still takes.
+    window: usize,
+    output: Vec<u8>,
+    end: End,
+}
+
+pub(crate) struct Cluster {
+    shards: Vec<Shard>,
+    mail: VecDeque<(usize, usize, Message<Ticket>)>,
+    wires: Vec<Wire>,
+    now: Millis,
+    read_bytes_max: usize,
+}
+
+/// Sun, 06 Nov 1994 08:49:37 GMT, always.
+fn date() -> Date {
+    Date::of(SystemTime::UNIX_EPOCH + Duration::from_secs(784_111_777))
+}
+
+impl Cluster {
+    pub(crate) fn new(config: &Config) -> Self {
+        let hasher = KeyHasher::random();
+        let now = Millis(1_000);
+        let shard = |me| Shard::new(me, config.clone(), hasher.clone(), now, date());
+        Self {
+            shards: (0..config.shards).map(shard).collect(),
+            mail: VecDeque::new(),
+            wires: Vec::new(),
+            now,
+            read_bytes_max: config.limits.read_bytes_max,
+        }
+    }
+
+    pub(crate) fn connect(&mut self, shard: usize, role: Role) -> Client {
+        self.open(shard, |shard| shard.open(role))
+    }
+
+    /// A connection above the limit.
+    pub(crate) fn connect_in_vain(&mut self, shard: usize) -> Client {
+        self.open(shard, Shard::open_refused)
+    }
+
+    fn open(&mut self, shard: usize, open: impl FnOnce(&mut Shard) -> ConnectionId) -> Client {
+        let id = open(&mut self.shards[shard]);
+        self.wires.push(Wire {
+            shard,
+            id,
+            arrived: VecDeque::new(),
+            finished: false,
+            finish_was_read: false,
+            window: usize::MAX,
+            output: Vec::new(),
+            end: End::Open,
+        });
+        self.settle();
+        Client(self.wires.len() - 1)
+    }
+
+    /// Sends bytes and lets everything happen that follows from them.
+    pub(crate) fn send(&mut self, client: Client, bytes: impl AsRef<[u8]>) {
+        self.wires[client.0].arrived.extend(bytes.as_ref());
+        self.settle();
+    }
+
+    /// Closes the client's side.
+    pub(crate) fn finish(&mut self, client: Client) {
+        self.wires[client.0].finished = true;
+        self.settle();
+    }
+
+    /// The connection breaks.
+    pub(crate) fn reset(&mut self, client: Client) {
+        let wire = &mut self.wires[client.0];
+        wire.end = End::Closed;
+        self.shards[wire.shard].forget(wire.id);
+        self.settle();
+    }
+
+    /// The client takes `bytes` more of its answers, then no more.
+    pub(crate) fn take_only(&mut self, client: Client, bytes: usize) {
+        self.wires[client.0].window = bytes;
+        self.settle();
+    }
+
+    /// Time passes, beat by beat.
+    pub(crate) fn pass(&mut self, time: Duration) {
+        let end = self.now.after(time);
+        while self.now < end {
+            self.now = Millis(end.0.min(self.now.0 + BEAT_MS));
+            self.beat();
+        }
+    }
+
+    /// Time passes while the process is stopped.
+    pub(crate) fn freeze(&mut self, time: Duration) {
+        self.now = self.now.after(time);
+        self.beat();
+    }
+
+    fn beat(&mut self) {
+        for shard in &mut self.shards {
+            shard.begin_turn(self.now);
+            shard.beat(self.now, date());
+        }
+        self.settle();
+    }
+
+    pub(crate) fn drain(&mut self) {
+        self.shards.iter_mut().for_each(Shard::drain);
+        for at in 0..self.wires.len() {
+            self.read(at);
+        }
+        self.settle();
+    }
+
+    /// What has come back since the last call.
+    pub(crate) fn output(&mut self, client: Client) -> Vec<u8> {
+        std::mem::take(&mut self.wires[client.0].output)
+    }
+
+    pub(crate) fn end(&self, client: Client) -> End {
+        self.wires[client.0].end
+    }
+
+    /// Bytes that the server has not read.
+    pub(crate) fn unread(&self, client: Client) -> usize {
+        self.wires[client.0].arrived.len()
+    }
+
+    /// Bytes that wait for the client to take them.
+    pub(crate) fn unsent(&mut self, client: Client) -> usize {
+        let wire = &self.wires[client.0];
+        self.shards[wire.shard].unsent(wire.id).len()
+    }
+
+    pub(crate) fn is_quiet(&self) -> bool {
+        self.shards.iter().all(Shard::is_quiet)
+    }
+
+    pub(crate) fn reports(&self) -> Vec<Report> {
+        self.shards.iter().map(Shard::report).collect()
+    }
+
+    pub(crate) fn entries(&self) -> u64 {
+        self.reports().iter().map(|report| report.store.entries).sum()
+    }
+
+    /// Serves until nothing moves any more.
+    fn settle(&mut self) {
+        loop {
+            let mut moved = false;
+            for at in 0..self.wires.len() {
+                moved |= self.serve(at);
+            }
+            for (from, shard) in self.shards.iter_mut().enumerate() {
+                shard.take_listed(&mut Vec::new());
+                shard.flush(|to, message| {
+                    self.mail.push_back((from, to, message));
+                    Ok(())
+                });
+            }
+            while let Some((from, to, message)) = self.mail.pop_front() {
+                self.shards[to].begin_turn(self.now);
+                self.shards[to].deliver(from, message);
+                moved = true;
+            }
+            if !moved {
+                return;
+            }
+        }
+    }
+
+    /// Reads, writes and closes as the owner of a socket does. Returns whether anything moved.
+    fn serve(&mut self, at: usize) -> bool {
+        let wire = &mut self.wires[at];
+        let shard = &mut self.shards[wire.shard];
+        if wire.end == End::Closed {
+            return false;
+        }
+        shard.begin_turn(self.now);
+        let mut moved = false;
+        if matches!(shard.intent(wire.id), Intent::Wait { read: true, .. }) {
+            moved = self.read(at);
+        }
+        let wire = &mut self.wires[at];
+        let shard = &mut self.shards[wire.shard];
+        loop {
+            let unsent = shard.unsent(wire.id);
+            if unsent.is_empty() {
+                break;
+            }
+            let taken = unsent.len().min(wire.window);
+            wire.output.extend_from_slice(&unsent[..taken]);
+            wire.window -= if wire.window == usize::MAX { 0 } else { taken };
+            shard.sent(wire.id, taken);
+            moved |= taken > 0;
+            if taken == 0 {
+                break;
+            }
+        }
+        if shard.intent(wire.id) == Intent::CloseWrite {
+            wire.end = End::HalfClosed;
+            shard.linger(wire.id);
+            moved = true;
+        }
+        if shard.intent(wire.id) == Intent::Close {
+            wire.end = End::Closed;
+            shard.forget(wire.id);
+            moved = true;
+        }
+        moved
+    }
+
+    /// One read of a socket. Returns whether it brought anything.
+    fn read(&mut self, at: usize) -> bool {
+        let wire = &mut self.wires[at];
+        let shard = &mut self.shards[wire.shard];
+        if wire.end == End::Closed || wire.finish_was_read {
+            return false;
+        }
+        let length = wire.arrived.len().min(self.read_bytes_max);
+        if length > 0 {
+            let bytes: Vec<u8> = wire.arrived.drain(..length).collect();
+            shard.receive(wire.id, &bytes, length == self.read_bytes_max);
+        } else if wire.finished {
+            wire.finish_was_read = true;
+            shard.end_input(wire.id);
+        } else {
+            shard.exhausted(wire.id);
+            return false;
+        }
+        true
+    }
+}
