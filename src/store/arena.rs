@@ -80,7 +80,7 @@ pub(super) struct Arena {
 }
 
 impl Arena {
-    /// Reserves the whole of `budget` but for `extra` bytes and what the arena keeps beside it.
+    /// Reserves the whole of `budget`, at most `REGION_BYTES_MAX`, but for `extra` bytes and what the arena keeps beside it.
     pub(super) fn new(budget: usize, extra: usize) -> Self {
         let page_bytes = page_bytes(budget);
         let sizes = class_sizes(page_bytes);
@@ -88,7 +88,7 @@ impl Arena {
         let tables = sizes.len() * size_of::<SizeClass>()
             + sizes[sizes.len() - 3] / GRANULE
             + budget / page_bytes * per_page;
-        let page_count = (budget.min(REGION_BYTES_MAX) - tables - extra) / page_bytes;
+        let page_count = (budget - tables - extra) / page_bytes;
         let largest = sizes[sizes.len() - 3];
         let class_of = (0..=largest / GRANULE)
             .map(|granules| position(&sizes, |&size| size >= granules * GRANULE))

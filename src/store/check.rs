@@ -5,13 +5,15 @@ use super::arena::{NIL, Ref};
 use super::{Store, entry};
 use std::collections::HashSet;
 
-/// Operations between two checks.
+/// Operations between two checks, and that many for each entry.
 const CHECK_EVERY: u64 = 1 << 9;
+const CHECK_EVERY_PER_ENTRY: u64 = 2;
 
 impl Store {
     pub(super) fn check_now_and_then(&mut self) {
         self.operations += 1;
-        if self.operations.is_multiple_of(CHECK_EVERY) {
+        if self.operations > CHECK_EVERY + CHECK_EVERY_PER_ENTRY * self.index.entries() as u64 {
+            self.operations = 0;
             self.check();
         }
     }

@@ -82,6 +82,7 @@ pub struct Store {
     versions: KeyHasher,
     limits: Limits,
     stats: Stats,
+    /// Operations since the last check.
     #[cfg(debug_assertions)]
     operations: u64,
 }
@@ -124,7 +125,7 @@ impl Store {
     /// The same with another rule of eviction.
     #[must_use]
     pub fn with_eviction(settings: &Settings, eviction: Eviction) -> Self {
-        let budget = settings.memory_bytes_max.max(MEMORY_BYTES_MIN);
+        let budget = settings.memory_bytes_max.clamp(MEMORY_BYTES_MIN, arena::REGION_BYTES_MAX);
         let value_bytes_max = settings.value_bytes_max.min(budget / 4);
         let chunked = value_bytes_max > 1 << 10;
         let owners = if chunked { budget / arena::chunk_bytes(budget) } else { 0 };
@@ -604,9 +605,10 @@ impl Store {
         while left > 0
             && let Some(at) = self.wheel.poll(&mut self.arena, now.0, &mut left)
         {
-            left = left.saturating_sub(1);
             self.stats.expirations += 1;
             let meta = entry::meta(&self.arena, at);
+            let chunks = entry::chunk_count(&self.arena, at, meta);
+            left = left.saturating_sub(1 + u32::try_from(chunks).unwrap_or(u32::MAX));
             self.remove(at, meta);
         }
         left == 0
