@@ -32,6 +32,8 @@ const SLOT_BYTES_MAX: usize = 8 << 10;
 /// Entries of up to this size are worth moving to a larger slot to free a page.
 const MERGE_BYTES_MAX: usize = 1 << 10;
 const HOLES_MAX: usize = 15;
+#[cfg(not(miri))]
+const HUGE_PAGE_BYTES: usize = 2 << 20;
 /// Pages that are kept back for what cannot wait.
 const EMERGENCY_PAGES: usize = 2;
 
@@ -181,6 +183,7 @@ impl Arena {
             let page = self.fresh;
             ((page as usize) < self.pages.len()).then(|| {
                 self.fresh += 1;
+                self.region.used((self.fresh as usize) << self.page_shift);
                 page
             })
         })
@@ -444,8 +447,6 @@ impl Region {
             .no_reserve_swap()
             .map_anon()
             .expect("the budget was checked against the memory of this host");
-        // Without huge pages the store is slower, not wrong.
-        drop(map.advise(memmap2::Advice::HugePage));
         Self { map }
     }
 
@@ -454,7 +455,21 @@ impl Region {
         Self { map: vec![0; bytes] }
     }
 
+    /// Lets the kernel make huge pages of what lies before `end`, in the background. Asked for
+    /// before it is touched, a huge page is zeroed within the first write to it: milliseconds.
+    #[cfg_attr(miri, expect(clippy::unused_self, reason = "there is no kernel"))]
+    fn used(&self, end: usize) {
+        #[cfg(not(miri))]
+        if end.is_multiple_of(HUGE_PAGE_BYTES) {
+            // Without huge pages the store is slower, not wrong.
+            let start = end - HUGE_PAGE_BYTES;
+            drop(self.map.advise_range(memmap2::Advice::HugePage, start, HUGE_PAGE_BYTES));
+        }
+    }
+
     fn prefault(&mut self) {
+        #[cfg(not(miri))]
+        drop(self.map.advise(memmap2::Advice::HugePage));
         #[cfg(not(miri))]
         if self.map.advise(memmap2::Advice::PopulateWrite).is_ok() {
             return;
