@@ -15,6 +15,7 @@ mod hash;
 mod index;
 mod op;
 mod policy;
+mod room;
 mod stats;
 mod wheel;
 
@@ -45,21 +46,6 @@ pub struct Settings {
 /// The least memory of one store.
 pub const MEMORY_BYTES_MIN: usize = 1 << 20;
 
-/// Free pages that a put strives for, and how many victims per missing page it takes at most.
-const POOL_PAGES: usize = 16;
-const POOL_PAGES_SMALL: usize = 8;
-/// Pages from which on the pool is `POOL_PAGES`.
-const PAGES_LARGE: usize = 2048;
-/// Victims of one put at most, for each 640 bytes of it.
-const VICTIMS_MAX: usize = 32;
-const VICTIMS_UNIT_BYTES: usize = 640;
-/// Entries that one put moves at most to free a page.
-const MERGES_MAX: u32 = 32;
-/// Pages that a put leaves alone where nothing can be evicted: the index may need them.
-const SPARE_PAGES: usize = 3;
-/// Entries that one put drops or moves at most because of their time.
-const EXPIRE_STEPS: u32 = 2;
-
 /// Marks the version of an entry that keeps none of its own.
 const CONTENT_VERSION: u64 = 1 << 63;
 
@@ -75,8 +61,8 @@ pub struct Store {
     owners: Vec<Ref>,
     /// Where a chunked value is put together for a reader.
     scratch: Vec<u8>,
-    /// References to the chunks of the value that is being put.
-    fresh: Vec<Ref>,
+    /// The chunks of the value that is being put.
+    chunks: Vec<Ref>,
     /// Counts what `version` is taken from.
     writes: u64,
     versions: KeyHasher,
@@ -111,8 +97,6 @@ struct Limits {
     entries_max: usize,
     /// Pages that one entry may take.
     pages_max: usize,
-    pool: usize,
-    victims_per_page: usize,
 }
 
 impl Store {
@@ -127,15 +111,13 @@ impl Store {
     pub fn with_eviction(settings: &Settings, eviction: Eviction) -> Self {
         let budget = settings.memory_bytes_max.clamp(MEMORY_BYTES_MIN, arena::REGION_BYTES_MAX);
         let value_bytes_max = settings.value_bytes_max.min(budget / 4);
-        let chunked = value_bytes_max > 1 << 10;
-        let owners = if chunked { budget / arena::chunk_bytes(budget) } else { 0 };
+        let owners = budget / arena::chunk_bytes(budget);
         let extra = size_of::<Self>()
             + Index::table_bytes(budget)
             + Policy::table_bytes(eviction, budget)
             + owners * size_of::<Ref>()
             + value_bytes_max;
         let mut arena = Arena::new(budget, extra);
-        let pool = if arena.pages() < PAGES_LARGE { POOL_PAGES_SMALL } else { POOL_PAGES };
         Self {
             index: Index::new(&mut arena),
             policy: Policy::new(eviction, budget),
@@ -144,7 +126,7 @@ impl Store {
             wheel: Wheel::new(),
             owners: vec![NIL; owners],
             scratch: Vec::with_capacity(value_bytes_max),
-            fresh: Vec::new(),
+            chunks: Vec::new(),
             writes: 0,
             versions: KeyHasher::random(),
             limits: Limits {
@@ -156,8 +138,6 @@ impl Store {
                     bound => bound,
                 },
                 pages_max: arena.pages() / 4,
-                pool,
-                victims_per_page: 64 / pool,
             },
             stats: Stats { budget_bytes: budget as u64, ..Stats::default() },
             arena,
@@ -299,7 +279,7 @@ impl Store {
         if let Some((at, meta)) = found {
             self.remove(at, meta);
         }
-        self.expire(now, EXPIRE_STEPS);
+        self.expire(now, room::EXPIRE_STEPS);
         self.make_room(&shape, class, now);
         self.insert(&shape, class, key, fresh.value);
         if found.is_some() {
@@ -419,16 +399,16 @@ impl Store {
     /// Writes an entry that is not there, for which there is room.
     fn insert(&mut self, shape: &Shape, class: Class, key: Key<&[u8]>, value: &[u8]) {
         let chunk_class = self.arena.chunk_class();
-        self.fresh.clear();
+        self.chunks.clear();
         for _ in 0..shape.chunks {
             let chunk = self.arena.add(chunk_class).or_else(|| self.arena.open(chunk_class));
-            self.fresh.push(chunk.expect("room was made"));
+            self.chunks.push(chunk.expect("room was made"));
         }
         let at = self.arena.place(class).expect("room was made");
-        for &chunk in &self.fresh {
+        for &chunk in &self.chunks {
             self.owners[self.arena.chunk_number(chunk)] = at;
         }
-        shape.write(&mut self.arena, at, (key.bytes, value), 0, &self.fresh);
+        shape.write(&mut self.arena, at, (key.bytes, value), 0, &self.chunks);
         self.stats.payload_bytes += shape.bytes() as u64;
         self.policy.insert(&mut self.arena, at);
         if let Some(expires) = shape.expires {
@@ -440,19 +420,6 @@ impl Store {
     /// Makes all of the memory resident, so that no later operation waits for the kernel.
     pub fn prefault(&mut self) {
         self.arena.prefault();
-    }
-
-    /// Makes room for a value of `bytes` that is on its way, with at most `victims_max` evictions.
-    /// True when there is room, until other puts take it.
-    pub fn make_way(&mut self, bytes: usize, now: Millis, victims_max: u32) -> bool {
-        let pages = bytes.div_ceil(self.arena.page_bytes()).min(self.limits.pages_max);
-        let want = self.limits.pool + pages;
-        for _ in 0..victims_max {
-            if self.arena.pool() >= want || !self.evict(now) {
-                break;
-            }
-        }
-        self.arena.pool() >= want
     }
 
     /// Forgets every entry, in a time that does not depend on their number. Memory that was touched
@@ -540,78 +507,6 @@ impl Store {
             .expect("a chunk is in the list of its entry");
         entry::set_chunk(&mut self.arena, owner, meta, index, moved.to);
         self.stats.relocations += 1;
-    }
-
-    /// Evicts and moves entries until the shape fits, and a little ahead of that.
-    fn make_room(&mut self, shape: &Shape, class: Class, now: Millis) {
-        while self.index.entries() >= self.limits.entries_max && self.evict(now) {}
-        let want = self.limits.pool + self.chunk_pages(shape);
-        let most = VICTIMS_MAX * shape.bytes().div_ceil(VICTIMS_UNIT_BYTES);
-        let mut victims = 0;
-        while let missing @ 1.. = want.saturating_sub(self.arena.pool())
-            && victims < most.min(self.limits.victims_per_page * missing)
-            && self.evict(now)
-        {
-            victims += 1;
-        }
-        for _ in 0..MERGES_MAX {
-            let Some(moved) = self.arena.merge_one() else { break };
-            self.entry_moved(moved);
-        }
-        while !self.has_room(shape, class) {
-            let evicted = self.evict(now);
-            assert!(evicted, "an empty store has room for any entry that is accepted");
-            victims += 1;
-            self.stats.forced += u64::from(victims > most);
-        }
-    }
-
-    /// Whether the shape fits without an eviction, whatever the index does meanwhile.
-    fn has_room_for_good(&self, shape: &Shape, class: Class) -> bool {
-        self.arena.has_place(class, self.chunk_pages(shape) + SPARE_PAGES)
-    }
-
-    fn has_room(&self, shape: &Shape, class: Class) -> bool {
-        let overflow_pages = usize::from(!Index::has_room(&self.arena));
-        self.arena.has_place(class, self.chunk_pages(shape) + overflow_pages)
-    }
-
-    /// Pages to open for the chunks of the shape.
-    fn chunk_pages(&self, shape: &Shape) -> usize {
-        let class = self.arena.chunk_class();
-        let missing = shape.chunks.saturating_sub(self.arena.room(class));
-        missing.div_ceil(self.arena.slots_per_page(class))
-    }
-
-    /// Evicts one entry, if the rule has one to evict.
-    fn evict(&mut self, now: Millis) -> bool {
-        let Some(at) = self.policy.victim(&mut self.arena) else { return false };
-        let meta = entry::meta(&self.arena, at);
-        if entry::expires(&self.arena, at, meta).is_some_and(|expires| expires <= now.0) {
-            self.stats.expirations += 1;
-        } else {
-            self.stats.evictions += 1;
-            self.stats.evicted_unread += u64::from(!meta.was_read());
-        }
-        self.policy.evicted(&mut self.arena, at);
-        self.remove(at, meta);
-        true
-    }
-
-    /// Gives back the memory of entries whose time is over, in at most `steps` steps of constant
-    /// time. True when there may be more to do.
-    pub fn expire(&mut self, now: Millis, steps: u32) -> bool {
-        let mut left = steps;
-        while left > 0
-            && let Some(at) = self.wheel.poll(&mut self.arena, now.0, &mut left)
-        {
-            self.stats.expirations += 1;
-            let meta = entry::meta(&self.arena, at);
-            let chunks = entry::chunk_count(&self.arena, at, meta);
-            left = left.saturating_sub(1 + u32::try_from(chunks).unwrap_or(u32::MAX));
-            self.remove(at, meta);
-        }
-        left == 0
     }
 }
 

@@ -24,11 +24,12 @@ pub(in crate::store) struct S3Fifo {
     /// The small one and the main one.
     queues: [List; 2],
     ghost: Ghost,
+    has_evicted: bool,
 }
 
 impl S3Fifo {
     pub(super) fn new(budget: usize) -> Self {
-        Self { queues: Default::default(), ghost: Ghost::new(budget) }
+        Self { queues: Default::default(), ghost: Ghost::new(budget), has_evicted: false }
     }
 
     pub(super) fn table_bytes(budget: usize) -> usize {
@@ -50,7 +51,7 @@ impl S3Fifo {
     /// Whether the next victim is looked for in the small queue.
     fn is_small_due(&self) -> bool {
         let (small, main) = (self.small().len(), self.main().len());
-        main == 0 || small * SMALL_SHARE > small + main
+        main == 0 || small * SMALL_SHARE >= small + main
     }
 
     fn shift(&mut self, arena: &mut Arena, at: Ref, bits: u8) {
@@ -63,7 +64,9 @@ impl S3Fifo {
 
 impl Rule for S3Fifo {
     fn insert(&mut self, arena: &mut Arena, at: Ref) {
-        let bits = if self.ghost.take(arena, at) { MAIN } else { 0 };
+        // Until there was need to evict, what the small queue cannot take is not tried.
+        let is_filling = !self.has_evicted && self.is_small_due();
+        let bits = if self.ghost.take(arena, at) || is_filling { MAIN } else { 0 };
         entry::set_policy(arena, at, bits);
         self.queue(bits).push_front(arena, at);
     }
@@ -107,6 +110,7 @@ impl Rule for S3Fifo {
     }
 
     fn evicted(&mut self, arena: &mut Arena, at: Ref) {
+        self.has_evicted = true;
         if entry::meta(arena, at).policy() & MAIN == 0 {
             self.ghost.add(arena, at, self.main().len());
         }
