@@ -82,16 +82,16 @@ pub(super) struct Arena {
 }
 
 impl Arena {
-    /// Reserves the whole of `budget`, at most `REGION_BYTES_MAX`, but for `extra` bytes and what the arena keeps beside it.
+    /// Reserves a budget of at most `REGION_BYTES_MAX`, but for `extra` bytes and its own tables.
     pub(super) fn new(budget: usize, extra: usize) -> Self {
         let page_bytes = page_bytes(budget);
         let sizes = class_sizes(page_bytes);
-        let per_page = size_of::<Page>() + size_of::<u32>();
-        let tables = sizes.len() * size_of::<SizeClass>()
-            + sizes[sizes.len() - 3] / GRANULE
-            + budget / page_bytes * per_page;
-        let page_count = (budget - tables - extra) / page_bytes;
         let largest = sizes[sizes.len() - 3];
+        let bytes_per_page = size_of::<Page>() + size_of::<u32>();
+        let tables = sizes.len() * size_of::<SizeClass>()
+            + largest / GRANULE
+            + budget / page_bytes * bytes_per_page;
+        let page_count = (budget - tables - extra) / page_bytes;
         let class_of = (0..=largest / GRANULE)
             .map(|granules| position(&sizes, |&size| size >= granules * GRANULE))
             .collect();

@@ -19,7 +19,7 @@ impl Store {
     }
 
     /// Panics on the first thing that does not hold. Takes time in proportion to the entries.
-    pub(super) fn check(&self) {
+    pub(super) fn check(&mut self) {
         let mut entries = HashSet::new();
         self.index.check(&self.arena, |at| assert!(entries.insert(at), "indexed twice: {at}"));
         assert_eq!(entries.len(), self.index.entries());

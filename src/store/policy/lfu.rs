@@ -78,11 +78,7 @@ impl Rule for Lfu {
         self.queues[usize::from(self.lowest)].back()
     }
 
-    fn queues(&self) -> &[List] {
-        &self.queues
-    }
-
-    fn queues_mut(&mut self) -> &mut [List] {
+    fn queues(&mut self) -> &mut [List] {
         &mut self.queues
     }
 

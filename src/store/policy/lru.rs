@@ -30,11 +30,7 @@ impl Rule for Lru {
         self.queue.back()
     }
 
-    fn queues(&self) -> &[List] {
-        slice::from_ref(&self.queue)
-    }
-
-    fn queues_mut(&mut self) -> &mut [List] {
+    fn queues(&mut self) -> &mut [List] {
         slice::from_mut(&mut self.queue)
     }
 }

@@ -64,8 +64,7 @@ trait Rule {
     fn victim(&mut self, arena: &mut Arena) -> Option<Ref>;
     /// The victim is evicted; `remove` follows.
     fn evicted(&mut self, _arena: &mut Arena, _at: Ref) {}
-    fn queues(&self) -> &[List];
-    fn queues_mut(&mut self) -> &mut [List];
+    fn queues(&mut self) -> &mut [List];
     /// Where in `queues` the coldest entries are.
     fn coldest_queue(&self) -> usize {
         0
@@ -146,7 +145,7 @@ impl Policy {
 
     /// Puts the cursor at the coldest entry.
     pub(super) fn start_walk(&mut self) -> Walk {
-        let (first, queues) = with_rule!(self, rule => (rule.coldest_queue(), rule.queues_mut()));
+        let (first, queues) = with_rule!(self, rule => (rule.coldest_queue(), rule.queues()));
         let mut entries = 0;
         for queue in &mut *queues {
             queue.cursor = queue.back;
@@ -157,7 +156,7 @@ impl Policy {
 
     /// The entry under the cursor, which goes on to the next warmer one.
     pub(super) fn walk_on(&mut self, arena: &Arena, walk: &mut Walk) -> Option<Ref> {
-        let queues = with_rule!(self, rule => rule.queues_mut());
+        let queues = with_rule!(self, rule => rule.queues());
         while walk.queues_left > 0 && walk.steps_left > 0 {
             let queue = &mut queues[walk.queue];
             if queue.cursor != NIL {
@@ -173,7 +172,7 @@ impl Policy {
     }
 
     #[cfg(debug_assertions)]
-    pub(super) fn check(&self, arena: &Arena, entries: &HashSet<Ref>) -> usize {
+    pub(super) fn check(&mut self, arena: &Arena, entries: &HashSet<Ref>) -> usize {
         let queues = with_rule!(self, rule => rule.queues());
         queues.iter().map(|queue| queue.check(arena, entries)).sum()
     }

@@ -27,11 +27,7 @@ impl Rule for None {
         Option::None
     }
 
-    fn queues(&self) -> &[List] {
-        slice::from_ref(&self.queue)
-    }
-
-    fn queues_mut(&mut self) -> &mut [List] {
+    fn queues(&mut self) -> &mut [List] {
         slice::from_mut(&mut self.queue)
     }
 }

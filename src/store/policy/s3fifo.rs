@@ -116,11 +116,7 @@ impl Rule for S3Fifo {
         }
     }
 
-    fn queues(&self) -> &[List] {
-        &self.queues
-    }
-
-    fn queues_mut(&mut self) -> &mut [List] {
+    fn queues(&mut self) -> &mut [List] {
         &mut self.queues
     }
 }

@@ -55,11 +55,7 @@ impl Rule for Sieve {
         if self.hand == NIL { self.queue.back() } else { Some(self.hand) }
     }
 
-    fn queues(&self) -> &[List] {
-        slice::from_ref(&self.queue)
-    }
-
-    fn queues_mut(&mut self) -> &mut [List] {
+    fn queues(&mut self) -> &mut [List] {
         slice::from_mut(&mut self.queue)
     }
 }

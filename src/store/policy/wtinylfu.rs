@@ -107,11 +107,7 @@ impl Rule for WTinyLfu {
         Some(if stays { victim } else { candidate })
     }
 
-    fn queues(&self) -> &[List] {
-        &self.segments
-    }
-
-    fn queues_mut(&mut self) -> &mut [List] {
+    fn queues(&mut self) -> &mut [List] {
         &mut self.segments
     }
 }
