@@ -42,6 +42,12 @@ impl Clock {
         Millis(u64::try_from(self.origin.elapsed().as_millis()).unwrap_or(u64::MAX))
     }
 
+    /// Microseconds since the origin.
+    #[must_use]
+    pub fn micros(&self) -> u64 {
+        u64::try_from(self.origin.elapsed().as_micros()).unwrap_or(u64::MAX)
+    }
+
     /// The wall clock, for the Date header alone.
     #[must_use]
     pub fn wall() -> SystemTime {

@@ -6,14 +6,14 @@
 //! at its end all answers are sent and all calls to other shards leave.
 
 use crate::{
-    clock::Clock,
+    clock::{Clock, Millis},
     config::Config,
     http::{Intent, response::Date},
+    link::Links,
     mesh::{self, Message},
     placement::Placement,
-    shard::{ConnectionId, Role, Shard, Ticket},
+    shard::{BEAT_MS, ConnectionId, Role, Shard, Ticket},
 };
-use glommio::channels::shared_channel::ConnectedSender;
 use rustix::{
     buffer::spare_capacity,
     event::{Timespec, epoll},
@@ -34,36 +34,37 @@ const ACCEPTS_MAX: usize = 64;
 /// Admin connections, and connections being told that there is no room, at once.
 const ADMIN_CONNECTIONS_MAX: usize = 64;
 const REFUSED_MAX: usize = 256;
-/// Sockets on their way between two shards.
-pub const SOCKETS_MAX: usize = 256;
+/// Turns without a look at the runtime's own events.
+const TURNS_MAX: usize = 32;
+/// How long a turn waits for more where the one before found something. To wait here is one system
+/// call; to sleep in the runtime and come back is about six.
+const PATIENCE: Timespec = Timespec { tv_sec: 0, tv_nsec: 1_000_000 };
+const NONE: Timespec = Timespec { tv_sec: 0, tv_nsec: 0 };
+/// Milliseconds between two beats while the end is near.
+pub const ENDING_BEAT_MS: u64 = 10;
 
-/// What travels between shards beside sockets.
+/// What travels between shards.
 #[derive(Debug)]
 pub enum Parcel {
     Mesh(Message<Ticket>),
+    /// A new connection, for the shard that places all connections.
+    Accepted(TcpStream),
+    /// A new connection, for the shard that is to serve it.
+    Adopted(TcpStream),
+    /// So many connections are gone, for the shard that places them.
+    Closed(usize),
     /// The last parcel: the sender makes no further calls.
     Fin,
 }
 
-/// Room that a channel for parcels needs: what the mesh sends, and the last word.
-pub const PARCELS_MAX: usize = mesh::CHANNEL_MESSAGES_MAX + 1;
+/// The first shard places all connections.
+const PLACER: usize = 0;
 
-/// To the shard that places connections.
-#[derive(Debug)]
-pub enum Arrival {
-    Accepted(TcpStream),
-    Closed(usize),
-}
+/// Room that a channel keeps for what must never wait: what the mesh sends, and the last word.
+const RESERVED_PARCELS: usize = mesh::CHANNEL_MESSAGES_MAX + 1;
 
-/// Where this shard's accepted sockets go.
-pub enum Usher {
-    /// Here is decided who gets them.
-    Here {
-        placement: Placement,
-        adopters: Vec<Option<ConnectedSender<TcpStream>>>,
-    },
-    Away(ConnectedSender<Arrival>),
-}
+/// Room that a channel between two shards needs: the above, and sockets on their way.
+pub const PARCELS_MAX: usize = RESERVED_PARCELS + 256;
 
 /// A word from the main thread, one byte each on the control pipe.
 pub const START: u8 = b's';
@@ -73,6 +74,7 @@ pub const DRAIN: u8 = b'd';
 const DATA_LISTENER: u64 = u64::MAX;
 const ADMIN_LISTENER: u64 = u64::MAX - 1;
 const CONTROL: u64 = u64::MAX - 2;
+const BELL: u64 = u64::MAX - 3;
 
 struct Socket {
     id: ConnectionId,
@@ -107,9 +109,9 @@ pub struct Driver {
     data: Option<Listener>,
     admin: Option<Listener>,
     control: PipeReader,
-    /// To each other shard.
-    links: Vec<Option<ConnectedSender<Parcel>>>,
-    usher: Usher,
+    links: Links<Parcel>,
+    /// Where this shard places all connections.
+    placement: Option<Placement>,
     /// Accepted, but the way to the shard that places connections is full.
     unplaced: VecDeque<TcpStream>,
     closed_untold: usize,
@@ -119,6 +121,8 @@ pub struct Driver {
     /// Shards that make no further calls, this one included.
     finished: usize,
     drain_ms: u64,
+    spin_us: u64,
+    last_beat: Millis,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -127,7 +131,7 @@ enum Stage {
     Serving,
     /// Since then no connection is accepted.
     Draining {
-        since: crate::clock::Millis,
+        since: Millis,
     },
     /// Everything of our own is answered; other shards' calls still are.
     Finished,
@@ -140,8 +144,7 @@ pub struct Parts {
     pub data: TcpListener,
     pub admin: Option<TcpListener>,
     pub control: PipeReader,
-    pub links: Vec<Option<ConnectedSender<Parcel>>>,
-    pub usher: Usher,
+    pub links: Links<Parcel>,
 }
 
 impl Driver {
@@ -150,6 +153,15 @@ impl Driver {
         let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
         let data = epoll::EventData::new_u64(CONTROL);
         epoll::add(&epoll, &parts.control, data, epoll::EventFlags::IN)?;
+        let data = epoll::EventData::new_u64(BELL);
+        epoll::add(
+            &epoll,
+            parts.links.bell(),
+            data,
+            epoll::EventFlags::IN | epoll::EventFlags::ET,
+        )?;
+        let placement = (parts.shard.me() == PLACER)
+            .then(|| Placement::new(config.shards, config.limits.connections_max));
         let listener = |socket| Listener { socket, paused: false };
         Ok(Self {
             shard: parts.shard,
@@ -163,7 +175,7 @@ impl Driver {
             admin: parts.admin.map(listener),
             control: parts.control,
             links: parts.links,
-            usher: parts.usher,
+            placement,
             unplaced: VecDeque::new(),
             closed_untold: 0,
             admin_open: 0,
@@ -171,6 +183,8 @@ impl Driver {
             stage: Stage::Starting,
             finished: 0,
             drain_ms: u64::try_from(config.drain_timeout.as_millis()).unwrap_or(u64::MAX),
+            spin_us: u64::try_from(config.spin.as_micros()).unwrap_or(u64::MAX),
+            last_beat: parts.clock.now(),
         })
     }
 
@@ -179,41 +193,92 @@ impl Driver {
         self.epoll.try_clone()
     }
 
-    /// Serves what is ready.
-    pub fn turn(&mut self) {
-        self.shard.begin_turn(self.clock.now());
+    /// Takes turns until there is nothing to do. Then the shard counts as asleep until the next
+    /// call, and [`Driver::pollable`] tells when there is something again. After many turns it
+    /// does so at once.
+    pub fn work(&mut self) {
+        let mut patience = NONE;
+        for _ in 0..TURNS_MAX {
+            let busy = self.turn(patience) || self.spin();
+            let nothing = self.links.doze();
+            if nothing && !busy {
+                return;
+            }
+            patience = if nothing { PATIENCE } else { NONE };
+        }
+        self.wake();
+    }
+
+    /// Makes the descriptor of [`Driver::pollable`] readable.
+    pub fn wake(&self) {
+        self.links.bell().strike();
+    }
+
+    /// Looks for something to do for a while. Returns whether it came.
+    fn spin(&mut self) -> bool {
+        if self.spin_us == 0 {
+            return false;
+        }
+        let start = self.clock.micros();
+        while self.clock.micros() - start < self.spin_us {
+            if self.turn(NONE) {
+                return true;
+            }
+        }
+        false
+    }
+
+    /// Serves what is ready, or becomes ready within `patience`: messages of other shards, sockets,
+    /// and time. Returns whether anything was.
+    fn turn(&mut self, patience: Timespec) -> bool {
         let mut events = std::mem::take(&mut self.events);
         events.clear();
-        let no_wait = Timespec { tv_sec: 0, tv_nsec: 0 };
         // An interrupted call finds nothing this time.
-        let _found = epoll::wait(&self.epoll, spare_capacity(&mut events), Some(&no_wait));
+        let _found = epoll::wait(&self.epoll, spare_capacity(&mut events), Some(&patience));
+        self.links.bell().rise();
+        let now = self.clock.now();
+        self.shard.begin_turn(now);
+        let mut busy = self.take_parcels();
         for event in &events {
             match event.data.u64() {
                 DATA_LISTENER => self.accept_data(),
                 ADMIN_LISTENER => self.accept_admin(),
                 CONTROL => self.heed(),
+                BELL => {}
                 slot => self.serve(usize::try_from(slot).unwrap_or(usize::MAX), event.flags),
             }
         }
+        busy |= !events.is_empty();
         self.events = events;
-        self.end_turn();
-    }
-
-    /// Takes in what another shard sent; a turn of its own ends with [`Driver::end_turn`].
-    pub fn deliver(&mut self, from: usize, parcel: Parcel) {
-        match parcel {
-            Parcel::Mesh(message) => self.shard.deliver(from, message),
-            Parcel::Fin => self.finished += 1,
+        let beat_ms = if self.is_ending() { ENDING_BEAT_MS } else { BEAT_MS };
+        if now.since(self.last_beat) >= beat_ms {
+            self.beat(now);
         }
+        self.end_turn();
+        busy
     }
 
-    /// Begins a turn that epoll did not cause.
-    pub fn begin_turn(&mut self) {
-        self.shard.begin_turn(self.clock.now());
+    /// Takes in what other shards have sent.
+    fn take_parcels(&mut self) -> bool {
+        let mut any = false;
+        for from in 0..self.links.shards() {
+            for _ in 0..PARCELS_MAX {
+                let Some(parcel) = self.links.receive(from) else { break };
+                any = true;
+                match parcel {
+                    Parcel::Mesh(message) => self.shard.deliver(from, message),
+                    Parcel::Accepted(stream) => self.place(from, stream),
+                    Parcel::Adopted(stream) => self.adopt(stream),
+                    Parcel::Closed(connections) => self.note_closed(from, connections),
+                    Parcel::Fin => self.finished += 1,
+                }
+            }
+        }
+        any
     }
 
     /// Sends answers to clients and messages to shards.
-    pub fn end_turn(&mut self) {
+    fn end_turn(&mut self) {
         loop {
             let mut listed = std::mem::take(&mut self.listed);
             self.shard.take_listed(&mut listed);
@@ -221,50 +286,41 @@ impl Driver {
                 self.attend(id);
             }
             self.listed = listed;
-            let links = &self.links;
+            let links = &mut self.links;
             self.shard.flush(|shard, message| send(links, shard, message));
             if !self.shard.has_listed() {
                 break;
             }
         }
-        self.tell_usher();
+        self.tell_placer();
     }
 
-    /// A socket that was accepted elsewhere and given to this shard.
-    pub fn adopt(&mut self, stream: TcpStream) {
+    /// Serves a connection, wherever it was accepted.
+    fn adopt(&mut self, stream: TcpStream) {
         let id = self.shard.open(Role::Data);
         self.register(id, SocketRole::Data, stream);
     }
 
-    /// Another shard's connections came or went; only where connections are placed.
-    pub fn usher(&mut self, from: usize, arrival: Arrival) {
-        match arrival {
-            Arrival::Accepted(stream) => self.place(from, stream),
-            Arrival::Closed(connections) => {
-                if let Usher::Here { placement, .. } = &mut self.usher {
-                    placement.closed(from, connections);
-                }
-            }
-        }
-    }
-
-    /// Moves time on; every [`BEAT_MS`](crate::shard::BEAT_MS). Returns whether the driver is done.
-    pub fn beat(&mut self) -> bool {
-        let now = self.clock.now();
-        self.shard.begin_turn(now);
+    /// Moves time on.
+    fn beat(&mut self, now: Millis) {
+        self.last_beat = now;
         self.shard.beat(now, Date::of(Clock::wall()));
         self.resume_accepting();
         if self.is_ending() {
             self.read_on();
         }
-        self.end_turn();
         if let Stage::Draining { since } = self.stage {
             let late = now.since(since) >= self.drain_ms;
             if late || self.shard.is_quiet() {
                 self.finish();
             }
         }
-        self.stage == Stage::Finished && self.finished == self.links.len()
+    }
+
+    /// Nothing of our own is left to do, and no other shard will ask for anything.
+    #[must_use]
+    pub fn is_done(&self) -> bool {
+        self.stage == Stage::Finished && self.finished == self.links.shards()
     }
 
     /// Whether the end is near enough to look for it often.
@@ -276,9 +332,9 @@ impl Driver {
     fn finish(&mut self) {
         self.stage = Stage::Finished;
         self.finished += 1;
-        for link in self.links.iter().flatten() {
+        for shard in (0..self.links.shards()).filter(|&shard| shard != self.shard.me()) {
             // A peer that is gone needs no farewell.
-            drop(link.try_send(Parcel::Fin));
+            drop(self.links.send(shard, Parcel::Fin));
         }
     }
 
@@ -464,27 +520,44 @@ impl Driver {
 
     /// Gives an accepted connection to the shard that has the fewest.
     fn place(&mut self, source: usize, stream: TcpStream) {
-        let me = self.shard.me();
-        match &mut self.usher {
-            Usher::Away(usher) => {
-                if let Err(error) = usher.try_send(Arrival::Accepted(stream))
-                    && let Some(Arrival::Accepted(stream)) = returned(error)
-                {
-                    self.unplaced.push_back(stream);
-                    self.pause_accepting();
+        let Some(placement) = &mut self.placement else {
+            if let Err(stream) = self.pass(PLACER, stream, Parcel::Accepted) {
+                self.unplaced.push_back(stream);
+                self.pause_accepting();
+            }
+            return;
+        };
+        match placement.place(source) {
+            None => self.turn_away(stream),
+            Some(target) if target == self.shard.me() => self.adopt(stream),
+            Some(target) => {
+                if self.pass(target, stream, Parcel::Adopted).is_err() {
+                    // The way is full or the shard is gone: the client may try again.
+                    self.note_closed(target, 1);
                 }
             }
-            Usher::Here { placement, adopters } => match placement.place(source) {
-                None => self.turn_away(stream),
-                Some(target) if target == me => self.adopt(stream),
-                Some(target) => {
-                    let adopter = adopters[target].as_ref().expect("a link to every other shard");
-                    if adopter.try_send(stream).is_err() {
-                        // The way is full or the shard is gone: the client may try again.
-                        placement.closed(target, 1);
-                    }
-                }
-            },
+        }
+    }
+
+    /// Sends a socket to another shard, unless the room is kept for the mesh.
+    fn pass(
+        &mut self,
+        shard: usize,
+        stream: TcpStream,
+        parcel: fn(TcpStream) -> Parcel,
+    ) -> Result<(), TcpStream> {
+        if self.links.room(shard) <= RESERVED_PARCELS {
+            return Err(stream);
+        }
+        match self.links.send(shard, parcel(stream)) {
+            Err(Parcel::Accepted(stream) | Parcel::Adopted(stream)) => Err(stream),
+            _ => Ok(()),
+        }
+    }
+
+    fn note_closed(&mut self, shard: usize, connections: usize) {
+        if let Some(placement) = &mut self.placement {
+            placement.closed(shard, connections);
         }
     }
 
@@ -522,20 +595,17 @@ impl Driver {
         }
     }
 
-    fn tell_usher(&mut self) {
+    fn tell_placer(&mut self) {
         if self.closed_untold == 0 || self.is_ending() {
             return;
         }
-        let me = self.shard.me();
-        let told = match &mut self.usher {
-            Usher::Here { placement, .. } => {
-                placement.closed(me, self.closed_untold);
-                true
-            }
-            Usher::Away(usher) => usher.try_send(Arrival::Closed(self.closed_untold)).is_ok(),
-        };
-        if told {
-            self.closed_untold = 0;
+        let closed = std::mem::take(&mut self.closed_untold);
+        if self.placement.is_some() {
+            self.note_closed(self.shard.me(), closed);
+        } else if self.links.room(PLACER) <= RESERVED_PARCELS
+            || self.links.send(PLACER, Parcel::Closed(closed)).is_err()
+        {
+            self.closed_untold = closed;
         }
     }
 }
@@ -545,24 +615,13 @@ fn is_transient(error: &io::Error) -> bool {
 }
 
 fn send(
-    links: &[Option<ConnectedSender<Parcel>>],
+    links: &mut Links<Parcel>,
     shard: usize,
     message: Message<Ticket>,
 ) -> Result<(), Message<Ticket>> {
-    let link = links[shard].as_ref().expect("a link to every other shard");
-    match link.try_send(Parcel::Mesh(message)).map_err(returned) {
-        Err(Some(Parcel::Mesh(message))) => Err(message),
-        Ok(()) | Err(_) => Ok(()),
-    }
-}
-
-/// What could not be sent.
-fn returned<T>(error: glommio::GlommioError<T>) -> Option<T> {
-    use glommio::{GlommioError, ResourceType};
-    match error {
-        GlommioError::Closed(ResourceType::Channel(item))
-        | GlommioError::WouldBlock(ResourceType::Channel(item)) => Some(item),
-        _ => None,
+    match links.send(shard, Parcel::Mesh(message)) {
+        Err(Parcel::Mesh(message)) => Err(message),
+        _ => Ok(()),
     }
 }
 

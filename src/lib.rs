@@ -30,6 +30,8 @@ pub mod driver;
 pub mod preflight;
 /// Which shard gets a new connection.
 pub mod placement;
+/// The channels between shards.
+pub mod link;
 /// One core without its sockets: connections, the mesh's end, counters, deadlines.
 pub mod shard;
 /// The routes of the admin listener.

@@ -6,31 +6,24 @@
 use crate::{
     clock::Clock,
     config::Config,
-    driver::{Arrival, DRAIN, Driver, PARCELS_MAX, Parcel, Parts, SOCKETS_MAX, START, Usher},
+    driver::{DRAIN, Driver, ENDING_BEAT_MS, PARCELS_MAX, Parcel, Parts, START},
     http::response::Date,
-    placement::Placement,
+    link::Links,
     preflight::{self, Lack},
     shard::{BEAT_MS, Shard},
     store::KeyHasher,
 };
-use glommio::{
-    LocalExecutorBuilder, Task,
-    channels::shared_channel::{self, ConnectedReceiver, SharedReceiver, SharedSender},
-    io::PollableFd,
-    timer::Timer,
-};
+use glommio::{LocalExecutorBuilder, io::PollableFd, timer::Timer};
 use signal_hook::{consts, iterator::Signals};
 use socket2::{Domain, Protocol, SockAddr, Socket, TcpKeepalive, Type};
 use std::{
     cell::RefCell,
     fmt,
-    future::{Future, poll_fn},
     io::{self, PipeReader, PipeWriter, Write},
-    net::{SocketAddr, TcpListener, TcpStream},
-    pin::Pin,
+    net::{SocketAddr, TcpListener},
+    os::fd::OwnedFd,
     rc::Rc,
     sync::mpsc::{self, Receiver, RecvTimeoutError, Sender},
-    task::{Context, Poll},
     thread::{self, JoinHandle},
     time::Duration,
 };
@@ -46,12 +39,6 @@ const IO_MEMORY_BYTES: usize = 64 << 10;
 /// before it came to run the tasks that it has just woken (a busy host takes the CPU away for that
 /// long) goes to sleep on them instead.
 const PREEMPT: Duration = Duration::from_mins(1);
-/// Wakes an executor that waits for its peers at the start, should that happen all the same.
-const CONNECT_BEAT: Duration = Duration::from_millis(50);
-/// Messages of one other shard taken in one turn.
-const PARCELS_PER_TURN_MAX: usize = 512;
-/// How often a shard that drains looks whether it is done.
-const ENDING_BEAT: Duration = Duration::from_millis(10);
 /// What the main thread allows beyond the drain timeout for the shards to end by themselves.
 const GRACE: Duration = Duration::from_millis(500);
 
@@ -181,9 +168,9 @@ impl Server {
             reports,
         };
         let mut admin_listener = admin_listener;
-        let ends = link_shards(config.shards);
+        let links = Links::between(config.shards, PARCELS_MAX)?;
         let cpus = cpus_for(config.shards);
-        for ((shard, ends), listener) in ends.into_iter().enumerate().zip(&listeners) {
+        for ((shard, links), listener) in links.into_iter().enumerate().zip(&listeners) {
             let (control, writer) = io::pipe()?;
             server.controls.push(writer);
             let plan = Plan {
@@ -194,7 +181,7 @@ impl Server {
                 data: listener.try_clone()?.into(),
                 admin: admin_listener.take().map(TcpListener::from),
                 control,
-                ends,
+                links,
             };
             let cpu = cpus.as_ref().map(|cpus| cpus[shard]);
             let reports = server.reports.clone();
@@ -300,56 +287,6 @@ fn bind_shared(address: SocketAddr) -> io::Result<Socket> {
     Ok(socket)
 }
 
-/// One shard's ends of the channels, before its executor has connected them.
-struct Ends {
-    /// To and from each other shard.
-    senders: Vec<Option<SharedSender<Parcel>>>,
-    receivers: Vec<Option<SharedReceiver<Parcel>>>,
-    usher: UsherEnds,
-}
-
-/// The first shard places all connections; the others have one channel to it and one from it.
-enum UsherEnds {
-    Here {
-        arrivals: Vec<Option<SharedReceiver<Arrival>>>,
-        adopters: Vec<Option<SharedSender<TcpStream>>>,
-    },
-    Away {
-        arrivals: SharedSender<Arrival>,
-        adopted: SharedReceiver<TcpStream>,
-    },
-}
-
-fn none<T>(shards: usize) -> Vec<Option<T>> {
-    (0..shards).map(|_| None).collect()
-}
-
-fn link_shards(shards: usize) -> Vec<Ends> {
-    let mut arrivals: Vec<_> = none(shards);
-    let mut adopters: Vec<_> = none(shards);
-    let mut others: Vec<UsherEnds> = Vec::new();
-    for shard in 1..shards {
-        let (arrival_sender, arrival_receiver) = shared_channel::new_bounded(SOCKETS_MAX);
-        let (adopter, adopted) = shared_channel::new_bounded(SOCKETS_MAX);
-        arrivals[shard] = Some(arrival_receiver);
-        adopters[shard] = Some(adopter);
-        others.push(UsherEnds::Away { arrivals: arrival_sender, adopted });
-    }
-    let first = UsherEnds::Here { arrivals, adopters };
-    let mut ends: Vec<Ends> = std::iter::once(first)
-        .chain(others)
-        .map(|usher| Ends { senders: none(shards), receivers: none(shards), usher })
-        .collect();
-    for from in 0..shards {
-        for to in (0..shards).filter(|&to| to != from) {
-            let (sender, receiver) = shared_channel::new_bounded(PARCELS_MAX);
-            ends[from].senders[to] = Some(sender);
-            ends[to].receivers[from] = Some(receiver);
-        }
-    }
-    ends
-}
-
 /// What a shard's thread is given.
 struct Plan {
     shard: usize,
@@ -359,20 +296,17 @@ struct Plan {
     data: TcpListener,
     admin: Option<TcpListener>,
     control: PipeReader,
-    ends: Ends,
+    links: Links<Parcel>,
 }
 
 impl Plan {
     fn run(self, cpu: Option<usize>, reports: &Sender<Event>) {
         let shard = self.shard;
         let placement = cpu.map_or(glommio::Placement::Unbound, glommio::Placement::Fixed);
-        let mut builder = LocalExecutorBuilder::new(placement)
+        let builder = LocalExecutorBuilder::new(placement)
             .name(&format!("shard-{shard}"))
             .io_memory(IO_MEMORY_BYTES)
             .preempt_timer(PREEMPT);
-        if !self.config.spin.is_zero() {
-            builder = builder.spin_before_park(self.config.spin);
-        }
         let outcome = match builder.make() {
             Ok(executor) => executor.run(self.serve(reports)).map_err(|error| error.to_string()),
             Err(error) => Err(error.to_string()),
@@ -386,171 +320,35 @@ impl Plan {
     }
 
     async fn serve(self, reports: &Sender<Event>) -> io::Result<()> {
-        let Self { shard, config, hasher, clock, data, admin, control, ends } = self;
-        let waker = glommio::spawn_local(async {
-            loop {
-                Timer::new(CONNECT_BEAT).await;
-            }
-        });
-        let links = Links::connect(ends, shard, &config).await;
-        waker.cancel().await;
+        let Self { shard, config, hasher, clock, data, admin, control, links } = self;
         let date = Date::of(Clock::wall());
-        let parts = Parts {
-            shard: Shard::new(shard, config.clone(), hasher, clock.now(), date),
-            clock,
-            data,
-            admin,
-            control,
-            links: links.senders,
-            usher: links.usher,
-        };
+        let shard = Shard::new(shard, config.clone(), hasher, clock.now(), date);
+        let parts = Parts { shard, clock, data, admin, control, links };
         let driver = Driver::new(parts, &config)?;
-        let sockets = driver.pollable()?;
+        let ready = driver.pollable()?;
         let driver = Rc::new(RefCell::new(driver));
-        let mut tasks = vec![glommio::spawn_local(serve_sockets(driver.clone(), sockets))];
-        for (from, receiver) in links.receivers {
-            tasks.push(spawn_intake(&driver, receiver, move |driver, parcel| {
-                driver.deliver(from, parcel);
-            }));
-        }
-        for (from, receiver) in links.arrivals {
-            tasks.push(spawn_intake(&driver, receiver, move |driver, arrival| {
-                driver.usher(from, arrival);
-            }));
-        }
-        if let Some(receiver) = links.adopted {
-            tasks.push(spawn_intake(&driver, receiver, Driver::adopt));
-        }
+        let service = glommio::spawn_local(serve(driver.clone(), ready));
         drop(reports.send(Event::Ready));
         loop {
             let ending = driver.borrow().is_ending();
-            let beat = if ending { ENDING_BEAT } else { Duration::from_millis(BEAT_MS) };
-            Timer::new(beat).await;
-            if driver.borrow_mut().beat() {
+            Timer::new(Duration::from_millis(if ending { ENDING_BEAT_MS } else { BEAT_MS })).await;
+            if driver.borrow().is_done() {
                 break;
             }
+            // Time is up for a beat, which the service takes in its turn.
+            driver.borrow().wake();
         }
-        for task in tasks {
-            task.cancel().await;
-        }
+        service.cancel().await;
         Ok(())
     }
 }
 
-/// One shard's connected channels.
-struct Links {
-    senders: Vec<Option<shared_channel::ConnectedSender<Parcel>>>,
-    receivers: Vec<(usize, ConnectedReceiver<Parcel>)>,
-    usher: Usher,
-    arrivals: Vec<(usize, ConnectedReceiver<Arrival>)>,
-    adopted: Option<ConnectedReceiver<TcpStream>>,
-}
-
-impl Links {
-    /// Connects all ends at once: each waits until the other side has connected its own.
-    async fn connect(ends: Ends, shard: usize, config: &Config) -> Self {
-        let senders = spawn_senders(ends.senders);
-        let receivers = spawn_receivers(ends.receivers);
-        let (usher, arrivals, adopted) = match ends.usher {
-            UsherEnds::Here { arrivals, adopters } => {
-                let adopters = spawn_senders(adopters);
-                let arrivals = spawn_receivers(arrivals);
-                let placement = Placement::new(config.shards, config.limits.connections_max);
-                let adopters = join_senders(adopters).await;
-                (Usher::Here { placement, adopters }, join_receivers(arrivals).await, None)
-            }
-            UsherEnds::Away { arrivals, adopted } => {
-                let arrivals = glommio::spawn_local(arrivals.connect());
-                let adopted = glommio::spawn_local(adopted.connect());
-                (Usher::Away(arrivals.await), Vec::new(), Some(adopted.await))
-            }
-        };
-        let senders = join_senders(senders).await;
-        debug_assert!(senders[shard].is_none(), "nobody sends to itself");
-        Self { senders, receivers: join_receivers(receivers).await, usher, arrivals, adopted }
-    }
-}
-
-type Connecting<T> = Vec<Option<Task<T>>>;
-
-fn spawn_senders<T: Send + 'static>(
-    ends: Vec<Option<SharedSender<T>>>,
-) -> Connecting<shared_channel::ConnectedSender<T>> {
-    ends.into_iter().map(|end| end.map(|end| glommio::spawn_local(end.connect()))).collect()
-}
-
-fn spawn_receivers<T: Send + 'static>(
-    ends: Vec<Option<SharedReceiver<T>>>,
-) -> Connecting<ConnectedReceiver<T>> {
-    ends.into_iter().map(|end| end.map(|end| glommio::spawn_local(end.connect()))).collect()
-}
-
-async fn join_senders<T>(connecting: Connecting<T>) -> Vec<Option<T>> {
-    let mut connected = Vec::new();
-    for task in connecting {
-        connected.push(match task {
-            Some(task) => Some(task.await),
-            None => None,
-        });
-    }
-    connected
-}
-
-async fn join_receivers<T>(connecting: Connecting<T>) -> Vec<(usize, T)> {
-    let connected = join_senders(connecting).await;
-    connected.into_iter().enumerate().filter_map(|(from, end)| Some((from, end?))).collect()
-}
-
-/// Awaits the epoll set and serves what it reports.
-async fn serve_sockets(driver: Rc<RefCell<Driver>>, sockets: std::os::fd::OwnedFd) {
-    let sockets = PollableFd::new(sockets).expect("we are on an executor");
+/// Works whenever there is something to do and lets the executor wait in between.
+async fn serve(driver: Rc<RefCell<Driver>>, ready: OwnedFd) {
+    let ready = PollableFd::new(ready).expect("we are on an executor");
     loop {
-        // An interrupted wait is a wake-up like any other. Every turn waits anew, even where more
-        // is ready: only then does the executor see what other shards have sent.
-        drop(sockets.readable().await);
-        driver.borrow_mut().turn();
+        driver.borrow_mut().work();
+        // An interrupted wait is a wake-up like any other.
+        drop(ready.readable().await);
     }
-}
-
-/// Takes in what one channel brings, a bounded number of items in each turn. It alone polls its
-/// receiver and never waits for anything else.
-fn spawn_intake<T: Send + 'static>(
-    driver: &Rc<RefCell<Driver>>,
-    receiver: ConnectedReceiver<T>,
-    take: impl Fn(&mut Driver, T) + 'static,
-) -> Task<()> {
-    let driver = driver.clone();
-    glommio::spawn_local(poll_fn(move |context| {
-        let mut driver = driver.borrow_mut();
-        let mut taken = 0;
-        let outcome = loop {
-            if taken == PARCELS_PER_TURN_MAX {
-                context.waker().wake_by_ref();
-                break Poll::Pending;
-            }
-            match poll_receive(&receiver, context) {
-                Poll::Ready(Some(item)) => {
-                    if taken == 0 {
-                        driver.begin_turn();
-                    }
-                    take(&mut driver, item);
-                    taken += 1;
-                }
-                Poll::Ready(None) => break Poll::Ready(()),
-                Poll::Pending => break Poll::Pending,
-            }
-        };
-        if taken > 0 {
-            driver.end_turn();
-        }
-        outcome
-    }))
-}
-
-fn poll_receive<T: Send>(
-    receiver: &ConnectedReceiver<T>,
-    context: &mut Context<'_>,
-) -> Poll<Option<T>> {
-    let mut next = std::pin::pin!(receiver.recv());
-    Pin::as_mut(&mut next).poll(context)
 }

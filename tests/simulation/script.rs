@@ -1,0 +1,481 @@
+//! What simulated clients send: requests as bytes, and what each must be answered with.
+
+use fastrand::Rng;
+use std::{collections::HashSet, fmt::Write as _};
+
+/// Names that JSON and URLs write in different ways.
+const KEYS: [&str; 14] = [
+    "a",
+    "b",
+    "key",
+    "{tag}1",
+    "{tag}2",
+    "sp ace",
+    "quo\"te",
+    "back\\slash",
+    "é",
+    "😀",
+    "per%cent",
+    "pl+us",
+    "am&p",
+    "k\u{1}",
+];
+
+/// A value that is sent once in a whole run, whatever becomes of it.
+#[derive(Debug)]
+pub(crate) struct Value {
+    pub(crate) key: usize,
+    pub(crate) text: String,
+    pub(crate) ttl_ms: Option<u64>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Want {
+    Put {
+        value: usize,
+    },
+    Get {
+        key: usize,
+    },
+    Head {
+        key: usize,
+    },
+    Health,
+    Options,
+    /// A JSON object about every shard.
+    Stats,
+    Problem(u16, &'static str),
+}
+
+/// What becomes of the connection after the answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Fate {
+    Stays,
+    Closes,
+    /// It depends on whether the body had arrived.
+    MayClose,
+}
+
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Request {
+    /// Its last byte stands before this place in the script's bytes, if it is sent at all.
+    pub(crate) end: usize,
+    /// The answer may come as soon as so many bytes have arrived.
+    pub(crate) answerable: usize,
+    pub(crate) want: Want,
+    pub(crate) head_only: bool,
+    pub(crate) fate: Fate,
+    /// The client asked for a word before it sends the body.
+    pub(crate) awaits_continue: bool,
+    pub(crate) is_chunked: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Ending {
+    /// The client closes its side once all is sent.
+    Fin,
+    /// The client tears the connection down, when so many bytes are sent or later.
+    Reset(usize),
+    /// The client waits for the server to close.
+    Stay,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Visit {
+    Data,
+    Admin,
+    /// To a server that has no room for it.
+    Refused,
+}
+
+/// All that one connection sends.
+#[derive(Debug)]
+pub(crate) struct Script {
+    pub(crate) visit: Visit,
+    pub(crate) bytes: Vec<u8>,
+    pub(crate) requests: Vec<Request>,
+    pub(crate) ending: Ending,
+}
+
+/// Stands for all requests of a connection that is refused.
+const REFUSED: Request = Request {
+    end: 0,
+    answerable: 0,
+    want: Want::Problem(503, "too_many_connections"),
+    head_only: false,
+    fate: Fate::Closes,
+    awaits_continue: false,
+    is_chunked: false,
+};
+
+/// Broken framing and the code of its answer. What follows must not be taken for a request.
+const BROKEN: [(&str, u16, &str); 9] = [
+    ("GET /get?key=a HTTP/1.1\r\n\r\n", 400, "missing_host"),
+    (
+        "POST /put HTTP/1.1\r\nHost: h\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n",
+        400,
+        "length_and_transfer_encoding",
+    ),
+    ("GET / HTTP/3.0\r\nHost: h\r\n\r\n", 505, "version_not_supported"),
+    ("GET /a b HTTP/1.1\r\nHost: h\r\n\r\n", 400, "bad_version"),
+    ("GET /healthz HTTP/1.1\r\nHost: h\n\r\n", 400, "bare_lf"),
+    ("GET /healthz HTTP/1.1\r\nHost : h\r\n\r\n", 400, "bad_field_name"),
+    ("POST /put HTTP/1.1\r\nHost: h\r\nContent-Length: 99999999\r\n\r\n", 413, "body_too_large"),
+    (
+        "POST /put HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n",
+        400,
+        "bad_chunk_size",
+    ),
+    (
+        "POST /put HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabcd\r\n",
+        400,
+        "bad_chunk_data",
+    ),
+];
+
+/// Writes scripts over a few keys.
+pub(crate) struct Author {
+    pub(crate) random: Rng,
+    pub(crate) keys: Vec<&'static str>,
+    /// All values sent by all scripts, by number.
+    pub(crate) values: Vec<Value>,
+    /// Of each key's values as JSON.
+    lengths: HashSet<(usize, usize)>,
+    /// Requests of one connection.
+    requests_max: usize,
+}
+
+/// A request that is being written.
+struct Draft {
+    method: &'static str,
+    target: String,
+    fields: String,
+    body: Option<Vec<u8>>,
+    want: Want,
+}
+
+impl Draft {
+    fn new(method: &'static str, target: impl Into<String>, want: Want) -> Self {
+        Self { method, target: target.into(), fields: String::new(), body: None, want }
+    }
+
+    fn body(self, body: impl Into<Vec<u8>>) -> Self {
+        Self { body: Some(body.into()), ..self }
+    }
+
+    fn field(mut self, field: &str) -> Self {
+        self.fields.push_str(field);
+        self.fields.push_str("\r\n");
+        self
+    }
+}
+
+impl Author {
+    pub(crate) fn new(mut random: Rng, requests_max: usize) -> Self {
+        let mut keys = KEYS.to_vec();
+        random.shuffle(&mut keys);
+        keys.truncate([1, 2, 3, 4, 6][random.usize(..5)]);
+        Self::of(random, keys, requests_max)
+    }
+
+    pub(crate) fn of(random: Rng, keys: Vec<&'static str>, requests_max: usize) -> Self {
+        Self { random, keys, values: Vec::new(), lengths: HashSet::new(), requests_max }
+    }
+
+    fn one_in(&mut self, n: u32) -> bool {
+        self.random.u32(..n) == 0
+    }
+
+    /// A connection of random requests.
+    pub(crate) fn script(&mut self) -> Script {
+        let visit = match self.random.u8(..16) {
+            0 => Visit::Refused,
+            1 | 2 => Visit::Admin,
+            _ => Visit::Data,
+        };
+        let mut script =
+            Script { visit, bytes: Vec::new(), requests: Vec::new(), ending: Ending::Fin };
+        if visit == Visit::Refused {
+            script.requests.push(REFUSED);
+        }
+        for _ in 0..self.random.usize(1..=self.requests_max) {
+            self.request(&mut script);
+        }
+        self.end(&mut script);
+        script
+    }
+
+    /// A connection that reads every key.
+    pub(crate) fn audit(&mut self) -> Script {
+        let mut script = Script {
+            visit: Visit::Data,
+            bytes: Vec::new(),
+            requests: Vec::new(),
+            ending: Ending::Fin,
+        };
+        for key in 0..self.keys.len() {
+            let draft = self.get(key);
+            self.add(&mut script, draft);
+        }
+        script
+    }
+
+    fn end(&mut self, script: &mut Script) {
+        match self.random.u8(..12) {
+            0 | 1 => self.break_framing(script),
+            2 | 3 => {
+                // The last request is never complete.
+                let whole = script.bytes.len();
+                self.request(script);
+                let cut = self.random.usize(whole + 1..script.bytes.len());
+                script.bytes.truncate(cut);
+                let last = script.requests.last_mut().expect("written above");
+                if last.answerable == last.end || last.answerable > cut {
+                    last.answerable = usize::MAX;
+                }
+                last.end = usize::MAX;
+            }
+            _ => {}
+        }
+        script.ending = match self.random.u8(..10) {
+            0 | 1 => Ending::Reset(self.random.usize(..=script.bytes.len())),
+            2 | 3 => Ending::Stay,
+            _ => Ending::Fin,
+        };
+    }
+
+    fn break_framing(&mut self, script: &mut Script) {
+        let (text, status, code) = BROKEN[self.random.usize(..BROKEN.len())];
+        let start = script.bytes.len();
+        script.bytes.extend_from_slice(text.as_bytes());
+        script.requests.push(Request {
+            end: script.bytes.len(),
+            answerable: start + 1,
+            want: Want::Problem(status, code),
+            head_only: false,
+            fate: Fate::Closes,
+            awaits_continue: false,
+            is_chunked: false,
+        });
+        let draft = self.put();
+        self.add(script, draft);
+    }
+
+    fn request(&mut self, script: &mut Script) {
+        let draft = if script.visit == Visit::Admin { self.question() } else { self.errand() };
+        self.add(script, draft);
+    }
+
+    fn errand(&mut self) -> Draft {
+        let key = self.random.usize(..self.keys.len());
+        match self.random.u8(..100) {
+            0..40 => self.put(),
+            40..80 => self.get(key),
+            80..86 => {
+                let target = self.get(key).target;
+                Draft::new("HEAD", target, Want::Head { key })
+            }
+            86..90 => Draft::new("GET", "/healthz", Want::Health),
+            90..92 => Draft::new("OPTIONS", "/put", Want::Options),
+            _ => self.mistake(),
+        }
+    }
+
+    /// To the admin listener, which must not store.
+    fn question(&mut self) -> Draft {
+        match self.random.u8(..10) {
+            0..8 => Draft::new("GET", "/stats", Want::Stats),
+            8 => Draft::new("GET", "/healthz", Want::Health),
+            _ => Draft { want: Want::Problem(404, "no_such_route"), ..self.put() },
+        }
+    }
+
+    fn value(&mut self, ttl: bool) -> usize {
+        const PALETTE: [&str; 12] =
+            ["x", "7", " ", "\"", "\\", "\n", "\u{0}", "\u{1f}", "/", "é", "😀", "\u{2028}"];
+        let value = self.values.len();
+        let mut text = format!("{value}|");
+        for _ in 0..[0, 3, 20, 60][self.random.usize(..4)] {
+            text.push_str(PALETTE[self.random.usize(..PALETTE.len())]);
+        }
+        let key = self.random.usize(..self.keys.len());
+        // The length of an answer to HEAD tells which value it is about, for as long as there are
+        // lengths left.
+        while text.len() < 250 && !self.lengths.insert((key, json(&text).len())) {
+            text.push('x');
+        }
+        let ttl_ms = ttl.then(|| self.random.u64(1..300));
+        self.values.push(Value { key, text, ttl_ms });
+        value
+    }
+
+    /// The text as JSON, escaped as little or as much as can be.
+    fn any_json(&mut self, text: &str) -> String {
+        if !self.one_in(4) {
+            return json(text);
+        }
+        let mut json = "\"".to_owned();
+        for unit in text.encode_utf16() {
+            write!(json, "\\u{unit:04x}").expect("a String takes everything");
+        }
+        json + "\""
+    }
+
+    fn put(&mut self) -> Draft {
+        let ttl = self.one_in(8);
+        let value = self.value(ttl);
+        let body = self.put_body(value);
+        Draft::new("POST", "/put", Want::Put { value }).body(body)
+    }
+
+    fn put_body(&mut self, value: usize) -> String {
+        let Value { key, text, ttl_ms } = &self.values[value];
+        let (key, text, ttl_ms) = (self.keys[*key], text.clone(), *ttl_ms);
+        let (key, text) = (self.any_json(key), self.any_json(&text));
+        match (ttl_ms, self.random.u8(..4)) {
+            (Some(ttl), _) => {
+                let (seconds, millis) = (ttl / 1000, ttl % 1000);
+                format!("{{\"key\":{key},\"ttl\":{seconds}.{millis:03},\"value\":{text}}}")
+            }
+            (None, 0) => format!(" {{ \"value\" :{text}, \"x\":[1,{{}}] ,\r\n\"key\": {key}}} "),
+            (None, _) => format!("{{\"key\":{key},\"value\":{text}}}"),
+        }
+    }
+
+    fn get(&mut self, key: usize) -> Draft {
+        let mut target = "/get?key=".to_owned();
+        for byte in self.keys[key].bytes() {
+            match byte {
+                b' ' if self.random.bool() => target.push('+'),
+                b'a'..=b'z' | b'0'..=b'9' if self.random.bool() => target.push(byte.into()),
+                _ => write!(target, "%{byte:02X}").expect("a String takes everything"),
+            }
+        }
+        Draft::new("GET", target, Want::Get { key })
+    }
+
+    /// A request that is framed well and wrong all the same. Where it has a body, the body holds
+    /// a value that must never be stored.
+    fn mistake(&mut self) -> Draft {
+        let value = self.value(false);
+        let mut inner = Script {
+            visit: Visit::Data,
+            bytes: Vec::new(),
+            requests: Vec::new(),
+            ending: Ending::Fin,
+        };
+        let good = Draft::new("POST", "/put", Want::Put { value }).body(self.put_body(value));
+        let text = json(&self.values[value].text);
+        let key = json(self.keys[self.values[value].key]);
+        let bad =
+            |code, body: String| Draft::new("POST", "/put", Want::Problem(400, code)).body(body);
+        match self.random.u8(..13) {
+            0 => Draft {
+                target: "/nowhere".into(),
+                want: Want::Problem(404, "no_such_route"),
+                ..good
+            },
+            1 => bad("bad_json", format!("{{\"key\":{key},\"value\":{text}")),
+            2 => bad("bad_json", format!("{{\"key\":{key},\"value\":{text},\"key\":{key}}}")),
+            3 => bad("missing_key", format!("{{\"value\":{text}}}")),
+            4 => bad("bad_ttl", format!("{{\"key\":{key},\"value\":{text},\"ttl\":0}}")),
+            5 => bad(
+                "value_too_long",
+                format!("{{\"key\":{key},\"value\":\"{value}|{}\"}}", "v".repeat(300)),
+            ),
+            6 => Draft::new("GET", "/get", Want::Problem(400, "missing_key")),
+            7 => Draft::new("GET", "/get?key=a&key=b", Want::Problem(400, "duplicate_key")),
+            8 => Draft::new("GET", "/get?key=%zz", Want::Problem(400, "bad_percent_encoding")),
+            9 => Draft { want: Want::Problem(415, "unsupported_media_type"), ..good }
+                .field("Content-Type: text/plain"),
+            smuggled => {
+                self.add(&mut inner, good);
+                let (method, target, status, code) = match smuggled {
+                    10 => ("PUT", "/put", 405, "method_not_allowed"),
+                    11 => ("FOO", "/put", 501, "not_implemented"),
+                    _ => ("POST", "/get?key=a", 405, "method_not_allowed"),
+                };
+                Draft::new(method, target, Want::Problem(status, code)).body(inner.bytes)
+            }
+        }
+    }
+
+    /// Appends the bytes of a request, framed in any of the ways that are right.
+    fn add(&mut self, script: &mut Script, draft: Draft) {
+        let Draft { method, target, mut fields, mut body, want } = draft;
+        let mut version = "1.1";
+        let mut fate = Fate::Stays;
+        match self.random.u8(..60) {
+            0 => {
+                fields.push_str("Connection: close\r\n");
+                fate = Fate::Closes;
+            }
+            1 => {
+                version = "1.0";
+                fate = Fate::Closes;
+            }
+            2 => {
+                version = "1.0";
+                fields.push_str("Connection: keep-alive\r\n");
+            }
+            _ => {}
+        }
+        let mut awaits_continue = false;
+        let mut is_chunked = false;
+        if let Some(body) = &mut body {
+            is_chunked = version == "1.1" && self.one_in(5);
+            if is_chunked {
+                fields.push_str("Transfer-Encoding: chunked\r\n");
+                *body = self.chunked(body);
+            } else {
+                write!(fields, "Content-Length: {}\r\n", body.len()).expect("a String");
+            }
+            if version == "1.1" && self.one_in(6) {
+                fields.push_str("Expect: 100-continue\r\n");
+                awaits_continue = true;
+                if fate == Fate::Stays && !matches!(want, Want::Put { .. } | Want::Problem(400, _))
+                {
+                    fate = Fate::MayClose;
+                }
+            }
+        }
+        let head = format!("{method} {target} HTTP/{version}\r\nHost: h\r\n{fields}\r\n");
+        script.bytes.extend_from_slice(head.as_bytes());
+        let head_end = script.bytes.len();
+        script.bytes.extend_from_slice(&body.unwrap_or_default());
+        let end = script.bytes.len();
+        let answerable = if fate == Fate::MayClose || awaits_continue { head_end } else { end };
+        script.requests.push(Request {
+            end,
+            answerable,
+            want,
+            head_only: method == "HEAD",
+            fate,
+            awaits_continue,
+            is_chunked,
+        });
+    }
+
+    fn chunked(&mut self, body: &[u8]) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        let mut rest = body;
+        while !rest.is_empty() {
+            let (chunk, tail) = rest.split_at(self.random.usize(1..=rest.len()));
+            let extension = if self.one_in(8) { ";a=\"b\"" } else { "" };
+            bytes.extend_from_slice(format!("{:X}{extension}\r\n", chunk.len()).as_bytes());
+            bytes.extend_from_slice(chunk);
+            bytes.extend_from_slice(b"\r\n");
+            rest = tail;
+        }
+        bytes.extend_from_slice(b"0\r\n");
+        if self.one_in(8) {
+            bytes.extend_from_slice(b"Content-Length: 7\r\n");
+        }
+        bytes.extend_from_slice(b"\r\n");
+        bytes
+    }
+}
+
+pub(crate) fn json(text: &str) -> String {
+    serde_json::to_string(text).expect("a text is JSON")
+}

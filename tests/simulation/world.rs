@@ -1,0 +1,642 @@
+//! Shards, the channels between them, sockets and clients under one scheduler.
+//!
+//! A step is one thing that happens to one of them.
+
+use crate::{
+    client::{Client, Interest, Moment, OwnSide, ServerSide},
+    coverage::Coverage,
+    history::{Action as Done, Operation, is_linearizable},
+    profile::Profile,
+    scheduler::{Action, Scheduler},
+    script::{Author, Ending, Script, Value, Visit},
+};
+use fastrand::Rng;
+use kvcache::{
+    clock::Millis,
+    config::Limits,
+    http::{Intent, response::Date},
+    mesh::{self, Message},
+    shard::{BEAT_MS, ConnectionId, Role, Shard, Ticket},
+    store::KeyHasher,
+};
+use std::{
+    collections::VecDeque,
+    time::{Duration, SystemTime},
+};
+
+/// A shard and what a driver keeps beside it.
+struct Core {
+    shard: Shard,
+    /// The client of each slot.
+    sockets: Vec<usize>,
+    listed: Vec<ConnectionId>,
+    /// There may be something to flush.
+    dirty: bool,
+    draining: bool,
+    /// The shard's own reckoning of deadlines.
+    beat_ms: u64,
+    last_beat_ms: u64,
+}
+
+impl Core {
+    fn is_attended(&self) -> bool {
+        self.listed.is_empty() && !self.shard.has_listed()
+    }
+}
+
+/// What checks are made against.
+struct Facts {
+    step: u64,
+    clocks: Vec<u64>,
+    keys: Vec<&'static str>,
+    owners: Vec<usize>,
+    values: Vec<Value>,
+    lossy: bool,
+}
+
+impl Facts {
+    fn moment(&self, core: &Core) -> Moment<'_> {
+        Moment {
+            step: self.step,
+            clocks: &self.clocks,
+            keys: &self.keys,
+            owners: &self.owners,
+            values: &self.values,
+            beat_ms: core.beat_ms,
+            draining: core.draining,
+            lossy: self.lossy,
+        }
+    }
+}
+
+/// A channel from one shard to one other.
+#[derive(Default)]
+struct Wire {
+    messages: VecDeque<Message<Ticket>>,
+    /// Messages of calls whose replies have not come back.
+    calls_in_flight: usize,
+}
+
+/// One client machine: its connections, one after the other.
+struct Machine {
+    scripts: Vec<Script>,
+    client: Option<usize>,
+}
+
+const STEPS_MAX: u64 = 1_000_000;
+
+pub(crate) struct World {
+    random: Rng,
+    profile: Profile,
+    limits: Limits,
+    facts: Facts,
+    cores: Vec<Core>,
+    /// By sender, then receiver.
+    wires: Vec<Vec<Wire>>,
+    machines: Vec<Machine>,
+    clients: Vec<Client>,
+    now_ms: u64,
+    scheduler: Scheduler,
+    /// Nothing hinders anybody and time stands still.
+    calm: bool,
+    /// Clients that wait for the server leave.
+    farewell: bool,
+    actions: Vec<Action>,
+    pub(crate) coverage: Coverage,
+    is_traced: bool,
+}
+
+impl World {
+    pub(crate) fn new(seed: u64, is_traced: bool) -> Self {
+        let mut random = Rng::with_seed(seed);
+        let profile = Profile::draw(&mut random);
+        if is_traced {
+            eprintln!("{profile:#?}");
+        }
+        let shards = profile.config.shards;
+        let now_ms = random.u64(..100_000);
+        let core = |me| Core {
+            shard: Shard::new(
+                me,
+                profile.config.clone(),
+                KeyHasher::with_seed(seed),
+                Millis(now_ms),
+                date(now_ms),
+            ),
+            sockets: Vec::new(),
+            listed: Vec::new(),
+            dirty: false,
+            draining: false,
+            beat_ms: now_ms,
+            last_beat_ms: now_ms,
+        };
+        let cores = (0..shards).map(core).collect();
+        let mut author = Author::new(random.fork(), profile.requests_max);
+        let machine = |_| Machine {
+            scripts: (0..random.usize(1..=profile.scripts_max)).map(|_| author.script()).collect(),
+            client: None,
+        };
+        let machines = (0..profile.machines).map(machine).collect();
+        let wires = || (0..shards).map(|_| Wire::default()).collect();
+        Self {
+            facts: Facts {
+                step: 0,
+                clocks: vec![now_ms; shards],
+                owners: author.keys.iter().map(|key| mesh::owner(key.as_bytes(), shards)).collect(),
+                keys: author.keys,
+                values: author.values,
+                lossy: profile.is_lossy,
+            },
+            limits: profile.config.limits,
+            cores,
+            wires: (0..shards).map(|_| wires()).collect(),
+            machines,
+            clients: Vec::new(),
+            now_ms,
+            scheduler: Scheduler::new(&profile),
+            calm: false,
+            farewell: false,
+            actions: Vec::new(),
+            coverage: Coverage::default(),
+            is_traced,
+            random,
+            profile,
+        }
+    }
+
+    /// Lets everything happen and checks what came of it.
+    pub(crate) fn run(&mut self) {
+        while self.facts.step < self.profile.steps_max && self.step() {}
+        self.settle();
+        for (at, client) in
+            self.clients.iter().enumerate().filter(|(_, client)| !client.is_closed())
+        {
+            assert_eq!(client.script.ending, Ending::Stay, "client {at} was left open");
+            assert!(client.has_all_said(), "client {at} has answers left unsaid");
+        }
+        self.audit();
+        self.part();
+        self.check();
+    }
+
+    /// Takes one step. Returns false where there is nothing to do but wait.
+    fn step(&mut self) -> bool {
+        let mut actions = std::mem::take(&mut self.actions);
+        self.find_actions(&mut actions);
+        let has_work = actions.iter().any(|action| action.is_work());
+        if has_work {
+            let action = if self.calm {
+                actions[self.random.usize(..actions.len())]
+            } else {
+                self.scheduler.choose(&actions, self.facts.step, &mut self.random)
+            };
+            self.facts.step += 1;
+            assert!(self.facts.step < STEPS_MAX, "it never ends");
+            if self.is_traced {
+                eprintln!("{} at {} ms: {action:?}", self.facts.step, self.now_ms);
+            }
+            self.perform(action);
+        }
+        self.actions = actions;
+        has_work
+    }
+
+    fn settle(&mut self) {
+        self.calm = true;
+        for client in &mut self.clients {
+            client.stalled = false;
+        }
+        while self.step() {}
+        self.calm = false;
+    }
+
+    fn find_actions(&self, actions: &mut Vec<Action>) {
+        actions.clear();
+        let is_accepting = self.cores.iter().any(|core| !core.draining);
+        for (at, machine) in self.machines.iter().enumerate() {
+            let is_free = machine.client.is_none_or(|client| {
+                let client = &self.clients[client];
+                client.is_closed() || client.has_sent_all()
+            });
+            if is_accepting && is_free && !machine.scripts.is_empty() {
+                actions.push(Action::Open(at));
+            }
+        }
+        for (at, client) in
+            self.clients.iter().enumerate().filter(|(_, client)| !client.is_closed())
+        {
+            self.find_client_actions(at, client, actions);
+        }
+        for (at, core) in self.cores.iter().enumerate() {
+            if !core.is_attended() {
+                actions.push(Action::Attend(at));
+            }
+            if core.dirty {
+                actions.push(Action::Flush(at));
+            }
+            for (to, wire) in self.wires[at].iter().enumerate() {
+                if !wire.messages.is_empty() {
+                    actions.push(Action::Deliver(at, to));
+                }
+            }
+            if !self.calm {
+                actions.push(Action::Beat(at));
+                if !core.draining && self.profile.drain_at.is_some_and(|at| at <= self.facts.step) {
+                    actions.push(Action::Drain(at));
+                }
+            }
+        }
+        if !self.calm {
+            actions.push(Action::Tick);
+        }
+    }
+
+    fn find_client_actions(&self, at: usize, client: &Client, actions: &mut Vec<Action>) {
+        let gone = client.own_side != OwnSide::Open;
+        if !gone
+            && client.written < client.script.bytes.len()
+            && client.in_transit() < self.profile.window_bytes
+        {
+            actions.push(Action::Write(at));
+        }
+        let leaves = match client.script.ending {
+            Ending::Fin => {
+                client.server_side == ServerSide::Lingering
+                    || client.written == client.script.bytes.len()
+            }
+            Ending::Stay => self.farewell,
+            Ending::Reset(_) => false,
+        };
+        if !gone && leaves {
+            actions.push(Action::Fin(at));
+        }
+        if client.may_reset() {
+            actions.push(Action::Reset(at));
+        }
+        let is_broken = client.own_side == OwnSide::Reset;
+        let is_readable = client.in_transit() > 0 || client.own_side == OwnSide::Fin;
+        if is_broken || client.interest.read && is_readable {
+            actions.push(Action::Read(at));
+        }
+        if client.interest.write && !client.stalled && !is_broken {
+            actions.push(Action::Send(at));
+        }
+        if !self.calm {
+            actions.push(Action::Stall(at));
+        }
+    }
+
+    fn perform(&mut self, action: Action) {
+        match action {
+            Action::Open(machine) => {
+                let script = self.machines[machine].scripts.pop().expect("it has one");
+                let open: Vec<_> =
+                    (0..self.cores.len()).filter(|&core| !self.cores[core].draining).collect();
+                let core = open[self.random.usize(..open.len())];
+                self.machines[machine].client = Some(self.open(core, script));
+            }
+            Action::Write(client) => {
+                let client = &mut self.clients[client];
+                let room = self.profile.window_bytes - client.in_transit();
+                let left = client.script.bytes.len() - client.written;
+                let most = room.min(left).min(self.profile.write_bytes_max);
+                client.written += self.random.usize(1..=most);
+            }
+            Action::Fin(client) => self.clients[client].own_side = OwnSide::Fin,
+            Action::Reset(client) => self.clients[client].own_side = OwnSide::Reset,
+            Action::Stall(client) => self.clients[client].stalled ^= true,
+            Action::Read(client) => self.read(client),
+            Action::Send(client) => {
+                self.turn(self.clients[client].core);
+                self.attend(client);
+            }
+            Action::Attend(core) => self.attend_listed(core),
+            Action::Flush(core) => self.flush(core),
+            Action::Deliver(from, to) => self.deliver(from, to),
+            Action::Drain(core) => self.drain(core),
+            Action::Beat(core) => self.beat(core),
+            Action::Tick => self.now_ms += self.random.u64(1..=self.profile.tick_ms_max),
+        }
+    }
+
+    /// Most of what happens to a shard begins a new turn of its loop; some of it shares one.
+    fn turn(&mut self, core: usize) {
+        if self.random.bool() {
+            self.begin_turn(core);
+        }
+        self.cores[core].dirty = true;
+    }
+
+    fn begin_turn(&mut self, core: usize) {
+        self.facts.clocks[core] = self.now_ms;
+        self.cores[core].shard.begin_turn(Millis(self.now_ms));
+    }
+
+    fn open(&mut self, at: usize, script: Script) -> usize {
+        self.turn(at);
+        let core = &mut self.cores[at];
+        let is_refused = script.visit == Visit::Refused;
+        let id = match script.visit {
+            Visit::Data => core.shard.open(Role::Data),
+            Visit::Admin => core.shard.open(Role::Admin),
+            Visit::Refused => core.shard.open_refused(),
+        };
+        let number = self.clients.len();
+        if id.slot() < core.sockets.len() {
+            assert!(self.clients[core.sockets[id.slot()]].is_closed(), "a slot is given twice");
+            core.sockets[id.slot()] = number;
+            self.coverage.reach("slot used again");
+        } else {
+            core.sockets.push(number);
+        }
+        let now = self.facts.moment(core);
+        if self.is_traced {
+            let text = String::from_utf8_lossy(&script.bytes);
+            eprintln!("client {number} is {id:?} of core {at}, {:?}: {text:?}", script.ending);
+        }
+        self.clients.push(Client::new(script, at, id, &now));
+        if is_refused {
+            self.coverage.reach("refused connection");
+            self.attend(number);
+        }
+        number
+    }
+
+    /// The socket is readable, or broken.
+    fn read(&mut self, at: usize) {
+        self.turn(self.clients[at].core);
+        let client = &mut self.clients[at];
+        let core = &mut self.cores[client.core];
+        let waiting = client.in_transit();
+        let is_broken = client.own_side == OwnSide::Reset;
+        if waiting == 0 || is_broken && self.random.bool() {
+            if is_broken {
+                return self.close(at);
+            }
+            client.own_side = OwnSide::FinRead;
+            if client.server_side == ServerSide::Lingering {
+                return self.close(at);
+            }
+            core.shard.end_input(client.id);
+        } else {
+            let room = self.profile.config.limits.read_bytes_max;
+            let bytes = self.random.usize(1..=waiting.min(room));
+            let start = client.received;
+            client.receive(bytes, &self.facts.moment(core));
+            let read = &client.script.bytes[start..start + bytes];
+            core.shard.receive(client.id, read, bytes == room);
+        }
+        self.attend(at);
+    }
+
+    /// How much of the output the socket takes; less than all of it means that it is full.
+    fn accepted(&mut self, client: usize, unsent: usize) -> usize {
+        let max = self.profile.send_bytes_max.min(unsent);
+        if self.clients[client].stalled || !self.calm && self.random.u8(..8) == 0 {
+            self.coverage.reach("would block");
+            0
+        } else if self.random.bool() {
+            max
+        } else {
+            self.random.usize(1..=max)
+        }
+    }
+
+    /// Sends what can be sent and does what the shard wants done with the socket.
+    fn attend(&mut self, at: usize) {
+        let (number, id) = (self.clients[at].core, self.clients[at].id);
+        loop {
+            let all = self.cores[number].shard.unsent(id).len();
+            if all == 0 {
+                break;
+            }
+            if self.clients[at].own_side == OwnSide::Reset {
+                return self.close(at);
+            }
+            let bytes = self.accepted(at, all);
+            let core = &mut self.cores[number];
+            let sent = core.shard.unsent(id)[..bytes].to_vec();
+            core.shard.sent(id, bytes);
+            if bytes == 0 {
+                break;
+            }
+            let now = self.facts.moment(core);
+            self.clients[at].deliver(&sent, &now, &mut self.coverage);
+            if bytes < all {
+                self.coverage.reach("partial write");
+                break;
+            }
+        }
+        self.heed(at);
+    }
+
+    fn heed(&mut self, at: usize) {
+        let client = &mut self.clients[at];
+        let core = &mut self.cores[client.core];
+        let mut intent = core.shard.intent(client.id);
+        if intent == Intent::CloseWrite {
+            if client.own_side == OwnSide::Reset {
+                return self.close(at);
+            }
+            client.half_close(&self.facts.moment(core), &mut self.coverage);
+            core.shard.linger(client.id);
+            intent = core.shard.intent(client.id);
+        }
+        match intent {
+            Intent::Wait { read, write } => {
+                let unsent = core.shard.unsent(client.id);
+                assert_eq!(write, !unsent.is_empty(), "would be woken for nothing, or never");
+                let is_over = client.own_side == OwnSide::FinRead;
+                assert!(!read || !is_over, "would be woken for ever");
+                let is_open = client.server_side == ServerSide::Open;
+                if read && !client.interest.read && is_open {
+                    self.coverage.reach("backpressure");
+                }
+                client.interest = Interest { read, write };
+            }
+            Intent::CloseWrite | Intent::Close => self.close(at),
+        }
+    }
+
+    fn close(&mut self, at: usize) {
+        let client = &mut self.clients[at];
+        if self.is_traced {
+            eprintln!("client {at} is closed");
+        }
+        client.close(&self.limits, &mut self.coverage);
+        self.cores[client.core].shard.forget(client.id);
+    }
+
+    /// Attends to one connection that a shard has listed.
+    fn attend_listed(&mut self, number: usize) {
+        self.turn(number);
+        let core = &mut self.cores[number];
+        core.shard.take_listed(&mut core.listed);
+        let id = core.listed.swap_remove(self.random.usize(..core.listed.len()));
+        let client = core.sockets[id.slot()];
+        if self.clients[client].id == id && !self.clients[client].is_closed() {
+            self.attend(client);
+        }
+    }
+
+    fn flush(&mut self, from: usize) {
+        self.turn(from);
+        let core = &mut self.cores[from];
+        core.dirty = false;
+        let (random, coverage) = (&mut self.random, &mut self.coverage);
+        let is_lossy = self.facts.lossy && !self.calm;
+        core.shard.flush(|to, message| {
+            assert_ne!(from, to, "a message to itself");
+            let wire = &mut self.wires[from][to];
+            if matches!(message, Message::Calls(_)) {
+                if is_lossy && random.u8(..4) == 0 {
+                    return Err(message);
+                }
+                wire.calls_in_flight += 1;
+                assert!(wire.calls_in_flight <= mesh::MESSAGES_MAX);
+                if wire.calls_in_flight == mesh::MESSAGES_MAX {
+                    coverage.reach("many messages in flight");
+                }
+            }
+            wire.messages.push_back(message);
+            assert!(wire.messages.len() <= mesh::CHANNEL_MESSAGES_MAX, "a channel is full");
+            Ok(())
+        });
+    }
+
+    fn deliver(&mut self, from: usize, to: usize) {
+        self.turn(to);
+        let message = self.wires[from][to].messages.pop_front().expect("there is one");
+        if matches!(message, Message::Replies(_)) {
+            self.wires[to][from].calls_in_flight -= 1;
+        }
+        self.cores[to].shard.deliver(from, message);
+    }
+
+    fn drain(&mut self, number: usize) {
+        self.turn(number);
+        self.cores[number].draining = true;
+        self.cores[number].shard.drain();
+    }
+
+    fn beat(&mut self, number: usize) {
+        self.begin_turn(number);
+        let core = &mut self.cores[number];
+        core.beat_ms += (self.now_ms - core.last_beat_ms).min(2 * BEAT_MS);
+        core.last_beat_ms = self.now_ms;
+        core.dirty = true;
+        for client in self.clients.iter_mut().filter(|client| client.core == number) {
+            client.beat(core.beat_ms, &self.limits);
+        }
+        core.shard.beat(Millis(self.now_ms), date(self.now_ms));
+        self.read_on(number);
+        // Who is late is told so before another byte is read.
+        while !self.cores[number].is_attended() {
+            self.attend_listed(number);
+        }
+    }
+
+    /// While it drains, a core reads on where the last read may have left bytes.
+    fn read_on(&mut self, number: usize) {
+        if !self.cores[number].draining {
+            return;
+        }
+        for at in 0..self.clients.len() {
+            let client = &self.clients[at];
+            let is_empty = client.in_transit() == 0 && client.own_side == OwnSide::Open;
+            if client.core == number && !client.is_closed() && is_empty {
+                self.cores[number].shard.exhausted(client.id);
+                self.attend(at);
+            }
+        }
+    }
+
+    /// Reads every key through every shard.
+    fn audit(&mut self) {
+        let (random, keys) = (self.random.fork(), self.facts.keys.clone());
+        let mut author = Author::of(random, keys, 0);
+        for core in 0..self.cores.len() {
+            if !self.cores[core].draining {
+                let script = author.audit();
+                self.open(core, script);
+            }
+        }
+        self.settle();
+    }
+
+    /// Ends the connections that are still open: their clients leave, the server drains, or both
+    /// wait.
+    fn part(&mut self) {
+        match self.random.u8(..3) {
+            0 => self.farewell = true,
+            1 => {
+                for core in 0..self.cores.len() {
+                    if !self.cores[core].draining {
+                        self.drain(core);
+                    }
+                }
+                self.settle();
+                self.farewell = self.random.bool();
+            }
+            _ => self.farewell = self.limits.idle_timeout > Duration::from_secs(10),
+        }
+        self.settle();
+        // Long enough for a request and then a lingering close to run out of time.
+        for _ in 0..20 {
+            if self.clients.iter().all(Client::is_closed) {
+                break;
+            }
+            assert!(!self.farewell, "a connection outlived both its ends");
+            self.now_ms += 2 * BEAT_MS;
+            for core in 0..self.cores.len() {
+                self.beat(core);
+            }
+            self.settle();
+        }
+    }
+
+    fn check(&mut self) {
+        assert!(self.clients.iter().all(Client::is_closed), "a connection leaked");
+        for core in &self.cores {
+            assert!(core.shard.is_quiet(), "shard {} is not quiet", core.shard.me());
+            let report = core.shard.report();
+            assert_eq!(report.counters.connections.open, 0);
+            assert_eq!(report.store.evictions, 0, "the histories allow for none");
+            if report.store.expired > 0 {
+                self.coverage.reach("entry expired");
+            }
+        }
+        for wire in self.wires.iter().flatten() {
+            assert!(wire.messages.is_empty() && wire.calls_in_flight == 0);
+        }
+        let mut histories: Vec<Vec<Operation>> = vec![Vec::new(); self.facts.keys.len()];
+        for (number, client) in self.clients.iter().enumerate() {
+            let now = self.facts.moment(&self.cores[client.core]);
+            for (key, operation) in client.operations(number, &now) {
+                histories[key].push(operation);
+            }
+        }
+        for (key, history) in self.facts.keys.iter().zip(histories) {
+            check_history(key, &history);
+        }
+    }
+}
+
+fn check_history(key: &str, history: &[Operation]) {
+    for operation in history {
+        if let Done::Get(Some(read)) = operation.action {
+            let is_put = |other: &Operation| matches!(other.action, Done::Put { value, .. } if value == read);
+            assert!(history.iter().any(is_put), "{key:?}: value {read} should not be there");
+        }
+    }
+    if !is_linearizable(history.to_vec()) {
+        for operation in history {
+            eprintln!("{operation:?}");
+        }
+        panic!("{key:?}: no order of these operations explains what was seen");
+    }
+}
+
+fn date(now_ms: u64) -> Date {
+    Date::of(SystemTime::UNIX_EPOCH + Duration::from_millis(now_ms))
+}
