@@ -301,7 +301,8 @@ fn an_addition_reads_what_it_would_print() {
 #[test]
 fn where_nothing_is_evicted_a_full_store_refuses_and_keeps_all() {
     let settings = Settings { value_bytes_max: 1 << 14, ..SETTINGS };
-    for len in [0_usize, 100, 1 << 14] {
+    let lens: &[usize] = if cfg!(miri) { &[1 << 14] } else { &[0, 100, 1 << 14] };
+    for &len in lens {
         let mut store = Store::with_eviction(&settings, Eviction::None);
         let value = vec![1; len];
         let mut held = 0_u32;
