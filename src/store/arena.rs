@@ -32,7 +32,6 @@ const SLOT_BYTES_MAX: usize = 8 << 10;
 /// Entries of up to this size are worth moving to a larger slot to free a page.
 const MERGE_BYTES_MAX: usize = 1 << 10;
 const HOLES_MAX: usize = 15;
-#[cfg(not(miri))]
 const HUGE_PAGE_BYTES: usize = 2 << 20;
 /// Pages that are kept back for what cannot wait.
 const EMERGENCY_PAGES: usize = 2;
@@ -457,13 +456,15 @@ impl Region {
 
     /// Lets the kernel make huge pages of what lies before `end`, in the background. Asked for
     /// before it is touched, a huge page is zeroed within the first write to it: milliseconds.
-    #[cfg_attr(miri, expect(clippy::unused_self, reason = "there is no kernel"))]
     fn used(&self, end: usize) {
-        #[cfg(not(miri))]
-        if end.is_multiple_of(HUGE_PAGE_BYTES) {
+        if cfg!(not(miri)) && end.is_multiple_of(HUGE_PAGE_BYTES) {
             // Without huge pages the store is slower, not wrong.
-            let start = end - HUGE_PAGE_BYTES;
-            drop(self.map.advise_range(memmap2::Advice::HugePage, start, HUGE_PAGE_BYTES));
+            #[cfg(not(miri))]
+            drop(self.map.advise_range(
+                memmap2::Advice::HugePage,
+                end - HUGE_PAGE_BYTES,
+                HUGE_PAGE_BYTES,
+            ));
         }
     }
 
