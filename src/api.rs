@@ -247,13 +247,16 @@ pub fn write_reply(
         (Render::Put, Reply::TooLarge) => {
             Problem::new(507, "no_room", "The entry is larger than its shard's memory takes.")
         }
+        (Render::Put, Reply::Full) => {
+            Problem::new(507, "full", "The memory is full and nothing is evicted.")
+        }
         (Render::Get, _) => {
             const BODY: &[u8] =
                 b"{\"status\":\"ERROR\",\"message\":\"Key not found.\",\"code\":\"not_found\"}";
             Response::begin(out, exchange, date, 404).text(JSON, BODY);
             return 404;
         }
-        (Render::Put, Reply::Value(_) | Reply::Absent | Reply::Deleted) => {
+        (Render::Put, _) => {
             unreachable!("a put is never answered so")
         }
     };

@@ -4,12 +4,16 @@
 //! knows which ones they must have been. `KVCACHE_SEED=<n>` replays a failure.
 
 use kvcache::clock::Millis;
-use kvcache::store::{Key, KeyHasher, Op, Reply, Settings, Store, Verb};
+use kvcache::store::{
+    Condition, Eviction, Key, KeyHasher, Op, Reply, Settings, Stats, Store, Verb,
+};
 use std::collections::{BTreeMap, HashMap};
 use std::num::NonZeroU64;
 
 const SEEDS: u64 = if cfg!(miri) { 3 } else { 24 };
 const STEPS: u32 = if cfg!(miri) { 400 } else { 20_000 };
+/// Later instants are not reached: 2^39 milliseconds are 17 years.
+const NEVER: u64 = 1 << 39;
 const KIB: usize = 1 << 10;
 
 #[derive(Debug)]
@@ -18,6 +22,8 @@ struct Held {
     expires: u64,
     /// When it was last used: its place in `Model::queue`.
     used: u64,
+    /// The version, once it was read.
+    version: Option<u64>,
 }
 
 /// What the store must hold. `queue` runs from the coldest entry to the hottest.
@@ -38,13 +44,14 @@ impl Model {
     fn insert(&mut self, id: u32, value: Vec<u8>, expires: u64) {
         self.uses += 1;
         self.queue.insert(self.uses, id);
-        let old = self.held.insert(id, Held { value, expires, used: self.uses });
+        let old = self.held.insert(id, Held { value, expires, used: self.uses, version: None });
         assert!(old.is_none());
     }
 
     fn touch(&mut self, id: u32) {
         let held = self.remove(id).expect("the caller saw it");
         self.insert(id, held.value, held.expires);
+        self.held.get_mut(&id).expect("just put").version = held.version;
     }
 
     fn drop_expired(&mut self, now: u64) {
@@ -114,14 +121,7 @@ impl Run {
         let bytes = self.key(id);
         let key = Key { bytes: &bytes[..], hash: self.hasher.hash(&bytes) & self.hash_mask };
         let reply = self.store.execute(Op { key, verb }, Millis(self.now));
-        match reply {
-            Reply::Value(value) => Reply::Value(value.to_vec()),
-            Reply::Absent => Reply::Absent,
-            Reply::Created => Reply::Created,
-            Reply::Replaced => Reply::Replaced,
-            Reply::Deleted => Reply::Deleted,
-            Reply::TooLarge => Reply::TooLarge,
-        }
+        reply.map(<[u8]>::to_vec)
     }
 
     fn id(&mut self) -> u32 {
@@ -153,9 +153,13 @@ impl Run {
         }
         let id = self.id();
         match self.random.u32(..100) {
-            0..45 => self.put(id, step),
-            45..80 => self.read(id, Verb::Get),
-            80..90 => self.read(id, Verb::Peek),
+            0..30 => self.put(id, step),
+            30..40 => self.write(id, step),
+            40..45 => self.touch(id),
+            45..50 => self.add(id),
+            50..70 => self.get(id, Verb::Get),
+            70..80 => self.get(id, Verb::Peek),
+            80..90 => self.read(id),
             _ => self.delete(id),
         }
         let stats = self.store.stats();
@@ -166,7 +170,7 @@ impl Run {
         }
     }
 
-    fn read(&mut self, id: u32, verb: Verb<&[u8]>) {
+    fn get(&mut self, id: u32, verb: Verb<&[u8]>) {
         let before = self.store.stats();
         let reply = self.execute(id, verb);
         let after = self.store.stats();
@@ -191,42 +195,144 @@ impl Run {
         assert_eq!(self.store.stats().evictions, evictions);
     }
 
-    fn put(&mut self, id: u32, step: u32) {
-        let value = self.value(step);
-        let ttl_ms = NonZeroU64::new(match self.random.u8(..8) {
+    fn read(&mut self, id: u32) {
+        let (Some(held), now) = (self.model.held.get(&id), self.now) else {
+            assert_eq!(self.execute(id, Verb::Read), Reply::Absent);
+            return;
+        };
+        let (value, expires, known) = (held.value.clone(), held.expires, held.version);
+        let reply = self.execute(id, Verb::Read);
+        let Reply::Entry { value: found, version, ttl_ms } = reply else { panic!("{reply:?}") };
+        assert_eq!(found, value);
+        assert_eq!(known.unwrap_or(version), version);
+        // A time that the store cannot count to is no time at all.
+        let left = NonZeroU64::new(expires - now).filter(|_| expires < NEVER);
+        assert_eq!(ttl_ms, left);
+        self.model.touch(id);
+        self.model.held.get_mut(&id).expect("just read").version = Some(version);
+    }
+
+    fn ttl_ms(&mut self) -> Option<NonZeroU64> {
+        NonZeroU64::new(match self.random.u8(..8) {
             0 => self.random.u64(1..5_000),
-            1 => self.random.u64(1..400_000_000_000),
+            1 => self.random.u64(1..100_000_000_000),
             2 => u64::MAX,
             _ => 0,
-        });
+        })
+    }
+
+    fn put(&mut self, id: u32, step: u32) {
+        let (value, ttl_ms) = (self.value(step), self.ttl_ms());
         let before = self.store.stats();
         let reply = self.execute(id, Verb::Put { value: &value, ttl_ms });
-        let after = self.store.stats();
-        let evicted = after.evictions - before.evictions;
         if reply == Reply::TooLarge {
             assert!(value.len() > 64 * KIB, "{} bytes are too large", value.len());
-            assert_eq!(evicted, 0);
-            assert_eq!(after.rejected, before.rejected + 1);
-            let held = self.model.held.get(&id).map(|held| held.value.clone());
-            let found = self.execute(id, Verb::Peek);
-            assert_eq!(found, held.map_or(Reply::Absent, Reply::Value));
-            return;
+            assert_eq!(self.store.stats().rejected, before.rejected + 1);
+            return self.unchanged(id, &before);
         }
-        let replaced = self.model.remove(id).is_some();
-        assert_eq!(reply, if replaced { Reply::Replaced } else { Reply::Created });
+        let is_there = self.model.held.contains_key(&id);
+        assert_eq!(reply, if is_there { Reply::Replaced } else { Reply::Created });
+        let expires = expires(self.now, ttl_ms);
+        self.written(id, value, expires, &before);
+    }
+
+    fn write(&mut self, id: u32, step: u32) {
+        let held = self.model.held.get(&id);
+        let (is_there, version) = (held.is_some(), held.and_then(|held| held.version));
+        let (condition, holds) = match (self.random.u8(..5), version) {
+            (0, _) => (Condition::Always, true),
+            (1, _) => (Condition::Absent, !is_there),
+            (2, Some(version)) => (Condition::Version(version), true),
+            (3, Some(version)) => (Condition::Version(version ^ 1), false),
+            _ => (Condition::Present, is_there),
+        };
+        let (value, ttl_ms) = (self.value(step), self.ttl_ms());
+        let before = self.store.stats();
+        let reply = self.execute(id, Verb::Write { value: &value, ttl_ms, condition });
+        let expected = match (holds, is_there) {
+            (false, _) => Reply::Refused,
+            (true, false) => Reply::Created,
+            (true, true) => Reply::Replaced,
+        };
+        if reply == Reply::Refused || reply == Reply::TooLarge {
+            assert!(reply == expected || value.len() > 64 * KIB);
+            return self.unchanged(id, &before);
+        }
+        assert_eq!(reply, expected);
+        let expires = expires(self.now, ttl_ms);
+        self.written(id, value, expires, &before);
+        if let Some(version) = version {
+            self.read(id);
+            assert_ne!(self.model.held[&id].version, Some(version));
+        }
+    }
+
+    fn touch(&mut self, id: u32) {
+        let ttl_ms = self.ttl_ms();
+        let before = self.store.stats();
+        let reply = self.execute(id, Verb::Touch { ttl_ms });
+        let Some(held) = self.model.held.get(&id) else {
+            assert_eq!(reply, Reply::Absent);
+            return;
+        };
+        let (value, version) = (held.value.clone(), held.version);
+        assert_eq!(reply, Reply::Touched);
+        let expires = expires(self.now, ttl_ms);
+        self.written(id, value, expires, &before);
+        self.model.held.get_mut(&id).expect("just touched").version = version;
+    }
+
+    fn add(&mut self, id: u32) {
+        let by = self.random.i64(-1_000..1_000);
+        let before = self.store.stats();
+        let reply = self.execute(id, Verb::Add { by });
+        let (number, expires) = match self.model.held.get(&id) {
+            None => (Some(0), u64::MAX),
+            Some(held) => (number(&held.value), held.expires),
+        };
+        let Some(number) = number else {
+            assert_eq!(reply, Reply::NotANumber);
+            return self.unchanged(id, &before);
+        };
+        let Some(sum) = number.checked_add(by) else {
+            assert_eq!(reply, Reply::Overflow);
+            return self.unchanged(id, &before);
+        };
+        assert_eq!(reply, Reply::Number(sum));
+        self.written(id, sum.to_string().into_bytes(), expires, &before);
+    }
+
+    /// What must hold after an operation that changed nothing.
+    fn unchanged(&mut self, id: u32, before: &Stats) {
+        assert_eq!(self.store.stats().evictions, before.evictions);
+        self.check_one(id);
+    }
+
+    /// What must hold after the key was written: the coldest of the others made room.
+    fn written(&mut self, id: u32, value: Vec<u8>, expires: u64, before: &Stats) {
+        let evicted = self.store.stats().evictions - before.evictions;
         if evicted > 0 && self.entries_max == 0 {
             let full = before.used_bytes + value.len() as u64;
             assert!(full * 10 >= self.budget * 7, "evicted at {full} of {}", self.budget);
         }
+        self.model.remove(id);
         for _ in 0..evicted {
             let victim = self.model.evict_coldest();
             assert_eq!(self.execute(victim, Verb::Peek), Reply::Absent, "{victim} not evicted");
         }
-        let expires = ttl_ms.map_or(u64::MAX, |ttl| self.now.saturating_add(ttl.get()));
         self.model.insert(id, value, expires);
         self.check_one(id);
         if let Some((_, &coldest)) = self.model.queue.first_key_value() {
             self.check_one(coldest);
+        }
+    }
+
+    /// A put under a rule that the model does not follow: only the value is checked.
+    fn put_anywhere(&mut self, id: u32, step: u32) {
+        let value = self.value(step);
+        let reply = self.execute(id, Verb::Put { value: &value, ttl_ms: None });
+        if !matches!(reply, Reply::TooLarge | Reply::Full) {
+            assert_eq!(self.execute(id, Verb::Peek), Reply::Value(value));
         }
     }
 
@@ -242,6 +348,16 @@ impl Run {
             self.check_one(id);
         }
     }
+}
+
+fn expires(now: u64, ttl_ms: Option<NonZeroU64>) -> u64 {
+    ttl_ms.map_or(u64::MAX, |ttl| now.saturating_add(ttl.get()))
+}
+
+/// An integer that is written as it would be printed.
+fn number(text: &[u8]) -> Option<i64> {
+    let text = std::str::from_utf8(text).ok()?;
+    text.parse().ok().filter(|number: &i64| number.to_string() == text)
 }
 
 fn run(seed: u64) {
@@ -269,5 +385,41 @@ fn agrees_with_a_map_and_a_queue() {
     }
     for _ in 0..SEEDS.div_ceil(2) {
         run(fastrand::u64(..));
+    }
+}
+
+/// Whichever entries a rule evicts: as many are gone as it says, and the others are whole.
+#[test]
+fn every_rule_loses_exactly_what_it_evicts() {
+    for (seed, (name, eviction)) in (1..).zip(Eviction::NAMES) {
+        eprintln!("{name}");
+        let mut run = Run::new(seed);
+        if cfg!(miri) {
+            run.key_ids = 100;
+        }
+        let settings = Settings {
+            memory_bytes_max: usize::try_from(run.budget).expect("a few MiB"),
+            key_bytes_max: run.key_bytes_max,
+            value_bytes_max: 1 << 20,
+            entries_max: 0,
+        };
+        run.store = Store::with_eviction(&settings, eviction);
+        for step in 0..STEPS {
+            let id = run.id();
+            match run.random.u8(..4) {
+                0 => run.put_anywhere(id, step),
+                1 => drop(run.execute(id, Verb::Delete)),
+                _ => drop(run.execute(id, Verb::Get)),
+            }
+            assert!(run.store.stats().used_bytes <= run.budget);
+        }
+        let stats = run.store.stats();
+        let gone = stats.deleted + stats.evictions + stats.expirations;
+        assert_eq!(stats.created, stats.entries + gone);
+        let held = (0..run.key_ids).filter(|&id| run.execute(id, Verb::Peek) != Reply::Absent);
+        assert_eq!(held.count() as u64, stats.entries);
+        run.store.flush();
+        assert_eq!((run.store.stats().entries, run.store.stats().payload_bytes), (0, 0));
+        run.put_anywhere(1, 0);
     }
 }

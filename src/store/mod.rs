@@ -3,19 +3,34 @@
 //! No I/O, no clock, no knowledge of cores: `execute(op, now)` is the whole protocol, and both the
 //! local path and the far side of a hop call it.
 //!
-//! Entries are slots of one vector, linked from the hottest to the coldest through slot 0 and
-//! chained from the buckets of an index that never grows. All that they cost is charged to the
-//! budget: the index at once, a slot when it is first used, key and value while they are held.
+//! Entries lie in the size-class pages of an arena and are found through an index of buckets; the
+//! queue of the eviction policy and the wheel of expiry run through them. The arena takes the whole
+//! budget at the start and index, queue and wheel live in it, so the bound holds by construction.
 
+mod arena;
+#[cfg(debug_assertions)]
+mod check;
+mod entry;
 mod hash;
+mod index;
 mod op;
+mod policy;
+mod room;
 mod stats;
+mod wheel;
 
 pub use hash::KeyHasher;
-pub use op::{Key, Op, Reply, Verb};
+pub use op::{Condition, Key, Op, Reply, Verb};
+pub use policy::Eviction;
 pub use stats::Stats;
 
 use crate::clock::Millis;
+use arena::{Arena, Class, Moved, NIL, Ref};
+use entry::{Meta, Shape};
+use index::Index;
+use policy::{Policy, Walk};
+use std::num::NonZeroU64;
+use wheel::Wheel;
 
 /// The bounds of one store.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,127 +43,246 @@ pub struct Settings {
     pub entries_max: usize,
 }
 
-/// The end of a chain, and the slot through which the queue of recency runs in a circle.
-const NIL: u32 = 0;
-const SLOT_BYTES: usize = size_of::<Slot>();
-const _: () = assert!(SLOT_BYTES == 48);
+/// The least memory of one store.
+pub const MEMORY_BYTES_MIN: usize = 1 << 20;
 
-struct Slot {
-    /// The neighbour towards the hot end.
-    prev: u32,
-    /// The neighbour towards the cold end.
-    next: u32,
-    /// The next slot of the same bucket, or the next free slot.
-    chain: u32,
-    key_len: u32,
-    hash: u64,
-    expires: Millis,
-    /// Key, then value.
-    bytes: Box<[u8]>,
-}
-
-impl Slot {
-    fn key(&self) -> &[u8] {
-        &self.bytes[..self.key_len as usize]
-    }
-
-    fn value(&self) -> &[u8] {
-        &self.bytes[self.key_len as usize..]
-    }
-}
+/// Marks the version of an entry that keeps none of its own.
+const CONTENT_VERSION: u64 = 1 << 63;
 
 /// One shard's entries.
 pub struct Store {
-    settings: Settings,
-    /// First slot of each bucket; the length is a power of two.
-    buckets: Vec<u32>,
-    slots: Vec<Slot>,
-    slots_max: usize,
-    /// First slot of the list of free ones.
-    free: u32,
+    arena: Arena,
+    index: Index,
+    policy: Policy,
+    eviction: Eviction,
+    walk: Walk,
+    wheel: Wheel,
+    /// The entry of each chunk.
+    owners: Vec<Ref>,
+    /// Where a chunked value is put together for a reader.
+    scratch: Vec<u8>,
+    /// The chunks of the value that is being put.
+    chunks: Vec<Ref>,
+    /// Counts what `version` is taken from.
+    writes: u64,
+    versions: KeyHasher,
+    limits: Limits,
     stats: Stats,
+    /// Operations since the last check.
+    #[cfg(debug_assertions)]
+    operations: u64,
+}
+
+/// An entry as a walk meets it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Item<'a> {
+    pub key: &'a [u8],
+    pub value: &'a [u8],
+    pub expires: Option<Millis>,
+}
+
+/// What is to be written under a key.
+#[derive(Clone, Copy)]
+struct Fresh<'a> {
+    value: &'a [u8],
+    expires: Option<u64>,
+    version: Option<u64>,
+}
+
+/// What `Settings` comes to.
+struct Limits {
+    budget: usize,
+    key_bytes_max: usize,
+    value_bytes_max: usize,
+    entries_max: usize,
+    /// Pages that one entry may take.
+    pages_max: usize,
 }
 
 impl Store {
-    /// An empty store. Memory is reserved here and becomes resident as it is used.
+    /// An empty store. Its memory is reserved here and becomes resident as it is used.
     #[must_use]
     pub fn new(settings: &Settings) -> Self {
-        let budget = settings.memory_bytes_max.max(1 << 20);
-        let buckets = vec![NIL; (budget / 128).next_power_of_two() / 2];
-        // Half of the budget, so that slots once used leave room for any entry that is accepted.
-        let slots_max = (budget / 2 / SLOT_BYTES).min(u32::MAX as usize);
-        let mut slots = Vec::with_capacity(slots_max);
-        slots.push(Slot {
-            prev: NIL,
-            next: NIL,
-            chain: NIL,
-            key_len: 0,
-            hash: 0,
-            expires: Millis(u64::MAX),
-            bytes: Box::default(),
-        });
-        let used = buckets.len() * size_of::<u32>() + SLOT_BYTES;
-        let stats =
-            Stats { used_bytes: used as u64, budget_bytes: budget as u64, ..Stats::default() };
-        Self { settings: *settings, buckets, slots, slots_max, free: NIL, stats }
+        Self::with_eviction(settings, Eviction::default())
+    }
+
+    /// The same with another rule of eviction.
+    #[must_use]
+    pub fn with_eviction(settings: &Settings, eviction: Eviction) -> Self {
+        let budget = settings.memory_bytes_max.clamp(MEMORY_BYTES_MIN, arena::REGION_BYTES_MAX);
+        let value_bytes_max = settings.value_bytes_max.min(budget / 4);
+        let owners = budget / arena::chunk_bytes(budget);
+        let extra = size_of::<Self>()
+            + Index::table_bytes(budget)
+            + Policy::table_bytes(eviction, budget)
+            + owners * size_of::<Ref>()
+            + value_bytes_max;
+        let mut arena = Arena::new(budget, extra);
+        Self {
+            index: Index::new(&mut arena),
+            policy: Policy::new(eviction, budget),
+            eviction,
+            walk: Walk::default(),
+            wheel: Wheel::new(),
+            owners: vec![NIL; owners],
+            scratch: Vec::with_capacity(value_bytes_max),
+            chunks: Vec::new(),
+            writes: 0,
+            versions: KeyHasher::random(),
+            limits: Limits {
+                budget,
+                key_bytes_max: settings.key_bytes_max.min(entry::KEY_BYTES_MAX),
+                value_bytes_max,
+                entries_max: match settings.entries_max {
+                    0 => usize::MAX,
+                    bound => bound,
+                },
+                pages_max: arena.pages() / 4,
+            },
+            stats: Stats { budget_bytes: budget as u64, ..Stats::default() },
+            arena,
+            #[cfg(debug_assertions)]
+            operations: 0,
+        }
     }
 
     /// Runs one operation at the instant `now`, which never runs backwards.
     pub fn execute(&mut self, op: Op<&[u8]>, now: Millis) -> Reply<&[u8]> {
+        #[cfg(debug_assertions)]
+        self.check_now_and_then();
+        let key = op.key;
         match op.verb {
-            Verb::Get => self.read(op.key, now, true),
-            Verb::Peek => self.read(op.key, now, false),
+            Verb::Get => self.get(key, now, true),
+            Verb::Peek => self.get(key, now, false),
             Verb::Put { value, ttl_ms } => {
-                let expires =
-                    Millis(ttl_ms.map_or(u64::MAX, |ttl| now.0.saturating_add(ttl.get())));
-                self.put(op.key, value, expires, now)
+                let fresh = Fresh { value, expires: expires(now, ttl_ms), version: None };
+                let found = self.find_live(key, now);
+                self.put(key, fresh, found, now)
             }
-            Verb::Delete => self.delete(op.key, now),
+            Verb::Delete => self.delete(key, now),
+            Verb::Read => self.read(key, now),
+            Verb::Write { value, ttl_ms, condition } => {
+                let found = self.find_live(key, now);
+                if !self.holds(condition, found) {
+                    return Reply::Refused;
+                }
+                self.writes += 1;
+                let version = Some(self.writes);
+                self.put(key, Fresh { value, expires: expires(now, ttl_ms), version }, found, now)
+            }
+            Verb::Touch { ttl_ms } => self.touch(key, expires(now, ttl_ms), now),
+            Verb::Add { by } => self.add(key, by, now),
         }
     }
 
     pub fn stats(&self) -> Stats {
-        self.stats
+        let free = self.arena.pool() * self.arena.page_bytes();
+        Stats {
+            entries: self.index.entries() as u64,
+            used_bytes: self.stats.budget_bytes - free as u64,
+            ..self.stats
+        }
     }
 
-    fn read(&mut self, key: Key<&[u8]>, now: Millis, is_use: bool) -> Reply<&[u8]> {
+    fn get(&mut self, key: Key<&[u8]>, now: Millis, is_use: bool) -> Reply<&[u8]> {
+        match self.look_up(key, now, is_use) {
+            Some((at, meta)) => Reply::Value(self.value(at, meta)),
+            None => Reply::Absent,
+        }
+    }
+
+    fn read(&mut self, key: Key<&[u8]>, now: Millis) -> Reply<&[u8]> {
+        let Some((at, meta)) = self.look_up(key, now, true) else { return Reply::Absent };
+        let version = self.version(at, meta);
+        let expires = entry::expires(&self.arena, at, meta);
+        let ttl_ms = expires.and_then(|expires| NonZeroU64::new(expires - now.0));
+        Reply::Entry { value: self.value(at, meta), version, ttl_ms }
+    }
+
+    /// `find_live`, counted as a read.
+    #[inline]
+    fn look_up(&mut self, key: Key<&[u8]>, now: Millis, is_use: bool) -> Option<(Ref, Meta)> {
         let expirations = self.stats.expirations;
-        let Some(at) = self.find_live(key, now) else {
+        let Some((at, meta)) = self.find_live(key, now) else {
             self.stats.misses += 1;
             self.stats.expired += self.stats.expirations - expirations;
-            return Reply::Absent;
+            return None;
         };
         self.stats.hits += 1;
         if is_use {
-            self.unlink(at);
-            self.link_hottest(at);
+            self.policy.hit(&mut self.arena, at);
+            if !meta.was_read() {
+                entry::set_read(&mut self.arena, at);
+            }
         }
-        Reply::Value(self.slots[at as usize].value())
+        Some((at, meta))
     }
 
-    fn put(&mut self, key: Key<&[u8]>, value: &[u8], expires: Millis, now: Millis) -> Reply<&[u8]> {
-        let need = charge(key.bytes.len() + value.len());
-        if key.bytes.len() > self.settings.key_bytes_max
-            || value.len() > self.settings.value_bytes_max
-            || need > self.stats.budget_bytes / 4
-        {
+    fn value(&mut self, at: Ref, meta: Meta) -> &[u8] {
+        if !meta.is_chunked() {
+            return entry::inline_value(&self.arena, at, meta);
+        }
+        entry::gather(&self.arena, at, meta, &mut self.scratch);
+        &self.scratch
+    }
+
+    /// Of an entry that keeps none, the version is a hash of its value.
+    fn version(&mut self, at: Ref, meta: Meta) -> u64 {
+        if let Some(version) = entry::version(&self.arena, at, meta) {
+            return version;
+        }
+        let versions = self.versions.clone();
+        CONTENT_VERSION | versions.hash(self.value(at, meta))
+    }
+
+    fn holds(&mut self, condition: Condition, found: Option<(Ref, Meta)>) -> bool {
+        match condition {
+            Condition::Always => true,
+            Condition::Absent => found.is_none(),
+            Condition::Present => found.is_some(),
+            Condition::Version(version) => {
+                found.is_some_and(|(at, meta)| self.version(at, meta) == version)
+            }
+        }
+    }
+
+    fn put(
+        &mut self,
+        key: Key<&[u8]>,
+        fresh: Fresh<'_>,
+        found: Option<(Ref, Meta)>,
+        now: Millis,
+    ) -> Reply<&[u8]> {
+        let Some(shape) = self.shape(key, &fresh) else {
             self.stats.rejected += 1;
             return Reply::TooLarge;
+        };
+        let class = self.arena.class_for(shape.slot_bytes());
+        if let Some((at, meta)) = found
+            && self.arena.class_at(at) == class
+            && shape.chunks == 0
+            && !meta.is_chunked()
+        {
+            self.overwrite(at, meta, &shape, (key.bytes, fresh.value));
+            self.policy.hit(&mut self.arena, at);
+            self.stats.replaced += 1;
+            return Reply::Replaced;
         }
-        // The old entry goes first: making room for the new one cannot meet it.
-        let replaced = self.find_live(key, now).map(|at| self.remove(at)).is_some();
-        let at = self.take_slot(need, now);
-        let slot = &mut self.slots[at as usize];
-        slot.bytes = [key.bytes, value].concat().into_boxed_slice();
-        slot.key_len = u32::try_from(key.bytes.len()).expect("checked against a quarter budget");
-        slot.hash = key.hash;
-        slot.expires = expires;
-        self.stats.used_bytes += need;
-        self.stats.entries += 1;
-        self.link_hottest(at);
-        let bucket = self.bucket(key.hash);
-        self.slots[at as usize].chain = std::mem::replace(&mut self.buckets[bucket], at);
-        if replaced {
+        let is_more = usize::from(found.is_none());
+        if self.eviction == Eviction::None
+            && (self.index.entries() + is_more > self.limits.entries_max
+                || !self.has_room_for_good(&shape, class))
+        {
+            self.stats.rejected += 1;
+            return Reply::Full;
+        }
+        if let Some((at, meta)) = found {
+            self.remove(at, meta);
+        }
+        self.expire(now, room::EXPIRE_STEPS);
+        self.make_room(&shape, class, now);
+        self.insert(&shape, class, key, fresh.value);
+        if found.is_some() {
             self.stats.replaced += 1;
             Reply::Replaced
         } else {
@@ -157,118 +291,234 @@ impl Store {
         }
     }
 
+    fn touch(&mut self, key: Key<&[u8]>, expires: Option<u64>, now: Millis) -> Reply<&[u8]> {
+        let Some((at, meta)) = self.find_live(key, now) else { return Reply::Absent };
+        match expires.filter(|&expires| expires < entry::EXPIRES_MAX) {
+            Some(expires) if meta.has_ttl() => {
+                self.wheel.remove(&mut self.arena, at);
+                entry::set_expires(&mut self.arena, at, expires);
+                self.wheel.insert(&mut self.arena, at, expires);
+                self.policy.hit(&mut self.arena, at);
+            }
+            None if !meta.has_ttl() => self.policy.hit(&mut self.arena, at),
+            expires => {
+                // The entry changes its size: it is written again.
+                let mut value = std::mem::take(&mut self.scratch);
+                entry::gather(&self.arena, at, meta, &mut value);
+                let version = entry::version(&self.arena, at, meta);
+                let fresh = Fresh { value: &value, expires, version };
+                let replaced = self.stats.replaced;
+                let is_done =
+                    matches!(self.put(key, fresh, Some((at, meta)), now), Reply::Replaced);
+                self.stats.replaced = replaced;
+                self.scratch = value;
+                if !is_done {
+                    return Reply::Full;
+                }
+            }
+        }
+        Reply::Touched
+    }
+
+    fn add(&mut self, key: Key<&[u8]>, by: i64, now: Millis) -> Reply<&[u8]> {
+        let found = self.find_live(key, now);
+        let (mut number, mut expires, mut version) = (0, None, None);
+        if let Some((at, meta)) = found {
+            let Some(held) = parse_number(self.value(at, meta)) else { return Reply::NotANumber };
+            number = held;
+            expires = entry::expires(&self.arena, at, meta);
+            version = entry::version(&self.arena, at, meta).map(|_| {
+                self.writes += 1;
+                self.writes
+            });
+        }
+        let Some(sum) = number.checked_add(by) else { return Reply::Overflow };
+        let text = sum.to_string();
+        let fresh = Fresh { value: text.as_bytes(), expires, version };
+        match self.put(key, fresh, found, now) {
+            Reply::Created | Reply::Replaced => Reply::Number(sum),
+            Reply::TooLarge => Reply::TooLarge,
+            _ => Reply::Full,
+        }
+    }
+
     fn delete(&mut self, key: Key<&[u8]>, now: Millis) -> Reply<&[u8]> {
-        let Some(at) = self.find_live(key, now) else { return Reply::Absent };
-        self.remove(at);
+        let Some((at, meta)) = self.find_live(key, now) else { return Reply::Absent };
+        self.remove(at, meta);
         self.stats.deleted += 1;
         Reply::Deleted
     }
 
-    /// The slot of `key`. An entry whose time is over is dropped on the way.
-    fn find_live(&mut self, key: Key<&[u8]>, now: Millis) -> Option<u32> {
-        let mut at = self.buckets[self.bucket(key.hash)];
-        while at != NIL {
-            let slot = &self.slots[at as usize];
-            if slot.hash == key.hash && slot.key() == key.bytes {
-                if slot.expires > now {
-                    return Some(at);
-                }
-                self.stats.expirations += 1;
-                self.remove(at);
-                return None;
-            }
-            at = slot.chain;
+    /// How an entry would lie, if it may be put at all.
+    fn shape(&self, key: Key<&[u8]>, fresh: &Fresh<'_>) -> Option<Shape> {
+        let lengths = (key.bytes.len(), fresh.value.len());
+        if lengths.0 > self.limits.key_bytes_max || lengths.1 > self.limits.value_bytes_max {
+            return None;
         }
-        None
+        let chunk_class = self.arena.chunk_class();
+        let shape = Shape::new(
+            (index::bucket_bits(key.hash), lengths.0, lengths.1),
+            (fresh.expires, fresh.version),
+            (self.arena.entry_bytes_max(), self.arena.slot_bytes(chunk_class)),
+        )?;
+        let pages = shape.chunks.div_ceil(self.arena.slots_per_page(chunk_class));
+        (pages <= self.limits.pages_max).then_some(shape)
     }
 
-    /// A slot to write to, with `need` bytes of the budget free beside it.
-    fn take_slot(&mut self, need: u64, now: Millis) -> u32 {
-        let entries_max = match self.settings.entries_max as u64 {
-            0 => u64::MAX,
-            bound => bound,
-        };
-        loop {
-            let fresh = self.free == NIL;
-            let cost = need + if fresh { SLOT_BYTES as u64 } else { 0 };
-            if self.stats.used_bytes + cost <= self.stats.budget_bytes
-                && self.stats.entries < entries_max
-                && !(fresh && self.slots.len() == self.slots_max)
-            {
-                break;
-            }
-            self.evict(now);
-        }
-        let at = self.free;
-        if at != NIL {
-            self.free = self.slots[at as usize].chain;
-            return at;
-        }
-        let at = u32::try_from(self.slots.len()).expect("slots_max fits");
-        self.stats.used_bytes += SLOT_BYTES as u64;
-        self.slots.push(Slot { bytes: Box::default(), expires: Millis(0), ..self.slots[0] });
-        at
-    }
-
-    fn evict(&mut self, now: Millis) {
-        let coldest = self.slots[NIL as usize].prev;
-        assert!(coldest != NIL, "an empty store has room for any entry that is accepted");
-        if self.slots[coldest as usize].expires > now {
-            self.stats.evictions += 1;
-        } else {
+    /// The entry of `key`. One whose time is over is dropped on the way.
+    #[inline]
+    fn find_live(&mut self, key: Key<&[u8]>, now: Millis) -> Option<(Ref, Meta)> {
+        let hash = index::bucket_bits(key.hash);
+        let arena = &self.arena;
+        let at = self.index.find(arena, key.hash, |at| {
+            let meta = entry::meta(arena, at);
+            meta.may_be(hash, key.bytes.len()) && entry::key(arena, at, meta) == key.bytes
+        })?;
+        let meta = entry::meta(arena, at);
+        if entry::expires(arena, at, meta).is_some_and(|expires| expires <= now.0) {
             self.stats.expirations += 1;
+            self.remove(at, meta);
+            return None;
         }
-        self.remove(coldest);
+        Some((at, meta))
     }
 
-    fn remove(&mut self, at: u32) {
-        self.unlink(at);
-        let bucket = self.bucket(self.slots[at as usize].hash);
-        let next = self.slots[at as usize].chain;
-        if self.buckets[bucket] == at {
-            self.buckets[bucket] = next;
-        } else {
-            let mut before = self.buckets[bucket];
-            while self.slots[before as usize].chain != at {
-                before = self.slots[before as usize].chain;
+    /// Writes to the slot of an entry of the same key and class.
+    fn overwrite(&mut self, at: Ref, meta: Meta, shape: &Shape, bytes: (&[u8], &[u8])) {
+        if meta.has_ttl() {
+            self.wheel.remove(&mut self.arena, at);
+        }
+        self.stats.payload_bytes -= entry::bytes_used(&self.arena, at, meta) as u64;
+        self.stats.payload_bytes += shape.bytes() as u64;
+        shape.write(&mut self.arena, at, bytes, meta.policy(), &[]);
+        if let Some(expires) = shape.expires {
+            self.wheel.insert(&mut self.arena, at, expires);
+        }
+    }
+
+    /// Writes an entry that is not there, for which there is room.
+    fn insert(&mut self, shape: &Shape, class: Class, key: Key<&[u8]>, value: &[u8]) {
+        let chunk_class = self.arena.chunk_class();
+        self.chunks.clear();
+        for _ in 0..shape.chunks {
+            let chunk = self.arena.add(chunk_class).or_else(|| self.arena.open(chunk_class));
+            self.chunks.push(chunk.expect("room was made"));
+        }
+        let at = self.arena.place(class).expect("room was made");
+        for &chunk in &self.chunks {
+            self.owners[self.arena.chunk_number(chunk)] = at;
+        }
+        shape.write(&mut self.arena, at, (key.bytes, value), 0, &self.chunks);
+        self.stats.payload_bytes += shape.bytes() as u64;
+        self.policy.insert(&mut self.arena, at);
+        if let Some(expires) = shape.expires {
+            self.wheel.insert(&mut self.arena, at, expires);
+        }
+        self.index.insert(&mut self.arena, key.hash, at);
+    }
+
+    /// Makes all of the memory resident, so that no later operation waits for the kernel.
+    pub fn prefault(&mut self) {
+        self.arena.prefault();
+    }
+
+    /// Forgets every entry, in a time that does not depend on their number. Memory that was touched
+    /// stays resident for the entries to come.
+    pub fn flush(&mut self) {
+        self.stats.flushed += self.index.entries() as u64;
+        self.stats.payload_bytes = 0;
+        self.arena.clear();
+        self.index.clear(&mut self.arena);
+        self.policy = Policy::new(self.eviction, self.limits.budget);
+        self.wheel = Wheel::new();
+        self.walk = Walk::default();
+    }
+
+    /// Begins a walk over all entries, from the coldest to the hottest.
+    pub fn start_walk(&mut self) {
+        self.walk = self.policy.start_walk();
+    }
+
+    /// The next entry of the walk; `None` at its end. Operations may come between: what nobody
+    /// touches is met once; what is used or written all the while may be met again, or not at all
+    /// when the walk ends after twice as many steps as there were entries.
+    pub fn walk_on(&mut self, now: Millis) -> Option<Item<'_>> {
+        loop {
+            let at = self.policy.walk_on(&self.arena, &mut self.walk)?;
+            let meta = entry::meta(&self.arena, at);
+            let expires = entry::expires(&self.arena, at, meta);
+            if expires.is_some_and(|expires| expires <= now.0) {
+                continue;
             }
-            self.slots[before as usize].chain = next;
+            entry::gather(&self.arena, at, meta, &mut self.scratch);
+            return Some(Item {
+                key: entry::key(&self.arena, at, meta),
+                value: &self.scratch,
+                expires: expires.map(Millis),
+            });
         }
-        let slot = &mut self.slots[at as usize];
-        let bytes = std::mem::take(&mut slot.bytes);
-        slot.chain = std::mem::replace(&mut self.free, at);
-        self.stats.used_bytes -= charge(bytes.len());
-        self.stats.entries -= 1;
     }
 
-    fn bucket(&self, hash: u64) -> usize {
-        usize::try_from(hash & (self.buckets.len() as u64 - 1)).expect("masked by a length")
+    /// Takes an entry out of everything and frees its place. Other entries may move.
+    fn remove(&mut self, at: Ref, meta: Meta) {
+        self.stats.payload_bytes -= entry::bytes_used(&self.arena, at, meta) as u64;
+        self.index.remove(&mut self.arena, meta.hash(), at);
+        self.policy.remove(&mut self.arena, at);
+        if meta.has_ttl() {
+            self.wheel.remove(&mut self.arena, at);
+        }
+        for index in (0..entry::chunk_count(&self.arena, at, meta)).rev() {
+            let chunk = entry::chunk(&self.arena, at, meta, index);
+            entry::set_chunk(&mut self.arena, at, meta, index, NIL);
+            if let Some(moved) = self.arena.free(chunk) {
+                self.chunk_moved(moved);
+            }
+        }
+        if let Some(moved) = self.arena.free(at) {
+            self.entry_moved(moved);
+        }
     }
 
-    fn unlink(&mut self, at: u32) {
-        let Slot { prev, next, .. } = self.slots[at as usize];
-        self.slots[prev as usize].next = next;
-        self.slots[next as usize].prev = prev;
+    /// Mends every reference to an entry that moved.
+    fn entry_moved(&mut self, moved: Moved) {
+        let at = moved.to;
+        let meta = entry::meta(&self.arena, at);
+        self.index.entry_moved(&mut self.arena, meta.hash(), moved);
+        self.policy.moved(&mut self.arena, moved.from, at);
+        if meta.has_ttl() {
+            self.wheel.moved(&mut self.arena, at);
+        }
+        for index in 0..entry::chunk_count(&self.arena, at, meta) {
+            let chunk = entry::chunk(&self.arena, at, meta, index);
+            // The entry may be losing its chunks.
+            if chunk != NIL {
+                self.owners[self.arena.chunk_number(chunk)] = at;
+            }
+        }
+        self.stats.relocations += 1;
     }
 
-    fn link_hottest(&mut self, at: u32) {
-        let second = std::mem::replace(&mut self.slots[NIL as usize].next, at);
-        self.slots[second as usize].prev = at;
-        let slot = &mut self.slots[at as usize];
-        slot.prev = NIL;
-        slot.next = second;
+    fn chunk_moved(&mut self, moved: Moved) {
+        let owner = self.owners[self.arena.chunk_number(moved.from)];
+        self.owners[self.arena.chunk_number(moved.to)] = owner;
+        let meta = entry::meta(&self.arena, owner);
+        let index = (0..entry::chunk_count(&self.arena, owner, meta))
+            .find(|&index| entry::chunk(&self.arena, owner, meta, index) == moved.from)
+            .expect("a chunk is in the list of its entry");
+        entry::set_chunk(&mut self.arena, owner, meta, index, moved.to);
+        self.stats.relocations += 1;
     }
 }
 
-/// What the allocator takes for `len` bytes: a header, rounded to 16 bytes and at least 32, or
-/// whole pages for what it maps by itself.
-fn charge(len: usize) -> u64 {
-    let bytes = match len {
-        0 => 0,
-        1..0x1_0000 => (len + 8).next_multiple_of(16).max(32),
-        _ => (len + 16).next_multiple_of(4096),
-    };
-    bytes as u64
+/// The instant that is `ttl_ms` from now.
+fn expires(now: Millis, ttl_ms: Option<NonZeroU64>) -> Option<u64> {
+    ttl_ms.map(|ttl| now.0.saturating_add(ttl.get()))
+}
+
+/// Reads an integer that is written as it would be printed.
+fn parse_number(text: &[u8]) -> Option<i64> {
+    let text = std::str::from_utf8(text).ok()?;
+    text.parse().ok().filter(|number: &i64| number.to_string() == text)
 }
 
 #[cfg(test)]

@@ -17,35 +17,6 @@ pub struct Key<B> {
     pub hash: u64,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Verb<B> {
-    /// Read the value and count it as a use.
-    Get,
-    /// Read the value; eviction does not notice.
-    Peek,
-    /// Store the value, for `ttl` milliseconds if there is one.
-    Put { value: B, ttl_ms: Option<NonZeroU64> },
-    /// Forget the key.
-    Delete,
-}
-
-/// What an operation came to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Reply<B> {
-    /// `Get` and `Peek` of a live key.
-    Value(B),
-    /// `Get`, `Peek` and `Delete` of a key that is not there, or no longer.
-    Absent,
-    /// `Put` of a new key.
-    Created,
-    /// `Put` over a live key.
-    Replaced,
-    /// `Delete` of a live key.
-    Deleted,
-    /// `Put` of an entry that is larger than the whole budget allows. Nothing changed.
-    TooLarge,
-}
-
 impl<B: Copy> Op<B> {
     /// The same with the bytes held in another way.
     #[must_use]
@@ -63,6 +34,38 @@ impl Op<&[u8]> {
     }
 }
 
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verb<B> {
+    /// Read the value and count it as a use.
+    Get,
+    /// Read the value; eviction does not notice.
+    Peek,
+    /// Store the value, for `ttl` milliseconds if there is one.
+    Put { value: B, ttl_ms: Option<NonZeroU64> },
+    /// Forget the key.
+    Delete,
+    /// `Get` that also tells version and remaining time.
+    Read,
+    /// `Put` under a condition, of an entry that keeps a version of its own.
+    Write { value: B, ttl_ms: Option<NonZeroU64>, condition: Condition },
+    /// Let a live key expire after `ttl_ms` milliseconds from now, or never.
+    Touch { ttl_ms: Option<NonZeroU64> },
+    /// Add to a value that is a decimal integer; a key that is not there counts as 0.
+    Add { by: i64 },
+}
+
+/// What must hold for a `Write` to be done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Condition {
+    Always,
+    /// The key is not there.
+    Absent,
+    /// The key is there.
+    Present,
+    /// The key is there and this is its version.
+    Version(u64),
+}
+
 impl<B> Verb<B> {
     /// The same with the bytes held in another way.
     #[must_use]
@@ -72,6 +75,12 @@ impl<B> Verb<B> {
             Self::Peek => Verb::Peek,
             Self::Put { value, ttl_ms } => Verb::Put { value: hold(value), ttl_ms },
             Self::Delete => Verb::Delete,
+            Self::Read => Verb::Read,
+            Self::Write { value, ttl_ms, condition } => {
+                Verb::Write { value: hold(value), ttl_ms, condition }
+            }
+            Self::Touch { ttl_ms } => Verb::Touch { ttl_ms },
+            Self::Add { by } => Verb::Add { by },
         }
     }
 
@@ -82,16 +91,53 @@ impl<B> Verb<B> {
             Self::Peek => Verb::Peek,
             Self::Put { value, ttl_ms } => Verb::Put { value, ttl_ms: *ttl_ms },
             Self::Delete => Verb::Delete,
+            Self::Read => Verb::Read,
+            Self::Write { value, ttl_ms, condition } => {
+                Verb::Write { value, ttl_ms: *ttl_ms, condition: *condition }
+            }
+            Self::Touch { ttl_ms } => Verb::Touch { ttl_ms: *ttl_ms },
+            Self::Add { by } => Verb::Add { by: *by },
         }
     }
 
     /// The bytes that the operation brings beside its key.
     pub fn value(&self) -> Option<&B> {
         match self {
-            Self::Put { value, .. } => Some(value),
-            Self::Get | Self::Peek | Self::Delete => None,
+            Self::Put { value, .. } | Self::Write { value, .. } => Some(value),
+            _ => None,
         }
     }
+}
+
+/// What an operation came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reply<B> {
+    /// `Get` and `Peek` of a live key.
+    Value(B),
+    /// `Read` of a live key. Each write changes the version.
+    Entry { value: B, version: u64, ttl_ms: Option<NonZeroU64> },
+    /// Anything but a put, write or addition, of a key that is not there, or no longer.
+    Absent,
+    /// `Put` or `Write` of a new key.
+    Created,
+    /// `Put` or `Write` over a live key.
+    Replaced,
+    /// `Write` whose condition does not hold. Nothing changed.
+    Refused,
+    /// `Touch` of a live key.
+    Touched,
+    /// The value after an `Add`.
+    Number(i64),
+    /// `Add` to a value that is no decimal integer of 64 bits. Nothing changed.
+    NotANumber,
+    /// `Add` whose result is no integer of 64 bits. Nothing changed.
+    Overflow,
+    /// `Delete` of a live key.
+    Deleted,
+    /// An entry that is larger than the whole budget allows. Nothing changed.
+    TooLarge,
+    /// An entry for which there is no room where nothing is evicted. Nothing changed.
+    Full,
 }
 
 impl<B> Reply<B> {
@@ -99,11 +145,20 @@ impl<B> Reply<B> {
     pub fn map<C>(self, hold: impl FnOnce(B) -> C) -> Reply<C> {
         match self {
             Self::Value(value) => Reply::Value(hold(value)),
+            Self::Entry { value, version, ttl_ms } => {
+                Reply::Entry { value: hold(value), version, ttl_ms }
+            }
             Self::Absent => Reply::Absent,
             Self::Created => Reply::Created,
             Self::Replaced => Reply::Replaced,
+            Self::Refused => Reply::Refused,
+            Self::Touched => Reply::Touched,
+            Self::Number(number) => Reply::Number(number),
+            Self::NotANumber => Reply::NotANumber,
+            Self::Overflow => Reply::Overflow,
             Self::Deleted => Reply::Deleted,
             Self::TooLarge => Reply::TooLarge,
+            Self::Full => Reply::Full,
         }
     }
 }

@@ -9,6 +9,8 @@ counters! {
         entries,
         /// Bytes of the budget in use: entries, their overhead, index and bookkeeping.
         used_bytes,
+        /// Bytes of the entries themselves: key, value and the words before them.
+        payload_bytes,
         /// The bound on `used_bytes`.
         budget_bytes,
         /// Reads that found a live key.
@@ -27,7 +29,15 @@ counters! {
         deleted,
         /// Live entries dropped to make room.
         evictions,
+        /// Those of `evictions` that were never read.
+        evicted_unread,
+        /// Entries dropped by a flush.
+        flushed,
         /// Entries dropped because their time was over.
         expirations,
+        /// Entries and chunks that moved so that pages stay dense.
+        relocations,
+        /// Evictions beyond the bound that one put keeps to. Expected to stay 0.
+        forced,
     }
 }

@@ -1,6 +1,6 @@
 //! Edges of the store that random operations seldom meet.
 
-use super::{Key, KeyHasher, Op, Reply, Settings, Store, Verb};
+use super::{Condition, Eviction, Key, KeyHasher, Op, Reply, Settings, Store, Verb};
 use crate::clock::Millis;
 use std::num::NonZeroU64;
 
@@ -151,6 +151,228 @@ fn what_no_budget_can_hold_is_refused_and_changes_nothing() {
     assert_eq!(store.execute(op(b"k", put(&vec![0; 1 << 20])), NOW), Reply::TooLarge);
     assert_eq!(store.execute(op(b"k", Verb::Get), NOW), Reply::Value(&b"old"[..]));
     assert_eq!((store.stats().entries, store.stats().evictions), (before.entries, 0));
+}
+
+#[test]
+fn way_is_made_for_a_large_value_before_it_comes() {
+    let settings = Settings { value_bytes_max: 1 << 17, ..SETTINGS };
+    let mut store = Store::new(&settings);
+    let keys = if cfg!(miri) { 50 } else { 20_000_u32 };
+    for id in 0..keys {
+        store.execute(op(&id.to_le_bytes(), put(b"small")), NOW);
+    }
+    let value = vec![2; 1 << 17];
+    while !store.make_way(value.len(), NOW, 64) {}
+    let before = store.stats();
+    assert_eq!(store.execute(op(b"k", put(&value)), NOW), Reply::Created);
+    assert_eq!((store.stats().evictions, store.stats().forced), (before.evictions, 0));
+    assert_eq!(store.execute(op(b"k", Verb::Get), NOW), Reply::Value(&value[..]));
+}
+
+#[test]
+fn expired_entries_give_their_memory_back_in_slices() {
+    let mut store = Store::new(&SETTINGS);
+    let keys = if cfg!(miri) { 100 } else { 3_000_u64 };
+    // Some outlive the others by far: every level of the wheel is used.
+    let ttl = |id: u64| if id.is_multiple_of(2) { 1 + id } else { 1 << (id % 38) };
+    for id in 0..keys {
+        store.execute(op(&id.to_le_bytes(), put_for(b"", ttl(id))), NOW);
+    }
+    let mut at = NOW.0;
+    while at < 1 << 38 {
+        at = at * 5 / 4;
+        while store.expire(Millis(at), 16) {}
+        // The wheel may be a tick late, and never early.
+        let left = |at| (0..keys).filter(|&id| NOW.0 + ttl(id) > at).count() as u64;
+        let entries = store.stats().entries;
+        assert!((left(at)..=left(at - 128)).contains(&entries), "{entries} at {at}");
+    }
+    assert_eq!((store.stats().entries, store.stats().expirations), (0, keys));
+}
+
+#[test]
+fn a_flush_leaves_an_empty_store_that_works() {
+    let mut store = Store::new(&SETTINGS);
+    store.prefault();
+    store.execute(op(b"a", put_for(b"old", 500)), NOW);
+    store.execute(op(b"b", put(b"old")), NOW);
+    store.flush();
+    assert_eq!(store.execute(op(b"b", Verb::Get), NOW), Reply::Absent);
+    assert_eq!((store.stats().entries, store.stats().flushed), (0, 2));
+    store.execute(op(b"b", put(b"new")), NOW);
+    assert!(!store.expire(Millis(5_000), 9));
+    assert_eq!(store.execute(op(b"b", Verb::Get), NOW), Reply::Value(&b"new"[..]));
+}
+
+fn write(value: &[u8], condition: Condition) -> Verb<&[u8]> {
+    Verb::Write { value, ttl_ms: None, condition }
+}
+
+fn version(store: &mut Store, key: &[u8]) -> u64 {
+    match store.execute(op(key, Verb::Read), NOW) {
+        Reply::Entry { version, .. } => version,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn a_write_keeps_to_its_condition() {
+    let mut store = Store::new(&SETTINGS);
+    let refused = [Condition::Present, Condition::Version(0), Condition::Version(1)];
+    for condition in refused {
+        assert_eq!(store.execute(op(b"k", write(b"v", condition)), NOW), Reply::Refused);
+    }
+    assert_eq!(store.execute(op(b"k", write(b"1", Condition::Absent)), NOW), Reply::Created);
+    assert_eq!(store.execute(op(b"k", write(b"2", Condition::Absent)), NOW), Reply::Refused);
+    let first = version(&mut store, b"k");
+    let again = write(b"2", Condition::Version(first));
+    assert_eq!(store.execute(op(b"k", again), NOW), Reply::Replaced);
+    assert_eq!(store.execute(op(b"k", again), NOW), Reply::Refused);
+    assert_eq!(store.execute(op(b"k", write(b"3", Condition::Present)), NOW), Reply::Replaced);
+    assert_eq!(store.execute(op(b"k", Verb::Get), NOW), Reply::Value(&b"3"[..]));
+}
+
+#[test]
+fn every_write_changes_the_version_and_nothing_else_does() {
+    let settings = Settings { value_bytes_max: 1 << 17, ..SETTINGS };
+    let mut store = Store::new(&settings);
+    let large = vec![3; 1 << 17];
+    let mut seen = Vec::new();
+    let writes = [
+        write(b"same", Condition::Always),
+        write(b"same", Condition::Always),
+        put(b"other"),
+        put(b"another"),
+        write(&large, Condition::Always),
+        put(&large),
+        write(b"5", Condition::Always),
+        Verb::Add { by: 0 },
+    ];
+    for verb in writes {
+        store.execute(op(b"k", verb), NOW);
+        let now = version(&mut store, b"k");
+        assert!(!seen.contains(&now), "{verb:?}");
+        for verb in [Verb::Get, Verb::Touch { ttl_ms: NonZeroU64::new(9) }, Verb::Peek] {
+            store.execute(op(b"k", verb), NOW);
+            assert_eq!(version(&mut store, b"k"), now);
+        }
+        seen.push(now);
+    }
+}
+
+#[test]
+fn a_touch_sets_moves_and_takes_away_the_end() {
+    let settings = Settings { value_bytes_max: 1 << 17, ..SETTINGS };
+    for value in [vec![], vec![1; 100], vec![2; 1 << 17]] {
+        let mut store = Store::new(&settings);
+        let touch = |ttl_ms| Verb::Touch { ttl_ms: NonZeroU64::new(ttl_ms) };
+        assert_eq!(store.execute(op(b"k", touch(5)), NOW), Reply::Absent);
+        store.execute(op(b"k", put(&value)), NOW);
+        for (verb, left) in
+            [(touch(50), 40), (touch(0), 0), (touch(0), 0), (touch(70), 60), (touch(30), 20)]
+        {
+            assert_eq!(store.execute(op(b"k", verb), NOW), Reply::Touched);
+            let reply = store.execute(op(b"k", Verb::Read), Millis(NOW.0 + 10));
+            let Reply::Entry { value: held, ttl_ms, .. } = reply else { panic!("{reply:?}") };
+            assert_eq!((held, ttl_ms), (&value[..], NonZeroU64::new(left)));
+        }
+        assert_eq!(store.execute(op(b"k", Verb::Read), Millis(NOW.0 + 30)), Reply::Absent);
+    }
+}
+
+#[test]
+fn an_addition_reads_what_it_would_print() {
+    let mut store = Store::new(&SETTINGS);
+    let add = |by| Verb::Add { by };
+    assert_eq!(store.execute(op(b"n", add(-5)), NOW), Reply::Number(-5));
+    assert_eq!(store.execute(op(b"n", add(105)), NOW), Reply::Number(100));
+    assert_eq!(store.execute(op(b"n", Verb::Get), NOW), Reply::Value(&b"100"[..]));
+    assert_eq!(store.execute(op(b"n", add(i64::MAX)), NOW), Reply::Overflow);
+    for text in ["", "+1", "01", "-0", " 1", "1 ", "1.0", "9223372036854775808", "x"] {
+        store.execute(op(b"t", put(text.as_bytes())), NOW);
+        assert_eq!(store.execute(op(b"t", add(1)), NOW), Reply::NotANumber, "{text:?}");
+        assert_eq!(store.execute(op(b"t", Verb::Get), NOW), Reply::Value(text.as_bytes()));
+    }
+    store.execute(op(b"e", put_for(b"1", 50)), NOW);
+    store.execute(op(b"e", add(1)), NOW);
+    assert_eq!(store.execute(op(b"e", Verb::Get), Millis(1_050)), Reply::Absent);
+}
+
+#[test]
+fn where_nothing_is_evicted_a_full_store_refuses_and_keeps_all() {
+    let settings = Settings { value_bytes_max: 1 << 14, ..SETTINGS };
+    let lens: &[usize] = if cfg!(miri) { &[1 << 14] } else { &[0, 100, 1 << 14] };
+    for &len in lens {
+        let mut store = Store::with_eviction(&settings, Eviction::None);
+        let value = vec![1; len];
+        let mut held = 0_u32;
+        while store.execute(op(&held.to_le_bytes(), put(&value)), NOW) == Reply::Created {
+            held += 1;
+        }
+        assert_eq!(store.execute(op(&held.to_le_bytes(), put(&value)), NOW), Reply::Full);
+        assert!(store.stats().used_bytes * 10 > store.stats().budget_bytes * 9);
+        let larger = vec![2; 1 << 14];
+        for id in 0..held {
+            store.execute(op(&id.to_le_bytes(), put(&larger)), NOW);
+            let reply = store.execute(op(&id.to_le_bytes(), Verb::Get), NOW);
+            assert!([Reply::Value(&value[..]), Reply::Value(&larger[..])].contains(&reply));
+        }
+        assert_eq!((store.stats().entries, store.stats().evictions), (u64::from(held), 0));
+        store.execute(op(&[0; 4], Verb::Delete), NOW);
+        assert_eq!(store.execute(op(&[0; 4], put(b"")), NOW), Reply::Created);
+    }
+}
+
+#[test]
+fn a_walk_meets_the_coldest_first() {
+    let mut store = Store::new(&SETTINGS);
+    for key in [b"a", b"b", b"c", b"d"] {
+        store.execute(op(key, put(key)), NOW);
+    }
+    store.execute(op(b"e", put_for(b"e", 5)), NOW);
+    store.execute(op(b"b", Verb::Get), NOW);
+    store.start_walk();
+    let mut met = Vec::new();
+    while let Some(item) = store.walk_on(Millis(NOW.0 + 5)) {
+        assert_eq!((item.key, item.expires), (item.value, None));
+        met.extend_from_slice(item.key);
+    }
+    assert_eq!(met, b"acdb");
+    assert_eq!(store.walk_on(NOW), None);
+}
+
+#[test]
+fn a_walk_misses_nothing_that_stays() {
+    for (name, eviction) in Eviction::NAMES {
+        let mut random = fastrand::Rng::with_seed(5);
+        let mut store = Store::with_eviction(&SETTINGS, eviction);
+        let keys = if cfg!(miri) { 60 } else { 3_000_u32 };
+        for id in 0..keys {
+            store.execute(op(&id.to_le_bytes(), put(&[1; 40])), NOW);
+        }
+        store.start_walk();
+        let mut met = std::collections::HashSet::new();
+        let mut gone = std::collections::HashSet::new();
+        while let Some(item) = store.walk_on(NOW) {
+            met.insert(item.key.to_vec());
+            // A third is left alone, a third is used, a third leaves or is written anew.
+            let id = random.u32(..keys);
+            let key = id.to_le_bytes();
+            match id % 6 {
+                0 | 1 => {}
+                2 | 3 => drop(store.execute(op(&key, Verb::Get), NOW)),
+                4 => drop(store.execute(op(&key, put(&[2; 80])), NOW)),
+                _ => {
+                    gone.insert(id);
+                    store.execute(op(&key, Verb::Delete), NOW);
+                }
+            }
+            assert!(met.len() <= keys as usize, "{name}: the walk has no end");
+        }
+        assert_eq!(store.stats().evictions, 0);
+        let missed = (0..keys).filter(|id| !gone.contains(id) && id % 6 < 2);
+        assert_eq!(missed.filter(|id| !met.contains(&id.to_le_bytes()[..])).count(), 0, "{name}");
+    }
 }
 
 #[test]

@@ -1,0 +1,64 @@
+//! What must hold between the parts of a store after every operation; debug builds look now and
+//! then.
+
+use super::arena::{NIL, Ref};
+use super::{Store, entry};
+use std::collections::HashSet;
+
+/// Operations between two checks, and that many for each entry.
+const CHECK_EVERY: u64 = 1 << 9;
+const CHECK_EVERY_PER_ENTRY: u64 = 2;
+
+impl Store {
+    pub(super) fn check_now_and_then(&mut self) {
+        self.operations += 1;
+        if self.operations > CHECK_EVERY + CHECK_EVERY_PER_ENTRY * self.index.entries() as u64 {
+            self.operations = 0;
+            self.check();
+        }
+    }
+
+    /// Panics on the first thing that does not hold. Takes time in proportion to the entries.
+    pub(super) fn check(&mut self) {
+        let mut entries = HashSet::new();
+        self.index.check(&self.arena, |at| assert!(entries.insert(at), "indexed twice: {at}"));
+        assert_eq!(entries.len(), self.index.entries());
+        let queued = self.policy.check(&self.arena, &entries);
+        assert_eq!(queued, entries.len());
+        let on_wheel = self.wheel.check(&self.arena, &entries);
+        let mut chunks = HashSet::new();
+        let mut with_ttl = 0;
+        for &at in &entries {
+            let meta = entry::meta(&self.arena, at);
+            with_ttl += usize::from(meta.has_ttl());
+            for index in 0..entry::chunk_count(&self.arena, at, meta) {
+                let chunk = entry::chunk(&self.arena, at, meta, index);
+                assert!(chunk != NIL && chunks.insert(chunk));
+                assert_eq!(self.owners[self.arena.chunk_number(chunk)], at);
+            }
+        }
+        assert_eq!(on_wheel, with_ttl);
+        let classes = self.arena.overflow_class();
+        let slots: usize = (0..classes).map(|class| self.arena.slots_in_use(class)).sum();
+        assert_eq!(slots, entries.len());
+        assert_eq!(self.arena.slots_in_use(self.arena.chunk_class()), chunks.len());
+    }
+}
+
+/// Walks a doubly linked list; returns its length.
+pub(super) fn walk(
+    entries: &HashSet<Ref>,
+    first: Ref,
+    before: Ref,
+    links: impl Fn(Ref) -> (Ref, Ref),
+) -> (usize, Ref) {
+    let (mut count, mut prev, mut at) = (0, before, first);
+    while at != NIL {
+        assert!(entries.contains(&at), "linked and not indexed: {at}");
+        let (back, next) = links(at);
+        assert_eq!(back, prev);
+        count += 1;
+        (prev, at) = (at, next);
+    }
+    (count, prev)
+}

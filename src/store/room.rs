@@ -1,0 +1,120 @@
+//! How a store makes room: eviction ahead of need, in small bounded steps, and expiry.
+//!
+//! A put does not evict until its entry fits. It strives for a pool of free pages and takes a few
+//! victims for each page that is missing, so that the cost of a page is spread over the puts before
+//! the one that opens it. When the pool is nearly dry all the same, it moves entries of a class
+//! that fills little of its top page into larger slots, which frees a page without an eviction.
+//! Only what fits even then nowhere is forced in. The bounds come from simulation: at most 32
+//! victims and 36 moves for an entry of 600 bytes, whatever sizes came before.
+
+use super::arena::Class;
+use super::entry::{self, Shape};
+use super::index::Index;
+use super::{Millis, Store};
+
+/// Free pages that a put strives for, in an arena from `PAGES_LARGE` on and in a smaller one.
+const POOL_PAGES: usize = 16;
+const POOL_PAGES_SMALL: usize = 8;
+const PAGES_LARGE: usize = 2048;
+/// Victims of one put when the whole pool is missing.
+const VICTIMS_PER_POOL: usize = 64;
+/// Victims of one put at most, for each 640 bytes of it.
+const VICTIMS_MAX: usize = 32;
+const VICTIMS_UNIT_BYTES: usize = 640;
+/// Entries that one put moves at most to free a page.
+const MERGES_MAX: u32 = 32;
+/// Pages that a put leaves alone where nothing can be evicted: the index may need them.
+const SPARE_PAGES: usize = 3;
+/// Entries that one put drops or moves at most because of their time.
+pub(super) const EXPIRE_STEPS: u32 = 2;
+
+impl Store {
+    /// Evicts and moves entries until the shape fits, and a little ahead of that.
+    pub(super) fn make_room(&mut self, shape: &Shape, class: Class, now: Millis) {
+        while self.index.entries() >= self.limits.entries_max && self.evict(now) {}
+        let want = self.pool_wanted() + self.chunk_pages(shape);
+        let most = VICTIMS_MAX * shape.bytes().div_ceil(VICTIMS_UNIT_BYTES);
+        let mut victims = 0;
+        while let missing @ 1.. = want.saturating_sub(self.arena.pool())
+            && victims < most.min(VICTIMS_PER_POOL / self.pool_wanted() * missing)
+            && self.evict(now)
+        {
+            victims += 1;
+        }
+        for _ in 0..MERGES_MAX {
+            let Some(moved) = self.arena.merge_one() else { break };
+            self.entry_moved(moved);
+        }
+        while !self.has_room(shape, class) {
+            let evicted = self.evict(now);
+            assert!(evicted, "an empty store has room for any entry that is accepted");
+            victims += 1;
+            self.stats.forced += u64::from(victims > most);
+        }
+    }
+
+    /// Makes room for a value of `bytes` that is on its way, with at most `victims_max` evictions.
+    /// True when there is room, until other puts take it.
+    pub fn make_way(&mut self, bytes: usize, now: Millis, victims_max: u32) -> bool {
+        let pages = bytes.div_ceil(self.arena.page_bytes()).min(self.limits.pages_max);
+        let want = self.pool_wanted() + pages;
+        for _ in 0..victims_max {
+            if self.arena.pool() >= want || !self.evict(now) {
+                break;
+            }
+        }
+        self.arena.pool() >= want
+    }
+
+    fn has_room(&self, shape: &Shape, class: Class) -> bool {
+        let overflow_pages = usize::from(!Index::has_room(&self.arena));
+        self.arena.has_place(class, self.chunk_pages(shape) + overflow_pages)
+    }
+
+    /// Whether the shape fits without an eviction, whatever the index does meanwhile.
+    pub(super) fn has_room_for_good(&self, shape: &Shape, class: Class) -> bool {
+        self.arena.has_place(class, self.chunk_pages(shape) + SPARE_PAGES)
+    }
+
+    /// Pages to open for the chunks of the shape.
+    fn chunk_pages(&self, shape: &Shape) -> usize {
+        let class = self.arena.chunk_class();
+        let missing = shape.chunks.saturating_sub(self.arena.room(class));
+        missing.div_ceil(self.arena.slots_per_page(class))
+    }
+
+    /// Evicts one entry, if the rule has one to evict.
+    fn evict(&mut self, now: Millis) -> bool {
+        let Some(at) = self.policy.victim(&mut self.arena) else { return false };
+        let meta = entry::meta(&self.arena, at);
+        if entry::expires(&self.arena, at, meta).is_some_and(|expires| expires <= now.0) {
+            self.stats.expirations += 1;
+        } else {
+            self.stats.evictions += 1;
+            self.stats.evicted_unread += u64::from(!meta.was_read());
+        }
+        self.policy.evicted(&mut self.arena, at);
+        self.remove(at, meta);
+        true
+    }
+
+    /// Gives back the memory of entries whose time is over, in at most `steps` steps of constant
+    /// time. True when there may be more to do.
+    pub fn expire(&mut self, now: Millis, steps: u32) -> bool {
+        let mut left = steps;
+        while left > 0
+            && let Some(at) = self.wheel.poll(&mut self.arena, now.0, &mut left)
+        {
+            self.stats.expirations += 1;
+            let meta = entry::meta(&self.arena, at);
+            let chunks = entry::chunk_count(&self.arena, at, meta);
+            left = left.saturating_sub(1 + u32::try_from(chunks).unwrap_or(u32::MAX));
+            self.remove(at, meta);
+        }
+        left == 0
+    }
+
+    fn pool_wanted(&self) -> usize {
+        if self.arena.pages() < PAGES_LARGE { POOL_PAGES_SMALL } else { POOL_PAGES }
+    }
+}
