@@ -6,6 +6,7 @@
 mod host;
 mod read;
 
+use crate::store::Eviction;
 use std::{
     net::{IpAddr, Ipv4Addr, SocketAddr},
     str::FromStr as _,
@@ -37,6 +38,11 @@ pub struct Config {
     pub shards: usize,
     /// For all shards together.
     pub memory_bytes: usize,
+    /// Whether all of that is made resident at the start.
+    pub prefault: bool,
+    /// For all shards together; 0: no bound but the memory.
+    pub entries_max: usize,
+    pub eviction: Eviction,
     /// For entries that are put without one; `None`: they do not expire.
     pub default_ttl: Option<Duration>,
     /// From the signal to the exit.
@@ -53,6 +59,9 @@ impl Default for Config {
             admin_listen: Some(SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 7172)),
             shards: 1,
             memory_bytes: SHARD_BYTES_MIN,
+            prefault: false,
+            entries_max: 0,
+            eviction: Eviction::default(),
             default_ttl: None,
             drain_timeout: Duration::from_secs(10),
             spin: Duration::ZERO,
@@ -179,6 +188,8 @@ enum Kind {
     Span { min: Duration, max: Duration, place: Place<Duration> },
     Micros { max: usize, place: Place<Duration> },
     Ttl,
+    Switch(Place<bool>),
+    Eviction,
     Shards,
     Memory,
     Body,
@@ -209,6 +220,24 @@ pub const SETTINGS: &[Setting] = &[
         default: "60%",
         help: "Memory for entries and their index: a size, or a part of what host and cgroup allow",
         kind: Kind::Memory,
+    },
+    Setting {
+        name: "prefault",
+        default: "off",
+        help: "Touch all that memory at the start: on or off",
+        kind: Kind::Switch(|c| &mut c.prefault),
+    },
+    Setting {
+        name: "max-entries",
+        default: "0",
+        help: "Entries at most; 0: as many as fit",
+        kind: Kind::Count { min: 0, max: u32::MAX as usize, place: |c| &mut c.entries_max },
+    },
+    Setting {
+        name: "eviction",
+        default: "lru",
+        help: "What goes when room is needed: lru, fifo, lfu, sieve, s3fifo, wtinylfu (experimental), none",
+        kind: Kind::Eviction,
     },
     Setting {
         name: "key-bytes-max",
@@ -290,12 +319,18 @@ impl Kind {
             Self::Count { .. } | Self::Shards | Self::Micros { .. } => "N",
             Self::Bytes { .. } | Self::Memory | Self::Body => "SIZE",
             Self::Span { .. } | Self::Ttl => "TIME",
+            Self::Switch(_) => "on|off",
+            Self::Eviction => "RULE",
         }
     }
 
     fn bounds(&self) -> Option<String> {
         let (min, max) = match *self {
-            Self::Address(_) | Self::AddressOrNone(_) | Self::Memory => return None,
+            Self::Address(_)
+            | Self::AddressOrNone(_)
+            | Self::Memory
+            | Self::Switch(_)
+            | Self::Eviction => return None,
             Self::Count { min, max, .. } => (min.to_string(), max.to_string()),
             Self::Bytes { min, max, .. } => (size_text(min), size_text(max)),
             Self::Span { min, max, .. } => (span_text(min), span_text(max)),
@@ -324,6 +359,14 @@ impl Kind {
                 let ttl = span(text, Duration::ZERO, TTL_MAX)?;
                 config.default_ttl = (!ttl.is_zero()).then_some(ttl);
             }
+            Self::Switch(place) => {
+                *place(config) = match text {
+                    "on" | "true" => true,
+                    "off" | "false" => false,
+                    _ => return Err(format!("{text:?} is neither on nor off")),
+                }
+            }
+            Self::Eviction => config.eviction = eviction(text)?,
             Self::Shards => {
                 config.shards = match text {
                     "auto" => host.cpus.clamp(1, SHARDS_MAX),
@@ -355,6 +398,8 @@ impl Kind {
             Self::Span { place, .. } => span_text(*place(config)),
             Self::Micros { place, .. } => return place(config).as_micros().to_string(),
             Self::Ttl => span_text(config.default_ttl.unwrap_or_default()),
+            Self::Switch(place) => if *place(config) { "on" } else { "off" }.to_owned(),
+            Self::Eviction => config.eviction.name().to_owned(),
             Self::Shards => return config.shards.to_string(),
             Self::Memory => return config.memory_bytes.to_string(),
             Self::Body => return config.limits.body_bytes_max.to_string(),
@@ -366,6 +411,14 @@ impl Kind {
 fn address(text: &str) -> Result<SocketAddr, String> {
     text.parse()
         .map_err(|_| format!("{text:?} is not an address such as 0.0.0.0:7171 or [::]:7171"))
+}
+
+fn eviction(text: &str) -> Result<Eviction, String> {
+    let known = Eviction::NAMES.iter().find(|(name, _)| *name == text);
+    known.map(|(_, eviction)| *eviction).ok_or_else(|| {
+        let names: Vec<&str> = Eviction::NAMES.iter().map(|(name, _)| *name).collect();
+        format!("{text:?} is none of {}", names.join(", "))
+    })
 }
 
 /// A number that is too large to hold is as large as can be: it is above every maximum.

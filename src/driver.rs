@@ -240,8 +240,8 @@ impl Driver {
         let _found = epoll::wait(&self.epoll, spare_capacity(&mut events), Some(&patience));
         self.links.bell().rise();
         let now = self.clock.now();
-        self.shard.begin_turn(now);
-        let mut busy = self.take_parcels();
+        let mut busy = self.shard.begin_turn(now);
+        busy |= self.take_parcels();
         for event in &events {
             match event.data.u64() {
                 DATA_LISTENER => self.accept_data(),

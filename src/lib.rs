@@ -44,10 +44,10 @@ pub mod http;
 pub mod mesh;
 /// Counters per shard.
 pub mod metrics;
-/// One shard's data.
-pub mod store;
 /// What was typed becomes what the program uses; every limit.
 pub mod config;
+/// One shard's data.
+pub mod store;
 mod counters;
 /// The one place that reads the clock.
 pub mod clock;

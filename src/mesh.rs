@@ -256,6 +256,12 @@ impl<T> Mesh<T> {
         &self.store
     }
 
+    /// Gives back the memory of entries of this shard whose time is over, in at most `steps` steps.
+    /// Returns whether there may be more.
+    pub fn expire(&mut self, now: Millis, steps: u32) -> bool {
+        self.store.expire(now, steps)
+    }
+
     /// Everything that this shard counts.
     #[must_use]
     pub fn report(&self, counters: &Counters) -> Report {

@@ -227,11 +227,12 @@ impl Server {
     fn greeting(&self, config: &Config) -> String {
         let admin = self.admin.map_or("none".to_owned(), |address| address.to_string());
         format!(
-            "kvcache {}: listening on {}, admin on {admin}, {} shards, {} MiB for entries, lru",
+            "kvcache {}: listening on {}, admin on {admin}, {} shards, {} MiB for entries, {}",
             env!("CARGO_PKG_VERSION"),
             self.data,
             config.shards,
             config.memory_bytes >> 20,
+            config.eviction.name(),
         )
     }
 

@@ -309,6 +309,9 @@ pub struct Shard {
     last_beat: Millis,
 }
 
+/// Steps of the expiry of entries in one turn; an entry takes at most a few.
+const EXPIRE_STEPS_MAX: u32 = 256;
+
 /// Milliseconds between two beats, and the most that one counts for.
 pub const BEAT_MS: u64 = 250;
 pub const BEAT_MAX_MS: u64 = 2 * BEAT_MS;
@@ -317,12 +320,16 @@ impl Shard {
     /// Shard `me` of `config.shards`. All shards of a process have the same hasher.
     #[must_use]
     pub fn new(me: usize, config: Config, hasher: KeyHasher, now: Millis, date: Date) -> Self {
-        let store = Store::new(&Settings {
+        let settings = Settings {
             memory_bytes_max: config.memory_bytes / config.shards,
             key_bytes_max: config.limits.key_bytes_max,
             value_bytes_max: config.limits.value_bytes_max,
-            entries_max: 0,
-        });
+            entries_max: config.entries_max.div_ceil(config.shards),
+        };
+        let mut store = Store::with_eviction(&settings, config.eviction);
+        if config.prefault {
+            store.prefault();
+        }
         let mesh = Mesh::new(me, config.shards, store, &config.limits);
         let counters = Counters::default();
         let service = Service { config, hasher, mesh, counters, date, now, draining: false };
@@ -344,9 +351,11 @@ impl Shard {
         &self.service.config.limits
     }
 
-    /// Begins a turn of the loop at `now`.
-    pub fn begin_turn(&mut self, now: Millis) {
+    /// Begins a turn of the loop at `now` and gives back the memory of some entries whose time is
+    /// over. Returns whether there are more of them.
+    pub fn begin_turn(&mut self, now: Millis) -> bool {
         self.service.now = now;
+        self.service.mesh.expire(now, EXPIRE_STEPS_MAX)
     }
 
     /// A new connection.

@@ -47,6 +47,12 @@ impl Eviction {
         ("wtinylfu", Self::WTinyLfu),
         ("none", Self::None),
     ];
+
+    /// What the rule is called in settings.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        Self::NAMES.iter().find(|(_, rule)| *rule == self).expect("each has a name").0
+    }
 }
 
 /// What a rule does. It may keep four bits in each entry, and queues whose links are the first
