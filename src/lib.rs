@@ -22,32 +22,32 @@
 //!
 //! The modules stand in the order of calls. Each imports only from modules below it; a test checks.
 
-/// The process: executors, listeners, channels, start and stop.
+// The process: executors, listeners, channels, start and stop.
 pub mod server;
-/// One core's sockets: the ready set, accept, and bytes between sockets and the shard.
+// One core's sockets: the ready set, accept, and bytes between sockets and the shard.
 pub mod driver;
-/// What the host must offer before anything starts.
+// What the host must offer before anything starts.
 pub mod preflight;
-/// Which shard gets a new connection.
+// Which shard gets a new connection.
 pub mod placement;
-/// The channels between shards.
+// The channels between shards.
 pub mod link;
-/// One core without its sockets: connections, the mesh's end, counters, deadlines.
+// One core without its sockets: connections, the mesh's end, counters, deadlines.
 pub mod shard;
-/// The routes of the admin listener.
+// The routes of the admin listener.
 pub mod admin;
-/// The key-value routes: request to operation, reply to response.
+// The key-value routes: request to operation, reply to response.
 pub mod api;
-/// The sans-IO HTTP/1.1 connection.
+// The sans-IO HTTP/1.1 connection.
 pub mod http;
-/// The store's verbs over all shards: a local call or a hop.
+// The store's verbs over all shards: a local call or a hop.
 pub mod mesh;
-/// Counters per shard.
+// Counters per shard.
 pub mod metrics;
-/// What was typed becomes what the program uses; every limit.
+// What was typed becomes what the program uses; every limit.
 pub mod config;
-/// One shard's data.
+// One shard's data.
 pub mod store;
 mod counters;
-/// The one place that reads the clock.
+// The one place that reads the clock.
 pub mod clock;

@@ -310,7 +310,7 @@ pub struct Shard {
 }
 
 /// Steps of the expiry of entries in one turn; an entry takes at most a few.
-const EXPIRE_STEPS_MAX: u32 = 256;
+const EXPIRE_STEPS_MAX: u32 = 128;
 
 /// Milliseconds between two beats, and the most that one counts for.
 pub const BEAT_MS: u64 = 250;
