@@ -183,6 +183,8 @@ fn command() -> clap::Command {
         .version(env!("CARGO_PKG_VERSION"))
         .about(env!("CARGO_PKG_DESCRIPTION"))
         .disable_help_subcommand(true)
+        // One line for each setting, however wide the terminal.
+        .term_width(0)
         .subcommand(clap::Command::new("serve").about("Run the server (the default)"))
         .args(settings)
         .arg(
