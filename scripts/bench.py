@@ -98,18 +98,18 @@ def on_core(core):
     return [] if core is None else ["taskset", "-c", str(core)]
 
 
-def command_line(*flags, port=PORT, admin=ADMIN_PORT):
+def command_line(*flags, port=PORT, admin=ADMIN_PORT, budget="256MiB"):
     return [
         BINARY,
         f"--listen=127.0.0.1:{port}",
         f"--admin-listen=127.0.0.1:{admin}",
-        "--memory=256MiB",
+        f"--memory={budget}",
         *flags,
     ]
 
 
-def kvcache(*flags, core=None, port=PORT, admin=ADMIN_PORT):
-    command = on_core(core) + command_line(*flags, port=port, admin=admin)
+def kvcache(*flags, core=None, port=PORT, **options):
+    command = on_core(core) + command_line(*flags, port=port, **options)
     return process(command, lambda: healthy(port))
 
 
@@ -446,6 +446,56 @@ def sigterm():
     return all(kept)
 
 
+def put_many(count, key_bytes, value_bytes, ttl=None):
+    """Puts keys of so many bytes, pipelined, and sees that each is taken."""
+    rest = f',"ttl":{ttl}}}' if ttl else "}"
+    body = '{"key":"%s","value":"' + "v" * value_bytes + '"' + rest
+    head = "POST /put HTTP/1.1\r\nHost: bench\r\nContent-Length: "
+    request = f"{head}{len(body) - 2 + key_bytes}\r\n\r\n{body}"
+    depth, answer = 100, None
+    with socket.create_connection(("127.0.0.1", PORT), 30) as connection:
+        for first in range(0, count, depth):
+            keys = range(first, min(first + depth, count))
+            batch = "".join([request % str(key).rjust(key_bytes, "k") for key in keys])
+            connection.sendall(batch.encode())
+            if answer is None:
+                answer = connection.recv(65536, socket.MSG_PEEK).split(b"}")[0] + b"}"
+            left = len(answer) * len(keys)
+            while left > 0:
+                chunk = connection.recv(min(left, 1 << 18))
+                if not chunk or b"ERROR" in chunk:
+                    sys.exit(f"a put was refused: {chunk[:200]}")
+                left -= len(chunk)
+
+
+def memory():
+    """Resident memory of entries, put over HTTP."""
+    # Entries, bytes of key and value, time to live, memory, most resident bytes for each entry.
+    cases = [
+        (1_000_000, 16, 128, None, "1000MiB", 175),
+        (1_000_000, 16, 128, 3600, "1000MiB", 191),
+        (10_000_000, 16, 128, None, "1750MiB", None),
+        (2_000_000, 256, 256, None, "1750MiB", 1.2e9 / 2_000_000),
+    ]
+    rows = [("entries", "key", "value", "ttl", "--memory", "resident MB", "bytes each", "evicted")]
+    kept = []
+    for count, key_bytes, value_bytes, ttl, budget, most in cases:
+        with kvcache(budget=budget) as ours:
+            before = resident_bytes(ours.pid)
+            put_many(count, key_bytes, value_bytes, ttl)
+            grown = resident_bytes(ours.pid) - before
+            store = stats()["totals"]["store"]
+        each, evicted = grown / count, store["evictions"]
+        size = f"{grown / 1e6:.0f}"
+        row = (count, key_bytes, value_bytes, ttl or "", budget, size, f"{each:.1f}", evicted)
+        rows.append(row)
+        kept.append(store["entries"] == count and evicted == 0 and (most is None or each <= most))
+    table(*rows)
+    held = all(kept)
+    print("ok: all entries held, within their bytes" if held else "MISSED: see the table")
+    return held
+
+
 def preflight():
     """What is said on a host or a command line that cannot work."""
     unprivileged = {"user": 65534, "group": 65534, "extra_groups": []} if os.getuid() == 0 else {}
@@ -489,7 +539,7 @@ def preflight():
     return kept
 
 
-COMMANDS = [cpu, pipeline, shards, idle, balance, churn, sigterm, preflight]
+COMMANDS = [cpu, pipeline, shards, idle, balance, churn, sigterm, preflight, memory]
 
 
 def main():
