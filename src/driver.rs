@@ -207,7 +207,7 @@ impl Driver {
             if nothing && !busy {
                 return;
             }
-            patience = if nothing { PATIENCE } else { NONE };
+            patience = if nothing && self.spin_us == 0 { PATIENCE } else { NONE };
         }
         self.wake();
     }
