@@ -15,6 +15,7 @@ use kvcache::{
 };
 use socket2::{Domain, SockRef, Socket, Type};
 use std::{
+    cell::RefCell,
     fs,
     io::{ErrorKind, Write},
     net::{Ipv4Addr, Shutdown, SocketAddr},
@@ -33,10 +34,21 @@ const KEYS: [&str; 2] = ["a", "b"];
 #[expect(clippy::disallowed_types, reason = "tests that count a process's descriptors take turns")]
 static TURN: std::sync::Mutex<()> = std::sync::Mutex::new(());
 
-/// A server, and the turn of the test that has it.
+thread_local! {
+    /// The turn of this thread's test. It ends with the thread, when the test's own sockets are
+    /// closed too.
+    static HELD: RefCell<Option<MutexGuard<'static, ()>>> = const { RefCell::new(None) };
+}
+
+fn take_turn() {
+    HELD.with_borrow_mut(|held| {
+        held.get_or_insert_with(|| TURN.lock().unwrap_or_else(PoisonError::into_inner));
+    });
+}
+
+/// A server that is stopped on request.
 struct Running {
     server: Server,
-    _turn: MutexGuard<'static, ()>,
 }
 
 impl Deref for Running {
@@ -69,8 +81,8 @@ fn start(shards: usize) -> Running {
 }
 
 fn start_with(config: &Config) -> Running {
-    let turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
-    Running { server: Server::start(config).unwrap(), _turn: turn }
+    take_turn();
+    Running { server: Server::start(config).unwrap() }
 }
 
 impl Running {
@@ -327,7 +339,7 @@ fn stopping_closes_idle_connections_and_waits_for_half_a_request() {
         half.send(&request[..10]);
         half.await_arrival();
         let mut idle = idle_everywhere(&server, 1);
-        let Running { server, _turn } = server;
+        let Running { server } = server;
         thread::scope(|scope| {
             let stopped = scope.spawn(move || server.stop().unwrap());
             idle.iter_mut().for_each(Client::expect_end);
@@ -389,7 +401,7 @@ fn stopping_answers_every_request_that_has_arrived() {
         client.await_arrival();
         clients.push((client, "nothing"));
         let mut idle = idle_everywhere(&server, 4);
-        let Running { server, _turn } = server;
+        let Running { server } = server;
         thread::scope(|scope| {
             let stopped = scope.spawn(move || server.stop().unwrap());
             idle.iter_mut().for_each(Client::expect_end);
@@ -440,7 +452,7 @@ fn a_port_is_free_again_after_the_stop_and_not_before() {
 
 #[test]
 fn a_server_that_stopped_leaves_no_descriptor() {
-    let turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
+    take_turn();
     // An executor that ends while another wakes it can leave its event descriptor behind, which
     // the end of the process closes.
     let ours = || -> Vec<String> {
@@ -455,7 +467,6 @@ fn a_server_that_stopped_leaves_no_descriptor() {
         server.stop().unwrap();
         assert_eq!(ours(), before, "after {shards} shards");
     }
-    drop(turn);
 }
 
 #[test]
