@@ -5,7 +5,7 @@
 
 use kvcache::clock::Millis;
 use kvcache::store::{
-    Condition, Eviction, Key, KeyHasher, Op, Reply, Settings, Stats, Store, Verb,
+    Condition, Eviction, Extras, Key, KeyHasher, Op, Reply, Settings, Stats, Store, Verb, Versions,
 };
 use std::collections::{BTreeMap, HashMap};
 use std::num::NonZeroU64;
@@ -15,6 +15,7 @@ const STEPS: u32 = if cfg!(miri) { 400 } else { 20_000 };
 /// Later instants are not reached: 2^39 milliseconds are 17 years.
 const NEVER: u64 = 1 << 39;
 const KIB: usize = 1 << 10;
+const READ: Verb<&[u8]> = Verb::Read { condition: Condition::NONE, lease_ms: None, is_use: true };
 
 #[derive(Debug)]
 struct Held {
@@ -197,12 +198,12 @@ impl Run {
 
     fn read(&mut self, id: u32) {
         let (Some(held), now) = (self.model.held.get(&id), self.now) else {
-            assert_eq!(self.execute(id, Verb::Read), Reply::Absent);
+            assert_eq!(self.execute(id, READ), Reply::Absent);
             return;
         };
         let (value, expires, known) = (held.value.clone(), held.expires, held.version);
-        let reply = self.execute(id, Verb::Read);
-        let Reply::Entry { value: found, version, ttl_ms } = reply else { panic!("{reply:?}") };
+        let reply = self.execute(id, READ);
+        let Reply::Entry { value: found, version, ttl_ms, .. } = reply else { panic!("{reply:?}") };
         assert_eq!(found, value);
         assert_eq!(known.unwrap_or(version), version);
         // A time that the store cannot count to is no time at all.
@@ -239,16 +240,25 @@ impl Run {
     fn write(&mut self, id: u32, step: u32) {
         let held = self.model.held.get(&id);
         let (is_there, version) = (held.is_some(), held.and_then(|held| held.version));
-        let (condition, holds) = match (self.random.u8(..5), version) {
-            (0, _) => (Condition::Always, true),
-            (1, _) => (Condition::Absent, !is_there),
-            (2, Some(version)) => (Condition::Version(version), true),
-            (3, Some(version)) => (Condition::Version(version ^ 1), false),
-            _ => (Condition::Present, is_there),
+        let listed = version.map(|version| (version ^ self.random.u64(..2)).to_le_bytes());
+        let is_listed = version.map(u64::to_le_bytes) == listed;
+        let (condition, holds) = match (self.random.u8(..5), &listed) {
+            (0, _) => (Condition::NONE, true),
+            (1, _) => (Condition::ABSENT, !is_there),
+            (2, Some(listed)) => {
+                let matches = Some(Versions::Listed(&listed[..]));
+                (Condition { matches, none_match: None }, is_listed)
+            }
+            (3, Some(listed)) => {
+                let none_match = Some(Versions::Listed(&listed[..]));
+                (Condition { matches: None, none_match }, !is_listed)
+            }
+            _ => (Condition::PRESENT, is_there),
         };
         let (value, ttl_ms) = (self.value(step), self.ttl_ms());
         let before = self.store.stats();
-        let reply = self.execute(id, Verb::Write { value: &value, ttl_ms, condition });
+        let reply = self
+            .execute(id, Verb::Write { value: &value, extras: Extras::NONE, ttl_ms, condition });
         let expected = match (holds, is_there) {
             (false, _) => Reply::Refused,
             (true, false) => Reply::Created,
@@ -270,7 +280,7 @@ impl Run {
     fn touch(&mut self, id: u32) {
         let ttl_ms = self.ttl_ms();
         let before = self.store.stats();
-        let reply = self.execute(id, Verb::Touch { ttl_ms });
+        let reply = self.execute(id, Verb::Touch { ttl_ms, condition: Condition::NONE });
         let Some(held) = self.model.held.get(&id) else {
             assert_eq!(reply, Reply::Absent);
             return;
@@ -285,7 +295,7 @@ impl Run {
     fn add(&mut self, id: u32) {
         let by = self.random.i64(-1_000..1_000);
         let before = self.store.stats();
-        let reply = self.execute(id, Verb::Add { by });
+        let reply = self.execute(id, Verb::Add { by, condition: Condition::NONE });
         let (number, expires) = match self.model.held.get(&id) {
             None => (Some(0), u64::MAX),
             Some(held) => (number(&held.value), held.expires),

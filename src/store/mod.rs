@@ -20,7 +20,9 @@ mod stats;
 mod wheel;
 
 pub use hash::KeyHasher;
-pub use op::{Condition, Key, Op, Reply, Verb};
+pub use op::{
+    CONTENT_TYPE_BYTES_MAX, Condition, Extras, Key, Lease, Op, Reply, TAGS_MAX, Verb, Versions,
+};
 pub use policy::Eviction;
 pub use stats::Stats;
 
@@ -159,19 +161,22 @@ impl Store {
                 let found = self.find_live(key, now);
                 self.put(key, fresh, found, now)
             }
-            Verb::Delete => self.delete(key, now),
-            Verb::Read => self.read(key, now),
-            Verb::Write { value, ttl_ms, condition } => {
+            Verb::Delete => self.delete(key, Condition::NONE, now),
+            Verb::Read { condition, lease_ms: _, is_use } => self.read(key, condition, is_use, now),
+            Verb::Write { value, extras: _, ttl_ms, condition } => {
                 let found = self.find_live(key, now);
-                if !self.holds(condition, found) {
+                if self.refuses(condition, found) {
                     return Reply::Refused;
                 }
                 self.writes += 1;
                 let version = Some(self.writes);
                 self.put(key, Fresh { value, expires: expires(now, ttl_ms), version }, found, now)
             }
-            Verb::Touch { ttl_ms } => self.touch(key, expires(now, ttl_ms), now),
-            Verb::Add { by } => self.add(key, by, now),
+            Verb::Remove { condition } => self.delete(key, condition, now),
+            Verb::Touch { ttl_ms, condition } => {
+                self.touch(key, condition, expires(now, ttl_ms), now)
+            }
+            Verb::Add { by, condition } => self.add(key, condition, by, now),
         }
     }
 
@@ -191,12 +196,32 @@ impl Store {
         }
     }
 
-    fn read(&mut self, key: Key<&[u8]>, now: Millis) -> Reply<&[u8]> {
-        let Some((at, meta)) = self.look_up(key, now, true) else { return Reply::Absent };
+    fn read(
+        &mut self,
+        key: Key<&[u8]>,
+        condition: Condition<&[u8]>,
+        is_use: bool,
+        now: Millis,
+    ) -> Reply<&[u8]> {
+        let Some((at, meta)) = self.look_up(key, now, is_use) else {
+            return if condition.matches.is_some() { Reply::Refused } else { Reply::Absent };
+        };
         let version = self.version(at, meta);
         let expires = entry::expires(&self.arena, at, meta);
         let ttl_ms = expires.and_then(|expires| NonZeroU64::new(expires - now.0));
-        Reply::Entry { value: self.value(at, meta), version, ttl_ms }
+        if condition.matches.is_some_and(|versions| !versions.include(version)) {
+            return Reply::Refused;
+        }
+        if condition.none_match.is_some_and(|versions| versions.include(version)) {
+            return Reply::Unchanged { version, ttl_ms };
+        }
+        Reply::Entry {
+            value: self.value(at, meta),
+            content_type: None,
+            version,
+            ttl_ms,
+            stale: None,
+        }
     }
 
     /// `find_live`, counted as a read.
@@ -235,15 +260,15 @@ impl Store {
         CONTENT_VERSION | versions.hash(self.value(at, meta))
     }
 
-    fn holds(&mut self, condition: Condition, found: Option<(Ref, Meta)>) -> bool {
-        match condition {
-            Condition::Always => true,
-            Condition::Absent => found.is_none(),
-            Condition::Present => found.is_some(),
-            Condition::Version(version) => {
-                found.is_some_and(|(at, meta)| self.version(at, meta) == version)
-            }
+    /// Whether the condition forbids a change of what was found.
+    fn refuses(&mut self, condition: Condition<&[u8]>, found: Option<(Ref, Meta)>) -> bool {
+        if condition == Condition::NONE {
+            return false;
         }
+        let version = found.map(|(at, meta)| self.version(at, meta));
+        let is_among = |versions: Versions<&[u8]>| version.is_some_and(|it| versions.include(it));
+        condition.matches.is_some_and(|versions| !is_among(versions))
+            || condition.none_match.is_some_and(is_among)
     }
 
     fn put(
@@ -291,8 +316,18 @@ impl Store {
         }
     }
 
-    fn touch(&mut self, key: Key<&[u8]>, expires: Option<u64>, now: Millis) -> Reply<&[u8]> {
-        let Some((at, meta)) = self.find_live(key, now) else { return Reply::Absent };
+    fn touch(
+        &mut self,
+        key: Key<&[u8]>,
+        condition: Condition<&[u8]>,
+        expires: Option<u64>,
+        now: Millis,
+    ) -> Reply<&[u8]> {
+        let found = self.find_live(key, now);
+        if self.refuses(condition, found) {
+            return Reply::Refused;
+        }
+        let Some((at, meta)) = found else { return Reply::Absent };
         match expires.filter(|&expires| expires < entry::EXPIRES_MAX) {
             Some(expires) if meta.has_ttl() => {
                 self.wheel.remove(&mut self.arena, at);
@@ -320,8 +355,17 @@ impl Store {
         Reply::Touched
     }
 
-    fn add(&mut self, key: Key<&[u8]>, by: i64, now: Millis) -> Reply<&[u8]> {
+    fn add(
+        &mut self,
+        key: Key<&[u8]>,
+        condition: Condition<&[u8]>,
+        by: i64,
+        now: Millis,
+    ) -> Reply<&[u8]> {
         let found = self.find_live(key, now);
+        if self.refuses(condition, found) {
+            return Reply::Refused;
+        }
         let (mut number, mut expires, mut version) = (0, None, None);
         if let Some((at, meta)) = found {
             let Some(held) = parse_number(self.value(at, meta)) else { return Reply::NotANumber };
@@ -342,8 +386,17 @@ impl Store {
         }
     }
 
-    fn delete(&mut self, key: Key<&[u8]>, now: Millis) -> Reply<&[u8]> {
-        let Some((at, meta)) = self.find_live(key, now) else { return Reply::Absent };
+    fn delete(
+        &mut self,
+        key: Key<&[u8]>,
+        condition: Condition<&[u8]>,
+        now: Millis,
+    ) -> Reply<&[u8]> {
+        let found = self.find_live(key, now);
+        if self.refuses(condition, found) {
+            return Reply::Refused;
+        }
+        let Some((at, meta)) = found else { return Reply::Absent };
         self.remove(at, meta);
         self.stats.deleted += 1;
         Reply::Deleted

@@ -27,10 +27,12 @@ impl<B: Copy> Op<B> {
 }
 
 impl Op<&[u8]> {
-    /// Length of key and value.
+    /// Length of everything that the operation brings.
     #[must_use]
     pub fn bytes(&self) -> usize {
-        self.key.bytes.len() + self.verb.value().map_or(0, |value| value.len())
+        let mut bytes = 0;
+        let _same = self.map(|held| bytes += held.len());
+        bytes
     }
 }
 
@@ -44,43 +46,137 @@ pub enum Verb<B> {
     Put { value: B, ttl_ms: Option<NonZeroU64> },
     /// Forget the key.
     Delete,
-    /// `Get` that also tells version and remaining time.
-    Read,
-    /// `Put` under a condition, of an entry that keeps a version of its own.
-    Write { value: B, ttl_ms: Option<NonZeroU64>, condition: Condition },
+    /// `Get`, or `Peek` where it is no use, that tells everything about the entry.
+    Read { condition: Condition<B>, lease_ms: Option<NonZeroU64>, is_use: bool },
+    /// `Put` of an entry that keeps a version of its own.
+    Write { value: B, extras: Extras<B>, ttl_ms: Option<NonZeroU64>, condition: Condition<B> },
+    /// `Delete` under a condition.
+    Remove { condition: Condition<B> },
     /// Let a live key expire after `ttl_ms` milliseconds from now, or never.
-    Touch { ttl_ms: Option<NonZeroU64> },
+    Touch { ttl_ms: Option<NonZeroU64>, condition: Condition<B> },
     /// Add to a value that is a decimal integer; a key that is not there counts as 0.
-    Add { by: i64 },
+    Add { by: i64, condition: Condition<B> },
 }
 
-/// What must hold for a `Write` to be done.
+/// What an entry may carry beside its value. What is not there takes no memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Condition {
-    Always,
-    /// The key is not there.
-    Absent,
+pub struct Extras<B> {
+    /// At most `CONTENT_TYPE_BYTES_MAX`.
+    pub content_type: Option<B>,
+    /// The hashes of at most `TAGS_MAX` tags, eight little-endian bytes each.
+    pub tags: Option<B>,
+    /// For how long the entry may still be read once its time to live is over.
+    pub stale_ms: Option<NonZeroU64>,
+}
+
+/// The longest content type that is kept.
+pub const CONTENT_TYPE_BYTES_MAX: usize = 255;
+/// Tags of one entry.
+pub const TAGS_MAX: usize = 8;
+
+/// What must hold for an operation to be done. As in RFC 9110 section 13.2.2 `matches` is looked
+/// at first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Condition<B> {
+    /// The key is there with one of these versions.
+    pub matches: Option<Versions<B>>,
+    /// The key is not there with one of these versions.
+    pub none_match: Option<Versions<B>>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Versions<B> {
+    Any,
+    /// Eight little-endian bytes each.
+    Listed(B),
+}
+
+impl Versions<&[u8]> {
+    #[must_use]
+    pub fn include(self, version: u64) -> bool {
+        match self {
+            Self::Any => true,
+            Self::Listed(list) => list.as_chunks().0.contains(&version.to_le_bytes()),
+        }
+    }
+}
+
+impl<B> Extras<B> {
+    pub const NONE: Self = Self { content_type: None, tags: None, stale_ms: None };
+
+    /// The same with the bytes held in another way.
+    #[must_use]
+    pub fn map<C>(self, mut hold: impl FnMut(B) -> C) -> Extras<C> {
+        Extras {
+            content_type: self.content_type.map(&mut hold),
+            tags: self.tags.map(&mut hold),
+            stale_ms: self.stale_ms,
+        }
+    }
+
+    /// The same with the bytes borrowed.
+    pub fn as_ref(&self) -> Extras<&B> {
+        Extras {
+            content_type: self.content_type.as_ref(),
+            tags: self.tags.as_ref(),
+            stale_ms: self.stale_ms,
+        }
+    }
+}
+
+impl<B> Condition<B> {
+    pub const NONE: Self = Self { matches: None, none_match: None };
     /// The key is there.
-    Present,
-    /// The key is there and this is its version.
-    Version(u64),
+    pub const PRESENT: Self = Self { matches: Some(Versions::Any), none_match: None };
+    /// The key is not there.
+    pub const ABSENT: Self = Self { matches: None, none_match: Some(Versions::Any) };
+
+    /// The same with the bytes held in another way.
+    #[must_use]
+    pub fn map<C>(self, mut hold: impl FnMut(B) -> C) -> Condition<C> {
+        let mut map = |versions| match versions {
+            Versions::Any => Versions::Any,
+            Versions::Listed(listed) => Versions::Listed(hold(listed)),
+        };
+        Condition { matches: self.matches.map(&mut map), none_match: self.none_match.map(&mut map) }
+    }
+
+    /// The same with the bytes borrowed.
+    pub fn as_ref(&self) -> Condition<&B> {
+        let map = |versions| match versions {
+            &Versions::Any => Versions::Any,
+            Versions::Listed(listed) => Versions::Listed(listed),
+        };
+        Condition {
+            matches: self.matches.as_ref().map(map),
+            none_match: self.none_match.as_ref().map(map),
+        }
+    }
 }
 
 impl<B> Verb<B> {
     /// The same with the bytes held in another way.
     #[must_use]
-    pub fn map<C>(self, hold: impl FnOnce(B) -> C) -> Verb<C> {
+    pub fn map<C>(self, mut hold: impl FnMut(B) -> C) -> Verb<C> {
         match self {
             Self::Get => Verb::Get,
             Self::Peek => Verb::Peek,
             Self::Put { value, ttl_ms } => Verb::Put { value: hold(value), ttl_ms },
             Self::Delete => Verb::Delete,
-            Self::Read => Verb::Read,
-            Self::Write { value, ttl_ms, condition } => {
-                Verb::Write { value: hold(value), ttl_ms, condition }
+            Self::Read { condition, lease_ms, is_use } => {
+                Verb::Read { condition: condition.map(hold), lease_ms, is_use }
             }
-            Self::Touch { ttl_ms } => Verb::Touch { ttl_ms },
-            Self::Add { by } => Verb::Add { by },
+            Self::Write { value, extras, ttl_ms, condition } => Verb::Write {
+                value: hold(value),
+                extras: extras.map(&mut hold),
+                ttl_ms,
+                condition: condition.map(hold),
+            },
+            Self::Remove { condition } => Verb::Remove { condition: condition.map(hold) },
+            Self::Touch { ttl_ms, condition } => {
+                Verb::Touch { ttl_ms, condition: condition.map(hold) }
+            }
+            Self::Add { by, condition } => Verb::Add { by, condition: condition.map(hold) },
         }
     }
 
@@ -91,20 +187,20 @@ impl<B> Verb<B> {
             Self::Peek => Verb::Peek,
             Self::Put { value, ttl_ms } => Verb::Put { value, ttl_ms: *ttl_ms },
             Self::Delete => Verb::Delete,
-            Self::Read => Verb::Read,
-            Self::Write { value, ttl_ms, condition } => {
-                Verb::Write { value, ttl_ms: *ttl_ms, condition: *condition }
+            Self::Read { condition, lease_ms, is_use } => {
+                Verb::Read { condition: condition.as_ref(), lease_ms: *lease_ms, is_use: *is_use }
             }
-            Self::Touch { ttl_ms } => Verb::Touch { ttl_ms: *ttl_ms },
-            Self::Add { by } => Verb::Add { by: *by },
-        }
-    }
-
-    /// The bytes that the operation brings beside its key.
-    pub fn value(&self) -> Option<&B> {
-        match self {
-            Self::Put { value, .. } | Self::Write { value, .. } => Some(value),
-            _ => None,
+            Self::Write { value, extras, ttl_ms, condition } => Verb::Write {
+                value,
+                extras: extras.as_ref(),
+                ttl_ms: *ttl_ms,
+                condition: condition.as_ref(),
+            },
+            Self::Remove { condition } => Verb::Remove { condition: condition.as_ref() },
+            Self::Touch { ttl_ms, condition } => {
+                Verb::Touch { ttl_ms: *ttl_ms, condition: condition.as_ref() }
+            }
+            Self::Add { by, condition } => Verb::Add { by: *by, condition: condition.as_ref() },
         }
     }
 }
@@ -114,15 +210,27 @@ impl<B> Verb<B> {
 pub enum Reply<B> {
     /// `Get` and `Peek` of a live key.
     Value(B),
-    /// `Read` of a live key. Each write changes the version.
-    Entry { value: B, version: u64, ttl_ms: Option<NonZeroU64> },
+    /// `Read` of a live key, and any reading of one that is stale. Each write changes the version.
+    Entry {
+        value: B,
+        content_type: Option<B>,
+        version: u64,
+        /// What is left of its time to live; nothing is left where it is stale.
+        ttl_ms: Option<NonZeroU64>,
+        /// The time to live is over: who is to bring the entry up to date?
+        stale: Option<Lease>,
+    },
+    /// `Read` of a live key that is just as the reader knows it.
+    Unchanged { version: u64, ttl_ms: Option<NonZeroU64> },
     /// Anything but a put, write or addition, of a key that is not there, or no longer.
     Absent,
+    /// `Read` with a lease, of a key that is not there. Never [`Lease::NotAsked`].
+    Missing(Lease),
     /// `Put` or `Write` of a new key.
     Created,
     /// `Put` or `Write` over a live key.
     Replaced,
-    /// `Write` whose condition does not hold. Nothing changed.
+    /// The condition does not hold. Nothing changed.
     Refused,
     /// `Touch` of a live key.
     Touched,
@@ -132,7 +240,7 @@ pub enum Reply<B> {
     NotANumber,
     /// `Add` whose result is no integer of 64 bits. Nothing changed.
     Overflow,
-    /// `Delete` of a live key.
+    /// `Delete` or `Remove` of a live key.
     Deleted,
     /// An entry that is larger than the whole budget allows. Nothing changed.
     TooLarge,
@@ -140,15 +248,34 @@ pub enum Reply<B> {
     Full,
 }
 
+/// Who is to write a key that is missing or stale. A put of the key ends its lease.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Lease {
+    NotAsked,
+    /// The one who asked.
+    Granted,
+    /// Another reader, who has this long.
+    Taken {
+        left_ms: NonZeroU64,
+    },
+}
+
 impl<B> Reply<B> {
     /// The same with the bytes held in another way.
-    pub fn map<C>(self, hold: impl FnOnce(B) -> C) -> Reply<C> {
+    #[must_use]
+    pub fn map<C>(self, mut hold: impl FnMut(B) -> C) -> Reply<C> {
         match self {
             Self::Value(value) => Reply::Value(hold(value)),
-            Self::Entry { value, version, ttl_ms } => {
-                Reply::Entry { value: hold(value), version, ttl_ms }
-            }
+            Self::Entry { value, content_type, version, ttl_ms, stale } => Reply::Entry {
+                value: hold(value),
+                content_type: content_type.map(hold),
+                version,
+                ttl_ms,
+                stale,
+            },
+            Self::Unchanged { version, ttl_ms } => Reply::Unchanged { version, ttl_ms },
             Self::Absent => Reply::Absent,
+            Self::Missing(lease) => Reply::Missing(lease),
             Self::Created => Reply::Created,
             Self::Replaced => Reply::Replaced,
             Self::Refused => Reply::Refused,

@@ -1,6 +1,8 @@
 //! Edges of the store that random operations seldom meet.
 
-use super::{Condition, Eviction, Key, KeyHasher, Op, Reply, Settings, Store, Verb};
+use super::{
+    Condition, Eviction, Extras, Key, KeyHasher, Op, Reply, Settings, Store, Verb, Versions,
+};
 use crate::clock::Millis;
 use std::num::NonZeroU64;
 
@@ -204,12 +206,31 @@ fn a_flush_leaves_an_empty_store_that_works() {
     assert_eq!(store.execute(op(b"b", Verb::Get), NOW), Reply::Value(&b"new"[..]));
 }
 
-fn write(value: &[u8], condition: Condition) -> Verb<&[u8]> {
-    Verb::Write { value, ttl_ms: None, condition }
+const READ: Verb<&[u8]> = Verb::Read { condition: Condition::NONE, lease_ms: None, is_use: true };
+
+fn write<'a>(value: &'a [u8], condition: Condition<&'a [u8]>) -> Verb<&'a [u8]> {
+    Verb::Write { value, extras: Extras::NONE, ttl_ms: None, condition }
+}
+
+fn touch(ttl_ms: u64) -> Verb<&'static [u8]> {
+    Verb::Touch { ttl_ms: NonZeroU64::new(ttl_ms), condition: Condition::NONE }
+}
+
+fn add(by: i64) -> Verb<&'static [u8]> {
+    Verb::Add { by, condition: Condition::NONE }
+}
+
+fn unless(versions: &[u8]) -> Condition<&[u8]> {
+    Condition { matches: None, none_match: Some(Versions::Listed(versions)) }
+}
+
+/// The key has one of the versions, which are held as they travel.
+fn matches(versions: &[u8]) -> Condition<&[u8]> {
+    Condition { matches: Some(Versions::Listed(versions)), none_match: None }
 }
 
 fn version(store: &mut Store, key: &[u8]) -> u64 {
-    match store.execute(op(key, Verb::Read), NOW) {
+    match store.execute(op(key, READ), NOW) {
         Reply::Entry { version, .. } => version,
         other => panic!("{other:?}"),
     }
@@ -218,18 +239,59 @@ fn version(store: &mut Store, key: &[u8]) -> u64 {
 #[test]
 fn a_write_keeps_to_its_condition() {
     let mut store = Store::new(&SETTINGS);
-    let refused = [Condition::Present, Condition::Version(0), Condition::Version(1)];
-    for condition in refused {
+    for condition in [Condition::PRESENT, matches(&[0; 8]), matches(&[])] {
         assert_eq!(store.execute(op(b"k", write(b"v", condition)), NOW), Reply::Refused);
     }
-    assert_eq!(store.execute(op(b"k", write(b"1", Condition::Absent)), NOW), Reply::Created);
-    assert_eq!(store.execute(op(b"k", write(b"2", Condition::Absent)), NOW), Reply::Refused);
+    assert_eq!(store.execute(op(b"k", write(b"1", Condition::ABSENT)), NOW), Reply::Created);
+    assert_eq!(store.execute(op(b"k", write(b"2", Condition::ABSENT)), NOW), Reply::Refused);
     let first = version(&mut store, b"k");
-    let again = write(b"2", Condition::Version(first));
+    let listed = [[0; 8], first.to_le_bytes()].concat();
+    let again = write(b"2", matches(&listed));
     assert_eq!(store.execute(op(b"k", again), NOW), Reply::Replaced);
     assert_eq!(store.execute(op(b"k", again), NOW), Reply::Refused);
-    assert_eq!(store.execute(op(b"k", write(b"3", Condition::Present)), NOW), Reply::Replaced);
+    assert_eq!(store.execute(op(b"k", write(b"3", Condition::PRESENT)), NOW), Reply::Replaced);
     assert_eq!(store.execute(op(b"k", Verb::Get), NOW), Reply::Value(&b"3"[..]));
+}
+
+#[test]
+fn every_verb_keeps_to_its_condition() {
+    let mut store = Store::new(&SETTINGS);
+    store.execute(op(b"k", put(b"1")), NOW);
+    let old = version(&mut store, b"k").to_le_bytes();
+    store.execute(op(b"k", put(b"2")), NOW);
+    let new = version(&mut store, b"k").to_le_bytes();
+    let read = |condition| Verb::Read { condition, lease_ms: None, is_use: true };
+    for condition in [matches(&old), unless(&new), Condition::ABSENT] {
+        for verb in [
+            write(b"3", condition),
+            Verb::Remove { condition },
+            Verb::Touch { ttl_ms: None, condition },
+            Verb::Add { by: 1, condition },
+        ] {
+            assert_eq!(store.execute(op(b"k", verb), NOW), Reply::Refused, "{verb:?}");
+        }
+    }
+    assert_eq!(store.execute(op(b"k", read(matches(&old))), NOW), Reply::Refused);
+    for condition in [unless(&new), Condition::ABSENT] {
+        let reply = store.execute(op(b"k", read(condition)), NOW);
+        assert!(matches!(reply, Reply::Unchanged { .. }), "{reply:?}");
+    }
+    // Both must hold, and the first that does not is the answer.
+    let both = Condition { none_match: Some(Versions::Any), ..matches(&old) };
+    assert_eq!(store.execute(op(b"k", read(both)), NOW), Reply::Refused);
+    for condition in [matches(&new), unless(&old), Condition::PRESENT] {
+        let reply = store.execute(op(b"k", read(condition)), NOW);
+        assert!(matches!(reply, Reply::Entry { value: b"2", .. }), "{reply:?}");
+        let touch = Verb::Touch { ttl_ms: None, condition };
+        assert_eq!(store.execute(op(b"k", touch), NOW), Reply::Touched);
+    }
+    let add = Verb::Add { by: 1, condition: matches(&new) };
+    assert_eq!(store.execute(op(b"k", add), NOW), Reply::Number(3));
+    let remove = Verb::Remove { condition: Condition::PRESENT };
+    assert_eq!(store.execute(op(b"k", remove), NOW), Reply::Deleted);
+    assert_eq!(store.execute(op(b"k", remove), NOW), Reply::Refused);
+    assert_eq!(store.execute(op(b"k", read(Condition::PRESENT)), NOW), Reply::Refused);
+    assert_eq!(store.execute(op(b"k", read(Condition::ABSENT)), NOW), Reply::Absent);
 }
 
 #[test]
@@ -239,20 +301,20 @@ fn every_write_changes_the_version_and_nothing_else_does() {
     let large = vec![3; 1 << 17];
     let mut seen = Vec::new();
     let writes = [
-        write(b"same", Condition::Always),
-        write(b"same", Condition::Always),
+        write(b"same", Condition::NONE),
+        write(b"same", Condition::NONE),
         put(b"other"),
         put(b"another"),
-        write(&large, Condition::Always),
+        write(&large, Condition::NONE),
         put(&large),
-        write(b"5", Condition::Always),
-        Verb::Add { by: 0 },
+        write(b"5", Condition::NONE),
+        add(0),
     ];
     for verb in writes {
         store.execute(op(b"k", verb), NOW);
         let now = version(&mut store, b"k");
         assert!(!seen.contains(&now), "{verb:?}");
-        for verb in [Verb::Get, Verb::Touch { ttl_ms: NonZeroU64::new(9) }, Verb::Peek] {
+        for verb in [Verb::Get, touch(9), Verb::Peek] {
             store.execute(op(b"k", verb), NOW);
             assert_eq!(version(&mut store, b"k"), now);
         }
@@ -265,25 +327,23 @@ fn a_touch_sets_moves_and_takes_away_the_end() {
     let settings = Settings { value_bytes_max: 1 << 17, ..SETTINGS };
     for value in [vec![], vec![1; 100], vec![2; 1 << 17]] {
         let mut store = Store::new(&settings);
-        let touch = |ttl_ms| Verb::Touch { ttl_ms: NonZeroU64::new(ttl_ms) };
         assert_eq!(store.execute(op(b"k", touch(5)), NOW), Reply::Absent);
         store.execute(op(b"k", put(&value)), NOW);
         for (verb, left) in
             [(touch(50), 40), (touch(0), 0), (touch(0), 0), (touch(70), 60), (touch(30), 20)]
         {
             assert_eq!(store.execute(op(b"k", verb), NOW), Reply::Touched);
-            let reply = store.execute(op(b"k", Verb::Read), Millis(NOW.0 + 10));
+            let reply = store.execute(op(b"k", READ), Millis(NOW.0 + 10));
             let Reply::Entry { value: held, ttl_ms, .. } = reply else { panic!("{reply:?}") };
             assert_eq!((held, ttl_ms), (&value[..], NonZeroU64::new(left)));
         }
-        assert_eq!(store.execute(op(b"k", Verb::Read), Millis(NOW.0 + 30)), Reply::Absent);
+        assert_eq!(store.execute(op(b"k", READ), Millis(NOW.0 + 30)), Reply::Absent);
     }
 }
 
 #[test]
 fn an_addition_reads_what_it_would_print() {
     let mut store = Store::new(&SETTINGS);
-    let add = |by| Verb::Add { by };
     assert_eq!(store.execute(op(b"n", add(-5)), NOW), Reply::Number(-5));
     assert_eq!(store.execute(op(b"n", add(105)), NOW), Reply::Number(100));
     assert_eq!(store.execute(op(b"n", Verb::Get), NOW), Reply::Value(&b"100"[..]));
