@@ -1,8 +1,9 @@
 //! Sets of plain counters that can be summed and listed by name.
 
-/// Declares a set of counters: a plain struct of `u64` that can be summed and listed by name.
+/// Declares a set of counters: a plain struct of `u64` that can be summed and listed by name. Of
+/// `name: max` the sum is the larger one.
 macro_rules! counters {
-    ($(#[$outer:meta])* $set:ident { $($(#[$doc:meta])* $name:ident,)* }) => {
+    ($(#[$outer:meta])* $set:ident { $($(#[$doc:meta])* $name:ident $(: $sum:ident)?,)* }) => {
         $(#[$outer])*
         #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
         pub struct $set {
@@ -19,10 +20,12 @@ macro_rules! counters {
 
         impl std::ops::AddAssign for $set {
             fn add_assign(&mut self, other: Self) {
-                $(self.$name += other.$name;)*
+                $($crate::counters::counters!(self.$name, other.$name $(, $sum)?);)*
             }
         }
     };
+    ($sum:expr, $other:expr) => { $sum += $other };
+    ($sum:expr, $other:expr, max) => { $sum = $sum.max($other) };
 }
 
 pub(crate) use counters;

@@ -15,7 +15,7 @@ use crate::{
     },
     mesh::{Arrival, Called, Mesh, Message},
     metrics::{Counters, Operation, Report},
-    store::{Key, KeyHasher, Op, Settings, Store},
+    store::{EXPIRE_STEPS_MAX, Key, KeyHasher, Op, Settings, Store},
 };
 
 /// A connection of this shard. The serial number is never used again, so what arrives late for a
@@ -308,9 +308,6 @@ pub struct Shard {
     beat: Millis,
     last_beat: Millis,
 }
-
-/// Steps of the expiry of entries in one turn; an entry takes at most a few.
-const EXPIRE_STEPS_MAX: u32 = 128;
 
 /// Milliseconds between two beats, and the most that one counts for.
 pub const BEAT_MS: u64 = 250;

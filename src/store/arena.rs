@@ -6,13 +6,16 @@
 //! class    page <- page <- top page        every page is full but the top one, holes excepted
 //! ```
 //!
-//! The classes are entries by size, the overflow buckets of the index, and chunks of large values;
-//! pages of index buckets belong to no class. A slot that is freed becomes one of a few holes of
+//! The classes are entries by size, the overflow buckets of the index, and chunks of large values,
+//! which are kept in another way; pages of index buckets belong to no class. A slot that is freed becomes one of a few holes of
 //! its class, or the class's last slot moves into it: so no page stays half empty, and what a free
 //! costs is bounded by one move. Whoever owns the contents is told what moved and mends the
 //! references to it. A page that empties returns to the pool.
 
+mod chunks;
+
 use super::entry;
+use chunks::Partial;
 
 /// Where a slot is, in granules of 8 bytes from the start of the region.
 pub(super) type Ref = u32;
@@ -45,9 +48,13 @@ pub(super) struct Moved {
 
 #[derive(Clone, Copy, Default)]
 struct Page {
-    /// The page that was the top of the class before this one.
+    /// The page that was the top of the class before this one; of chunks, the next in the list.
     below: u32,
+    /// Of chunks, the one before in the list.
+    above: u32,
     class: Class,
+    /// Of chunks, a bit for each that is free.
+    free: u8,
 }
 
 #[derive(Clone)]
@@ -57,14 +64,15 @@ struct SizeClass {
     slots: u32,
     pages: u32,
     top: u32,
-    /// Slots of the top page in use, holes included; 0 only when there is no page.
+    /// Slots of the top page in use, holes included; 0 when there is none, as of chunks.
     top_used: u32,
+    /// Free slots below the top; of chunks, all that are free.
     hole_count: u32,
     holes_max: u32,
     holes: [Ref; HOLES_MAX],
 }
 
-const _: () = assert!(size_of::<Page>() == 8 && size_of::<SizeClass>() == 88);
+const _: () = assert!(size_of::<Page>() == 12 && size_of::<SizeClass>() == 88);
 
 pub(super) struct Arena {
     region: Region,
@@ -75,6 +83,7 @@ pub(super) struct Arena {
     /// Pages from here on were never used.
     fresh: u32,
     classes: Vec<SizeClass>,
+    partial: Partial,
     /// The class of an entry by its granules.
     class_of: Vec<Class>,
     merge_max: Class,
@@ -102,6 +111,7 @@ impl Arena {
             fresh: 0,
             merge_max: position(&sizes, |&size| size >= MERGE_BYTES_MAX),
             classes: sizes.iter().map(|&size| SizeClass::new(size, page_bytes)).collect(),
+            partial: Partial::default(),
             class_of,
         }
     }
@@ -118,6 +128,7 @@ impl Arena {
         for class in &mut self.classes {
             *class = SizeClass { pages: 0, top: 0, top_used: 0, hole_count: 0, ..*class };
         }
+        self.partial = Partial::default();
     }
 
     pub(super) fn page_bytes(&self) -> usize {
@@ -126,6 +137,12 @@ impl Arena {
 
     pub(super) fn pages(&self) -> usize {
         self.pages.len()
+    }
+
+    /// Pages that entries lie in, when the index has `index` pages for its buckets.
+    pub(super) fn entry_pages(&self, index: usize) -> usize {
+        let overflow = self.classes[usize::from(self.overflow_class())].pages as usize;
+        self.pages() - self.pool() - index - overflow
     }
 
     /// Free pages.
@@ -160,11 +177,6 @@ impl Arena {
 
     pub(super) fn slot_bytes(&self, class: Class) -> usize {
         self.classes[usize::from(class)].slot_bytes as usize
-    }
-
-    /// Numbers the chunks of the region.
-    pub(super) fn chunk_number(&self, chunk: Ref) -> usize {
-        offset(chunk) / self.slot_bytes(self.chunk_class())
     }
 
     pub(super) fn slots_per_page(&self, class: Class) -> usize {
@@ -213,7 +225,7 @@ impl Arena {
         let shift = self.page_shift;
         let size_class = &mut self.classes[usize::from(class)];
         debug_assert_eq!(size_class.room(), 0);
-        self.pages[page as usize] = Page { below: size_class.top, class };
+        self.pages[page as usize] = Page { below: size_class.top, class, ..Page::default() };
         size_class.top = page;
         size_class.pages += 1;
         size_class.top_used = 1;
@@ -356,9 +368,13 @@ impl Arena {
     /// Slots that hold something.
     #[cfg(debug_assertions)]
     pub(super) fn slots_in_use(&self, class: Class) -> usize {
+        let is_chunk = class == self.chunk_class();
         let class = &self.classes[usize::from(class)];
-        let full = class.pages.saturating_sub(1) * class.slots;
-        (full + class.top_used - class.hole_count) as usize
+        let last = if is_chunk { class.slots } else { class.top_used };
+        match class.pages {
+            0 => 0,
+            pages => ((pages - 1) * class.slots + last - class.hole_count) as usize,
+        }
     }
 }
 
@@ -383,7 +399,7 @@ impl SizeClass {
     }
 
     fn room(&self) -> u32 {
-        let above = if self.pages == 0 { 0 } else { self.slots - self.top_used };
+        let above = if self.top_used == 0 { 0 } else { self.slots - self.top_used };
         above + self.hole_count
     }
 }

@@ -71,6 +71,11 @@ impl Index {
         self.entries
     }
 
+    /// Pages of buckets.
+    pub(super) fn pages(&self) -> usize {
+        self.directory.len()
+    }
+
     /// Bytes that `new` allocates beside the arena.
     pub(super) fn table_bytes(budget: usize) -> usize {
         budget / arena::page_bytes(budget) * size_of::<u32>() + 4 * ENTRIES * 8

@@ -24,6 +24,7 @@ pub use op::{
     CONTENT_TYPE_BYTES_MAX, Condition, Extras, Key, Lease, Op, Reply, TAGS_MAX, Verb, Versions,
 };
 pub use policy::Eviction;
+pub use room::{EXPIRE_STEPS_MAX, WAY_STEPS_MAX};
 pub use stats::Stats;
 
 use crate::clock::Millis;
@@ -93,7 +94,6 @@ struct Fresh<'a> {
 
 /// What `Settings` comes to.
 struct Limits {
-    budget: usize,
     key_bytes_max: usize,
     value_bytes_max: usize,
     entries_max: usize,
@@ -132,7 +132,6 @@ impl Store {
             writes: 0,
             versions: KeyHasher::random(),
             limits: Limits {
-                budget,
                 key_bytes_max: settings.key_bytes_max.min(entry::KEY_BYTES_MAX),
                 value_bytes_max,
                 entries_max: match settings.entries_max {
@@ -152,6 +151,7 @@ impl Store {
     pub fn execute(&mut self, op: Op<&[u8]>, now: Millis) -> Reply<&[u8]> {
         #[cfg(debug_assertions)]
         self.check_now_and_then();
+        self.policy.set_now(now);
         let key = op.key;
         match op.verb {
             Verb::Get => self.get(key, now, true),
@@ -181,10 +181,11 @@ impl Store {
     }
 
     pub fn stats(&self) -> Stats {
-        let free = self.arena.pool() * self.arena.page_bytes();
+        let bytes = |pages| (pages * self.arena.page_bytes()) as u64;
         Stats {
             entries: self.index.entries() as u64,
-            used_bytes: self.stats.budget_bytes - free as u64,
+            used_bytes: self.stats.budget_bytes - bytes(self.arena.pool()),
+            entry_page_bytes: bytes(self.arena.entry_pages(self.index.pages())),
             ..self.stats
         }
     }
@@ -451,11 +452,9 @@ impl Store {
 
     /// Writes an entry that is not there, for which there is room.
     fn insert(&mut self, shape: &Shape, class: Class, key: Key<&[u8]>, value: &[u8]) {
-        let chunk_class = self.arena.chunk_class();
         self.chunks.clear();
         for _ in 0..shape.chunks {
-            let chunk = self.arena.add(chunk_class).or_else(|| self.arena.open(chunk_class));
-            self.chunks.push(chunk.expect("room was made"));
+            self.chunks.push(self.arena.take_chunk().expect("room was made"));
         }
         let at = self.arena.place(class).expect("room was made");
         for &chunk in &self.chunks {
@@ -482,7 +481,7 @@ impl Store {
         self.stats.payload_bytes = 0;
         self.arena.clear();
         self.index.clear(&mut self.arena);
-        self.policy = Policy::new(self.eviction, self.limits.budget);
+        self.policy.clear();
         self.wheel = Wheel::new();
         self.walk = Walk::default();
     }
@@ -520,12 +519,9 @@ impl Store {
         if meta.has_ttl() {
             self.wheel.remove(&mut self.arena, at);
         }
-        for index in (0..entry::chunk_count(&self.arena, at, meta)).rev() {
+        for index in 0..entry::chunk_count(&self.arena, at, meta) {
             let chunk = entry::chunk(&self.arena, at, meta, index);
-            entry::set_chunk(&mut self.arena, at, meta, index, NIL);
-            if let Some(moved) = self.arena.free(chunk) {
-                self.chunk_moved(moved);
-            }
+            self.arena.free_chunk(chunk);
         }
         if let Some(moved) = self.arena.free(at) {
             self.entry_moved(moved);
@@ -543,10 +539,7 @@ impl Store {
         }
         for index in 0..entry::chunk_count(&self.arena, at, meta) {
             let chunk = entry::chunk(&self.arena, at, meta, index);
-            // The entry may be losing its chunks.
-            if chunk != NIL {
-                self.owners[self.arena.chunk_number(chunk)] = at;
-            }
+            self.owners[self.arena.chunk_number(chunk)] = at;
         }
         self.stats.relocations += 1;
     }

@@ -1,6 +1,7 @@
 //! Which entry goes when room is needed: one rule per file, behind one interface.
 
 mod fifo;
+mod idle;
 mod lfu;
 mod lru;
 mod none;
@@ -12,6 +13,8 @@ use super::arena::{Arena, NIL, Ref};
 #[cfg(debug_assertions)]
 use super::check::walk;
 use super::entry;
+use crate::clock::Millis;
+use idle::Sample;
 #[cfg(debug_assertions)]
 use std::collections::HashSet;
 
@@ -71,14 +74,26 @@ trait Rule {
     /// The victim is evicted; `remove` follows.
     fn evicted(&mut self, _arena: &mut Arena, _at: Ref) {}
     fn queues(&mut self) -> &mut [List];
+    /// All entries are gone; takes a time that does not depend on their number.
+    fn clear(&mut self) {
+        self.queues().fill_with(List::default);
+    }
     /// Where in `queues` the coldest entries are.
     fn coldest_queue(&self) -> usize {
         0
     }
 }
 
-/// The rule of one store, with its queues and tables.
-pub(super) enum Policy {
+/// The rule of one store, and what is known of the use of its entries.
+pub(super) struct Policy {
+    rules: Rules,
+    entries: usize,
+    sample: Sample,
+    now: Millis,
+}
+
+/// A rule with its queues and tables.
+enum Rules {
     Lru(lru::Lru),
     Fifo(fifo::Fifo),
     Lfu(lfu::Lfu),
@@ -90,29 +105,43 @@ pub(super) enum Policy {
 
 macro_rules! with_rule {
     ($policy:expr, $rule:ident => $do:expr) => {
-        match $policy {
-            Policy::Lru($rule) => $do,
-            Policy::Fifo($rule) => $do,
-            Policy::Lfu($rule) => $do,
-            Policy::Sieve($rule) => $do,
-            Policy::S3Fifo($rule) => $do,
-            Policy::WTinyLfu($rule) => $do,
-            Policy::None($rule) => $do,
+        match &mut $policy.rules {
+            Rules::Lru($rule) => $do,
+            Rules::Fifo($rule) => $do,
+            Rules::Lfu($rule) => $do,
+            Rules::Sieve($rule) => $do,
+            Rules::S3Fifo($rule) => $do,
+            Rules::WTinyLfu($rule) => $do,
+            Rules::None($rule) => $do,
         }
     };
 }
 
 impl Policy {
     pub(super) fn new(eviction: Eviction, budget: usize) -> Self {
-        match eviction {
-            Eviction::Lru => Self::Lru(lru::Lru::default()),
-            Eviction::Fifo => Self::Fifo(fifo::Fifo::default()),
-            Eviction::Lfu => Self::Lfu(lfu::Lfu::default()),
-            Eviction::Sieve => Self::Sieve(sieve::Sieve::default()),
-            Eviction::S3Fifo => Self::S3Fifo(s3fifo::S3Fifo::new(budget)),
-            Eviction::WTinyLfu => Self::WTinyLfu(wtinylfu::WTinyLfu::new(budget)),
-            Eviction::None => Self::None(none::None::default()),
-        }
+        let rules = match eviction {
+            Eviction::Lru => Rules::Lru(lru::Lru::default()),
+            Eviction::Fifo => Rules::Fifo(fifo::Fifo::default()),
+            Eviction::Lfu => Rules::Lfu(lfu::Lfu::default()),
+            Eviction::Sieve => Rules::Sieve(sieve::Sieve::default()),
+            Eviction::S3Fifo => Rules::S3Fifo(s3fifo::S3Fifo::new(budget)),
+            Eviction::WTinyLfu => Rules::WTinyLfu(wtinylfu::WTinyLfu::new(budget)),
+            Eviction::None => Rules::None(none::None::default()),
+        };
+        Self { rules, entries: 0, sample: Sample::new(), now: Millis(0) }
+    }
+
+    /// Forgets all entries.
+    pub(super) fn clear(&mut self) {
+        with_rule!(self, rule => rule.clear());
+        self.entries = 0;
+        self.sample = Sample::new();
+    }
+
+    /// All uses from here on are at `now`.
+    #[inline]
+    pub(super) fn set_now(&mut self, now: Millis) {
+        self.now = now;
     }
 
     /// Bytes that `new` allocates.
@@ -125,19 +154,25 @@ impl Policy {
     }
 
     pub(super) fn insert(&mut self, arena: &mut Arena, at: Ref) {
+        self.sample.insert(at, self.entries, self.now);
+        self.entries += 1;
         with_rule!(self, rule => rule.insert(arena, at));
     }
 
     #[inline]
     pub(super) fn hit(&mut self, arena: &mut Arena, at: Ref) {
+        self.sample.used(at, self.now);
         with_rule!(self, rule => rule.hit(arena, at));
     }
 
     pub(super) fn remove(&mut self, arena: &mut Arena, at: Ref) {
+        self.sample.remove(at);
+        self.entries -= 1;
         with_rule!(self, rule => rule.remove(arena, at));
     }
 
     pub(super) fn moved(&mut self, arena: &mut Arena, from: Ref, to: Ref) {
+        self.sample.moved(from, to);
         with_rule!(self, rule => rule.moved(arena, from, to));
     }
 
@@ -149,15 +184,18 @@ impl Policy {
         with_rule!(self, rule => rule.evicted(arena, at));
     }
 
+    /// Milliseconds since the victim was used, as far as the sample tells.
+    pub(super) fn victim_idle(&mut self, at: Ref, now: Millis) -> Option<u64> {
+        self.sample.victim_idle(at, now)
+    }
+
     /// Puts the cursor at the coldest entry.
     pub(super) fn start_walk(&mut self) -> Walk {
         let (first, queues) = with_rule!(self, rule => (rule.coldest_queue(), rule.queues()));
-        let mut entries = 0;
         for queue in &mut *queues {
             queue.cursor = queue.back;
-            entries += queue.len();
         }
-        Walk { queue: first, queues_left: queues.len(), steps_left: entries * 2 }
+        Walk { queue: first, queues_left: queues.len(), steps_left: self.entries * 2 }
     }
 
     /// The entry under the cursor, which goes on to the next warmer one.
@@ -179,6 +217,7 @@ impl Policy {
 
     #[cfg(debug_assertions)]
     pub(super) fn check(&mut self, arena: &Arena, entries: &HashSet<Ref>) -> usize {
+        assert_eq!(self.entries, entries.len());
         let queues = with_rule!(self, rule => rule.queues());
         queues.iter().map(|queue| queue.check(arena, entries)).sum()
     }

@@ -119,6 +119,12 @@ impl Rule for S3Fifo {
     fn queues(&mut self) -> &mut [List] {
         &mut self.queues
     }
+
+    fn clear(&mut self) {
+        self.queues = Default::default();
+        self.ghost.clear();
+        self.has_evicted = false;
+    }
 }
 
 /// The keys that left the small queue, as many as the main queue has entries.
@@ -173,6 +179,12 @@ impl Ghost {
             })
             .expect("a bucket has slots");
         self.slots[oldest] = u32::from(self.age) << 16 | u32::from(fingerprint);
+    }
+
+    /// Lets all keys be too old.
+    fn clear(&mut self) {
+        self.added = 0;
+        self.age = self.age.wrapping_add(AGES + 1);
     }
 
     /// Whether the key was there; it is no longer.

@@ -58,4 +58,8 @@ impl Rule for Sieve {
     fn queues(&mut self) -> &mut [List] {
         slice::from_mut(&mut self.queue)
     }
+
+    fn clear(&mut self) {
+        *self = Self::default();
+    }
 }

@@ -101,6 +101,21 @@ fn each_hit_and_miss_is_that_of_the_naive_rule() {
 
 #[test]
 #[cfg_attr(miri, ignore = "takes many requests")]
+fn after_a_flush_a_rule_is_as_new() {
+    for eviction in [Eviction::Lru, Eviction::Fifo, Eviction::Sieve, Eviction::S3Fifo] {
+        let ids = |seed| {
+            let mut random = fastrand::Rng::with_seed(seed);
+            (0..20_000).map(move |_| skewed(&mut random, 10_000.0))
+        };
+        let mut cache = Cache::new(eviction, 300);
+        cache.hits(ids(1));
+        cache.store.flush();
+        assert_eq!(cache.hits(ids(2)), Cache::new(eviction, 300).hits(ids(2)), "{eviction:?}");
+    }
+}
+
+#[test]
+#[cfg_attr(miri, ignore = "takes many requests")]
 fn what_is_used_often_outlasts_a_scan() {
     for eviction in [Eviction::Lfu, Eviction::Sieve, Eviction::S3Fifo, Eviction::WTinyLfu] {
         let mut cache = Cache::new(eviction, 1_000);

@@ -110,6 +110,12 @@ impl Rule for WTinyLfu {
     fn queues(&mut self) -> &mut [List] {
         &mut self.segments
     }
+
+    /// The sketch stays: how often a key was asked for does not depend on what is held.
+    fn clear(&mut self) {
+        self.segments = Default::default();
+        self.candidate = NIL;
+    }
 }
 
 /// Counts of recent uses, four bits each, halved as time goes on.
