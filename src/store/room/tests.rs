@@ -115,7 +115,7 @@ fn the_idle_age_of_the_last_victim_is_that_of_a_plain_queue() {
         let is_held = used.contains_key(&id);
         assert_eq!(cache.run(id, Verb::Get) != Reply::Absent, is_held);
         if !is_held {
-            cache.put(id, b"", 0);
+            cache.put(id, &[0; 90][..random.usize(..90)], 0);
         }
         if let Some(before) = used.insert(id, (cache.now.0, step)) {
             queue.remove(&before);
@@ -138,6 +138,7 @@ fn the_idle_age_of_the_last_victim_is_that_of_a_plain_queue() {
             }
         }
     }
+    assert!(cache.store.stats().relocations > 1_000, "few entries moved");
     // Wrong by more than a tenth only where ages change at a stroke.
     assert!(told_rightly > told / 100 * 98, "{told_rightly} of {told}");
 }
