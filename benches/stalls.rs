@@ -71,8 +71,9 @@ impl Default for Histogram {
 
 impl Histogram {
     fn add(&mut self, ns: u64) {
-        let shift = ns.max(64).ilog2() - 6;
-        self.counts[(u64::from(shift) * 64 + (ns >> shift)) as usize] += 1;
+        let shift = ns.max(64).ilog2() as usize - 6;
+        let bucket = shift * 64 + usize::try_from(ns >> shift).expect("below 128");
+        self.counts[bucket] += 1;
         self.calls += 1;
         self.max = self.max.max(ns);
     }
@@ -128,7 +129,7 @@ fn main() -> ExitCode {
 fn stalls(memory_bytes_max: usize, entries: u64) -> Vec<String> {
     let mut run = Run::new(memory_bytes_max);
     let (value, large) = ([1; 1 << 10], vec![1; MIB]);
-    run.measure_noise(entries, &large);
+    run.measure_noise(entries.min(2_000_000), &large);
 
     let resident = resident_bytes();
     run.puts("fill", 0..entries, |_| &value[..128], 0);
@@ -172,11 +173,12 @@ fn turnovers(memory_bytes_max: usize, utilisation_min: f64) -> Vec<String> {
     let value = vec![1; MIB];
     let bytes_max = 10 * memory_bytes_max;
     let (mut id, mut bytes, mut usual) = (0, 0, 40.0);
-    let drift = 5_600.0 / bytes_max as f64;
+    let drift = 2_000_000.0 / bytes_max as f64;
     while bytes < bytes_max {
-        let len = match run.random.bool() {
-            true => drifting(&mut usual, drift * 300.0, &mut run.random),
-            false => run.random.usize(64..SMALL_BYTES_MAX),
+        let len = if run.random.bool() {
+            drifting(&mut usual, drift, &mut run.random)
+        } else {
+            run.random.usize(64..SMALL_BYTES_MAX)
         };
         run.put(id, &value[..len], 0);
         (id, bytes) = (id + 1, bytes + len);

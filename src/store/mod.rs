@@ -93,6 +93,7 @@ struct Fresh<'a> {
 }
 
 /// What `Settings` comes to.
+#[expect(clippy::struct_field_names, reason = "each is the most of something")]
 struct Limits {
     key_bytes_max: usize,
     value_bytes_max: usize,
