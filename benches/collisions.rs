@@ -6,7 +6,7 @@
 //! a get or a put, alternate between the stores. Exits with 1 if the 99th percentile of the second
 //! or the third is more than twice that of the first, or that of the last is not.
 
-#![expect(clippy::print_stdout, clippy::cast_precision_loss, reason = "this is its output")]
+#![expect(clippy::print_stdout, reason = "this is its output")]
 
 use kvcache::clock::Millis;
 use kvcache::mesh;

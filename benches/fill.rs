@@ -76,7 +76,8 @@ impl Run {
         for id in 0..keys {
             // The last ones take what the others have left.
             let fair = (self.bytes_max - self.bytes) / (keys - id) - OVERHEAD_BYTES;
-            self.write(id, self.random.usize(..=2 * fair));
+            let len = self.random.usize(..=2 * fair);
+            self.write(id, len);
         }
         self.report(mib, "filled");
         for turn in 0..TURNS {
@@ -87,7 +88,8 @@ impl Run {
                     0 => self.random.usize(..VALUE_BYTES_MAX),
                     _ => self.random.usize(usual / 2..=usual),
                 };
-                self.write(self.random.usize(..keys), len);
+                let id = self.random.usize(..keys);
+                self.write(id, len);
             }
             self.report(mib, &format!("overwritten {}", turn + 1));
         }
