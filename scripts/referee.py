@@ -1,9 +1,10 @@
 #!/usr/bin/env python3
 """Holds the eviction rules to an independent implementation: misses of both, side by side.
 
-Usage: scripts/referee.py [REQUESTS]        default 1000000; makes a virtual environment below target/
+Usage: scripts/referee.py [REQUESTS [RULE ...]]    default 1000000 requests, all rules
 
 FIFO and LRU must miss equally often; SIEVE and S3-FIFO within 0.3 points. Exit 1 if they do not.
+The referee is installed into a virtual environment below target/. Short traces run on a debug build.
 """
 
 import os
@@ -20,16 +21,19 @@ WORK = os.path.join(ROOT, "target", "referee")
 REFEREE = "libcachesim==0.3.5"
 IDS = 20_000
 ENTRIES = 2_000
+DEBUG_REQUESTS_MAX = 100_000
 POINTS_MAX = {"lru": 0.0, "fifo": 0.0, "sieve": 0.3, "s3fifo": 0.3}
 
 
 def inside_environment():
-    """Starts this script again under a Python that has the referee."""
-    python = os.path.join(WORK, "venv", "bin", "python")
-    if not os.path.exists(python):
-        venv.create(os.path.join(WORK, "venv"), with_pip=True)
-        subprocess.run([python, "-m", "pip", "install", "-q", REFEREE], check=True)
-    os.execv(python, [python, __file__, *sys.argv[1:]])
+    """Sees to it that this runs under a Python that has the referee."""
+    home = os.path.join(WORK, "venv")
+    python = os.path.join(home, "bin", "python")
+    if sys.prefix != home:
+        if not os.path.exists(python):
+            venv.create(home, with_pip=True)
+        os.execv(python, [python, __file__, *sys.argv[1:]])
+    subprocess.run([python, "-m", "pip", "install", "-q", REFEREE], check=True)
 
 
 def zipf(rng, skew):
@@ -97,8 +101,10 @@ def their_misses(path, requests):
     return misses
 
 
-def our_misses(path):
-    command = ["cargo", "bench", "-q", "--bench", "referee", "--", path, str(ENTRIES)]
+def our_misses(path, requests):
+    profile = "dev" if requests <= DEBUG_REQUESTS_MAX else "bench"
+    command = ["cargo", "bench", "-q", "--locked", "--profile", profile, "--bench", "referee"]
+    command += ["--", path, str(ENTRIES)]
     lines = subprocess.run(command, check=True, cwd=ROOT, capture_output=True, text=True).stdout
     return {name: int(count) for name, count in map(str.split, lines.splitlines())}
 
@@ -109,6 +115,7 @@ def main():
     except ImportError:
         inside_environment()
     requests = int(sys.argv[1]) if len(sys.argv) > 1 else 1_000_000
+    rules = sys.argv[2:]
     failed = False
     print(f"{requests} requests, {ENTRIES} entries of one size\n")
     print(f"{'load':<16} {'rule':<9} {'misses':>9} {'referee':>9} {'points':>7}")
@@ -116,8 +123,10 @@ def main():
         path = os.path.join(WORK, "trace.bin")
         ids = make(random.Random(7))
         write_trace(path, (next(ids) for _ in range(requests)))
-        theirs, ours = their_misses(path, requests), our_misses(path)
+        theirs, ours = their_misses(path, requests), our_misses(path, requests)
         for rule, misses in ours.items():
+            if rules and rule not in rules:
+                continue
             if rule not in theirs:
                 print(f"{load:<16} {rule:<9} {misses:>9}")
                 continue

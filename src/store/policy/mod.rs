@@ -247,6 +247,10 @@ impl List {
         self.len as usize
     }
 
+    fn front(&self) -> Option<Ref> {
+        (self.front != NIL).then_some(self.front)
+    }
+
     fn back(&self) -> Option<Ref> {
         (self.back != NIL).then_some(self.back)
     }

@@ -131,14 +131,14 @@ impl Rule for S3Fifo {
 struct Ghost {
     slots: Vec<u32>,
     hasher: RandomState,
-    /// Keys added since `age` went up.
+    /// Keys added since `age` went up, times `AGES`.
     added: usize,
     age: u16,
 }
 
 const WAYS: usize = 4;
-/// Ages that a key stays.
-const AGES: u16 = 64;
+/// Ages that a key stays: as long as the main queue's entries are many keys are added meanwhile.
+const AGES: u16 = 256;
 
 impl Ghost {
     fn new(budget: usize) -> Self {
@@ -166,11 +166,10 @@ impl Ghost {
     }
 
     fn add(&mut self, arena: &Arena, at: Ref, capacity: usize) {
-        self.added += 1;
-        if self.added * usize::from(AGES) > capacity {
-            self.added = 0;
-            self.age = self.age.wrapping_add(1);
-        }
+        let capacity = capacity.max(1);
+        self.added += usize::from(AGES);
+        self.age = self.age.wrapping_add((self.added / capacity) as u16);
+        self.added %= capacity;
         let (bucket, fingerprint) = self.place(arena, at);
         let oldest = (bucket..bucket + WAYS)
             .max_by_key(|&slot| match self.slots[slot] {
@@ -192,7 +191,7 @@ impl Ghost {
         let (bucket, fingerprint) = self.place(arena, at);
         let found = (bucket..bucket + WAYS).find(|&slot| {
             let taken = self.slots[slot];
-            taken as u16 == fingerprint && self.age_of(taken) <= AGES
+            taken as u16 == fingerprint && self.age_of(taken) < AGES
         });
         if let Some(slot) = found {
             self.slots[slot] = 0;

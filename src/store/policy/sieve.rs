@@ -47,12 +47,14 @@ impl Rule for Sieve {
                 self.hand = self.queue.back()?;
             }
             if entry::meta(arena, self.hand).policy() != VISITED {
-                break;
+                return Some(self.hand);
             }
             entry::set_policy(arena, self.hand, 0);
             self.hand = entry::links(arena, self.hand).0;
         }
-        if self.hand == NIL { self.queue.back() } else { Some(self.hand) }
+        // In the midst of entries that were all used, the newest is the one that is least so.
+        let newest = self.queue.front().filter(|&at| entry::meta(arena, at).policy() != VISITED);
+        newest.or(if self.hand == NIL { self.queue.back() } else { Some(self.hand) })
     }
 
     fn queues(&mut self) -> &mut [List] {

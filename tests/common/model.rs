@@ -1,0 +1,656 @@
+//! A store beside a plain map and a plain queue: programs of steps, and what each step must come to.
+//!
+//! A program is decoded from bytes, so that random numbers and a fuzzer make the same ones. When a
+//! step fails, the program up to it is printed as a call of [`play`].
+//!
+//! The model knows nothing of what an entry costs: it is told how many entries were evicted. For LRU
+//! it knows which ones they must have been; for the other rules it takes note of what is gone, and
+//! holds that to the number of evictions.
+
+use kvcache::clock::Millis;
+use kvcache::store::{
+    Condition, Eviction, Item, Key, KeyHasher, Op, Reply, Settings, Stats, Store, Verb,
+};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::num::NonZeroU64;
+
+/// Later instants are not reached: 2^39 milliseconds are 17 years.
+const NEVER: u64 = 1 << 39;
+const KIB: usize = 1 << 10;
+/// Values up to this length are never too large.
+const ACCEPTED_BYTES: usize = 64 * KIB;
+/// Steps after which the usual length of a value doubles, up to 2 KiB; then it starts again.
+const DRIFT_STEPS: usize = 2_000;
+/// Steps between two looks at every key.
+const CHECK_STEPS: usize = 500;
+
+/// The store that a program runs on.
+#[derive(Clone, Debug)]
+pub(crate) struct Setup {
+    pub(crate) eviction: &'static str,
+    pub(crate) memory_kib: usize,
+    pub(crate) key_bytes_max: usize,
+    pub(crate) entries_max: usize,
+    /// Keeps these bits of each hash, so that some programs are full of collisions.
+    pub(crate) hash_mask: u64,
+    pub(crate) start_ms: u64,
+}
+
+/// One step. A `ttl_ms` of 0 is none; `fill` picks the bytes of a value.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Step {
+    Wait { ms: u64 },
+    Get { id: u32 },
+    Peek { id: u32 },
+    Read { id: u32 },
+    Put { id: u32, len: usize, fill: u8, ttl_ms: u64 },
+    Write { id: u32, len: usize, fill: u8, ttl_ms: u64, only: If },
+    Touch { id: u32, ttl_ms: u64 },
+    Add { id: u32, by: i64 },
+    Delete { id: u32 },
+    Expire { steps: u32 },
+    MakeWay { bytes: usize, victims_max: u32 },
+    StartWalk,
+    WalkOn { entries: u8 },
+    WalkAll,
+    Flush,
+}
+
+/// The condition of a `Write`. Of a key whose version was never read, the last two mean `Present`.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum If {
+    Always,
+    Absent,
+    Present,
+    ItsVersion,
+    AnotherVersion,
+}
+
+pub(crate) struct Program {
+    setup: Setup,
+    steps: Vec<Step>,
+}
+
+impl std::fmt::Debug for Program {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        print(f, &self.setup, &self.steps)
+    }
+}
+
+/// Writes a program as it can be pasted into a test.
+fn print(out: &mut impl std::fmt::Write, setup: &Setup, steps: &[Step]) -> std::fmt::Result {
+    writeln!(out, "play(\n    &{setup:?},\n    &[")?;
+    for step in steps {
+        writeln!(out, "        Step::{},", format!("{step:?}").replace("only: ", "only: If::"))?;
+    }
+    writeln!(out, "    ],\n);")
+}
+
+/// What is left of the bytes of a program. Zeros follow the last.
+struct Bytes<'a>(&'a [u8]);
+
+impl Bytes<'_> {
+    fn take<const N: usize>(&mut self) -> [u8; N] {
+        let mut taken = [0; N];
+        let (head, rest) = self.0.split_at(N.min(self.0.len()));
+        taken[..head.len()].copy_from_slice(head);
+        self.0 = rest;
+        taken
+    }
+
+    fn byte(&mut self) -> u8 {
+        self.take::<1>()[0]
+    }
+
+    fn number(&mut self) -> u32 {
+        u32::from(u16::from_le_bytes(self.take()))
+    }
+
+    fn id(&mut self, ids: u32) -> u32 {
+        let (one, other) = (self.number() % ids, self.number() % ids);
+        one.min(other)
+    }
+
+    fn len(&mut self, usual: usize) -> usize {
+        let (kind, number) = (self.byte(), self.number() as usize);
+        match kind {
+            0 => number * 16 + number % 17,
+            1..4 => number,
+            4..48 => number % (2 * KIB),
+            _ => number % (usual + 1),
+        }
+    }
+
+    fn ttl_ms(&mut self) -> u64 {
+        match self.byte() % 8 {
+            0 => u64::from(self.number() % 5_000 + 1),
+            1 => u64::from(self.number() + 1) * 1_500_000,
+            2 => u64::MAX,
+            _ => 0,
+        }
+    }
+}
+
+impl Program {
+    pub(crate) fn decode(bytes: &[u8]) -> Self {
+        let mut bytes = Bytes(bytes);
+        let kind = bytes.byte();
+        let collide = kind % 4 == 0;
+        let entries_max = 1 + bytes.number() as usize % 400;
+        let setup = Setup {
+            eviction: match bytes.byte() {
+                other @ 0..128 => Eviction::NAMES[usize::from(other) % Eviction::NAMES.len()].0,
+                _ => "lru",
+            },
+            memory_kib: KIB + bytes.number() as usize % (3 * KIB),
+            key_bytes_max: [16, 256, KIB][usize::from(bytes.byte() % 3)],
+            entries_max: if collide || kind % 8 == 1 { entries_max } else { 0 },
+            hash_mask: if collide { [0, 3, !0xffff_ffff][usize::from(kind / 4 % 3)] } else { !0 },
+            start_ms: u64::from(bytes.number()) << 21,
+        };
+        let ids = [16, 300, 3_000, 60_000][usize::from(bytes.byte() % 4)];
+        let mut steps = Vec::new();
+        while !bytes.0.is_empty() {
+            let usual = 16 << (steps.len() / DRIFT_STEPS % 8);
+            steps.push(Step::decode(&mut bytes, ids, usual));
+        }
+        Self { setup, steps }
+    }
+
+    pub(crate) fn play(&self) {
+        play(&self.setup, &self.steps);
+    }
+}
+
+impl Step {
+    fn decode(bytes: &mut Bytes<'_>, ids: u32, usual: usize) -> Self {
+        match bytes.byte() {
+            0..56 => Self::Wait { ms: u64::from(bytes.byte()) },
+            56 => Self::Wait { ms: u64::from(bytes.number()) * 1_000 },
+            57 => Self::StartWalk,
+            58..62 => Self::WalkOn { entries: bytes.byte() },
+            62 => match bytes.byte() {
+                0..16 => Self::Flush,
+                _ => Self::WalkAll,
+            },
+            63..66 => Self::Expire { steps: bytes.number() % 512 },
+            66 => Self::MakeWay {
+                bytes: bytes.number() as usize * 8,
+                victims_max: u32::from(bytes.byte()),
+            },
+            67..120 => Self::Put {
+                id: bytes.id(ids),
+                len: bytes.len(usual),
+                fill: bytes.byte(),
+                ttl_ms: bytes.ttl_ms(),
+            },
+            120..140 => Self::Write {
+                id: bytes.id(ids),
+                len: bytes.len(usual),
+                fill: bytes.byte(),
+                ttl_ms: bytes.ttl_ms(),
+                only: match bytes.byte() % 5 {
+                    0 => If::Always,
+                    1 => If::Absent,
+                    2 => If::Present,
+                    3 => If::ItsVersion,
+                    _ => If::AnotherVersion,
+                },
+            },
+            140..150 => Self::Touch { id: bytes.id(ids), ttl_ms: bytes.ttl_ms() },
+            150..160 => {
+                Self::Add { id: bytes.id(ids), by: i64::from(bytes.number()) - i64::from(i16::MAX) }
+            }
+            160..196 => Self::Get { id: bytes.id(ids) },
+            196..210 => Self::Peek { id: bytes.id(ids) },
+            210..232 => Self::Read { id: bytes.id(ids) },
+            _ => Self::Delete { id: bytes.id(ids) },
+        }
+    }
+}
+
+/// The bytes of a value. With a `fill` of 0 they are digits.
+fn value(len: usize, fill: u8) -> Vec<u8> {
+    if fill == 0 {
+        return vec![b'9'; len.min(20)];
+    }
+    let mut value = vec![fill; len];
+    for (byte, index) in value.iter_mut().step_by(61).zip((0..=u8::MAX).cycle()) {
+        *byte = fill.wrapping_add(index);
+    }
+    value
+}
+
+/// Runs a program. Panics at the first step that does not come to what it must.
+pub(crate) fn play(setup: &Setup, steps: &[Step]) {
+    /// Prints the steps that were begun.
+    struct OnPanic<'a>(&'a Setup, &'a [Step]);
+    impl Drop for OnPanic<'_> {
+        fn drop(&mut self) {
+            if std::thread::panicking() {
+                let mut text = String::new();
+                print(&mut text, self.0, self.1).expect("a string takes all");
+                eprintln!("{text}");
+            }
+        }
+    }
+    let mut begun = OnPanic(setup, &[]);
+    let mut run = Run::new(setup);
+    for (index, &step) in steps.iter().enumerate() {
+        begun.1 = &steps[..=index];
+        run.step(step);
+        if index % CHECK_STEPS == 0 {
+            run.check_all();
+        }
+    }
+    run.finish();
+}
+
+#[derive(Debug)]
+struct Held {
+    value: Vec<u8>,
+    expires: u64,
+    /// When it was last used: its place in `Model::queue`.
+    used: u64,
+    /// The version, once it was read.
+    version: Option<u64>,
+}
+
+impl Held {
+    /// A time that the store cannot count to is no time at all.
+    fn expires(&self) -> Option<u64> {
+        (self.expires < NEVER).then_some(self.expires)
+    }
+}
+
+/// What the store must hold. `queue` runs from the entry that was used longest ago to the last.
+#[derive(Default)]
+struct Model {
+    held: HashMap<u32, Held>,
+    queue: BTreeMap<u64, u32>,
+    uses: u64,
+}
+
+impl Model {
+    fn remove(&mut self, id: u32) -> Option<Held> {
+        let held = self.held.remove(&id)?;
+        self.queue.remove(&held.used);
+        Some(held)
+    }
+
+    fn insert(&mut self, id: u32, value: Vec<u8>, expires: u64) {
+        self.uses += 1;
+        self.queue.insert(self.uses, id);
+        let old = self.held.insert(id, Held { value, expires, used: self.uses, version: None });
+        assert!(old.is_none());
+    }
+
+    fn touch(&mut self, id: u32) {
+        let held = self.remove(id).expect("the caller saw it");
+        self.insert(id, held.value, held.expires);
+        self.held.get_mut(&id).expect("just put").version = held.version;
+    }
+
+    fn drop_expired(&mut self, now: u64) {
+        let over: Vec<u32> =
+            self.held.iter().filter(|(_, held)| held.expires <= now).map(|(id, _)| *id).collect();
+        for id in over {
+            self.remove(id);
+        }
+    }
+
+    fn check_item(&self, item: Item<'_>) -> u32 {
+        let id = u32::from_le_bytes(*item.key.first_chunk().expect("a key has four bytes"));
+        let held = self.held.get(&id).unwrap_or_else(|| panic!("walked over {id}, which is gone"));
+        assert_eq!((item.value, item.expires), (&held.value[..], held.expires().map(Millis)));
+        id
+    }
+}
+
+struct Run {
+    hasher: KeyHasher,
+    hash_mask: u64,
+    key_bytes_max: usize,
+    now: u64,
+    eviction: Eviction,
+    store: Store,
+    budget: u64,
+    entries_max: usize,
+    model: Model,
+    /// Every key that was ever named.
+    ids: BTreeSet<u32>,
+    /// Evicted keys that the model learnt of by looking.
+    lost: u64,
+}
+
+impl Run {
+    fn new(setup: &Setup) -> Self {
+        let settings = Settings {
+            memory_bytes_max: setup.memory_kib * KIB,
+            key_bytes_max: setup.key_bytes_max,
+            value_bytes_max: 1 << 20,
+            entries_max: setup.entries_max,
+        };
+        let names = Eviction::NAMES.into_iter();
+        let (_, eviction) =
+            names.into_iter().find(|(name, _)| *name == setup.eviction).expect("a rule's name");
+        Self {
+            hasher: KeyHasher::with_seed(1),
+            hash_mask: setup.hash_mask,
+            key_bytes_max: setup.key_bytes_max,
+            now: setup.start_ms,
+            eviction,
+            store: Store::with_eviction(&settings, eviction),
+            budget: settings.memory_bytes_max as u64,
+            entries_max: setup.entries_max,
+            model: Model::default(),
+            ids: BTreeSet::new(),
+            lost: 0,
+        }
+    }
+
+    /// The same id always gives the same key; different ids differ.
+    fn key(&self, id: u32) -> Vec<u8> {
+        let mut key = id.to_le_bytes().to_vec();
+        key.resize(4 + id as usize * 7 % (self.key_bytes_max - 3), 0xa5);
+        key
+    }
+
+    fn execute(&mut self, id: u32, verb: Verb<&[u8]>) -> Reply<Vec<u8>> {
+        let bytes = self.key(id);
+        let key = Key { bytes: &bytes[..], hash: self.hasher.hash(&bytes) & self.hash_mask };
+        let reply = self.store.execute(Op { key, verb }, Millis(self.now));
+        reply.map(<[u8]>::to_vec)
+    }
+
+    fn step(&mut self, step: Step) {
+        match step {
+            Step::Wait { ms } => {
+                self.now += ms;
+                self.model.drop_expired(self.now);
+            }
+            Step::Get { id } => self.get(id, Verb::Get),
+            Step::Peek { id } => self.get(id, Verb::Peek),
+            Step::Read { id } => self.read(id),
+            Step::Put { id, len, fill, ttl_ms } => self.put(id, value(len, fill), ttl_ms),
+            Step::Write { id, len, fill, ttl_ms, only } => {
+                self.write(id, value(len, fill), ttl_ms, only);
+            }
+            Step::Touch { id, ttl_ms } => self.touch(id, ttl_ms),
+            Step::Add { id, by } => self.add(id, by),
+            Step::Delete { id } => self.delete(id),
+            Step::Expire { steps } => {
+                let evictions = self.store.stats().evictions;
+                self.store.expire(Millis(self.now), steps);
+                assert_eq!(self.store.stats().evictions, evictions);
+            }
+            Step::MakeWay { bytes, victims_max } => {
+                let evictions = self.store.stats().evictions;
+                self.store.make_way(bytes, Millis(self.now), victims_max);
+                assert!(self.evicted_since(evictions) <= u64::from(victims_max));
+            }
+            Step::StartWalk => self.store.start_walk(),
+            Step::WalkOn { entries } => {
+                for _ in 0..entries {
+                    let Some(item) = self.store.walk_on(Millis(self.now)) else { break };
+                    self.model.check_item(item);
+                }
+            }
+            Step::WalkAll => self.walk_all(),
+            Step::Flush => {
+                self.store.flush();
+                self.model = Model::default();
+                let stats = self.store.stats();
+                assert_eq!((stats.entries, stats.payload_bytes), (0, 0));
+            }
+        }
+        let stats = self.store.stats();
+        assert!(stats.used_bytes <= stats.budget_bytes && stats.budget_bytes <= self.budget);
+        if self.eviction == Eviction::Lru {
+            assert!(stats.entries >= self.model.held.len() as u64);
+        }
+        if self.entries_max > 0 {
+            assert!(stats.entries <= self.entries_max as u64);
+        }
+        if self.eviction == Eviction::None {
+            assert_eq!(stats.evictions, 0);
+        }
+    }
+
+    /// Takes note of whether an entry was evicted, where only the store knows.
+    fn look(&mut self, id: u32) {
+        self.ids.insert(id);
+        if self.eviction != Eviction::Lru
+            && self.model.held.contains_key(&id)
+            && self.execute(id, Verb::Peek) == Reply::Absent
+        {
+            self.model.remove(id);
+            self.lost += 1;
+            assert!(self.lost <= self.store.stats().evictions, "key {id} was not evicted");
+        }
+    }
+
+    fn get(&mut self, id: u32, verb: Verb<&[u8]>) {
+        self.look(id);
+        let before = self.store.stats();
+        let reply = self.execute(id, verb);
+        let after = self.store.stats();
+        assert_eq!(after.evictions, before.evictions);
+        if let Some(held) = self.model.held.get(&id) {
+            assert_eq!(reply, Reply::Value(held.value.clone()));
+            assert_eq!(after.hits, before.hits + 1);
+            if verb == Verb::Get {
+                self.model.touch(id);
+            }
+        } else {
+            assert_eq!(reply, Reply::Absent);
+            assert_eq!(after.misses, before.misses + 1);
+        }
+    }
+
+    fn delete(&mut self, id: u32) {
+        self.look(id);
+        let evictions = self.store.stats().evictions;
+        let reply = self.execute(id, Verb::Delete);
+        let held = self.model.remove(id).is_some();
+        assert_eq!(reply, if held { Reply::Deleted } else { Reply::Absent });
+        assert_eq!(self.store.stats().evictions, evictions);
+    }
+
+    fn read(&mut self, id: u32) {
+        self.look(id);
+        let (Some(held), now) = (self.model.held.get(&id), self.now) else {
+            assert_eq!(self.execute(id, Verb::Read), Reply::Absent);
+            return;
+        };
+        let (value, expires, known) = (held.value.clone(), held.expires(), held.version);
+        let reply = self.execute(id, Verb::Read);
+        let Reply::Entry { value: found, version, ttl_ms } = reply else { panic!("{reply:?}") };
+        assert_eq!(found, value);
+        assert_eq!(known.unwrap_or(version), version);
+        assert_eq!(ttl_ms, expires.and_then(|expires| NonZeroU64::new(expires - now)));
+        self.model.touch(id);
+        self.model.held.get_mut(&id).expect("just read").version = Some(version);
+    }
+
+    fn put(&mut self, id: u32, value: Vec<u8>, ttl_ms: u64) {
+        self.look(id);
+        let before = self.store.stats();
+        let verb = Verb::Put { value: &value[..], ttl_ms: NonZeroU64::new(ttl_ms) };
+        let reply = self.execute(id, verb);
+        if self.is_refused(&reply, value.len()) {
+            assert_eq!(self.store.stats().rejected, before.rejected + 1);
+            return self.unchanged(id, &before);
+        }
+        let is_there = self.model.held.contains_key(&id);
+        assert_eq!(reply, if is_there { Reply::Replaced } else { Reply::Created });
+        self.written(id, value, expires(self.now, ttl_ms), &before);
+    }
+
+    fn write(&mut self, id: u32, value: Vec<u8>, ttl_ms: u64, only: If) {
+        self.look(id);
+        let held = self.model.held.get(&id);
+        let (is_there, version) = (held.is_some(), held.and_then(|held| held.version));
+        let (condition, holds) = match (only, version) {
+            (If::Always, _) => (Condition::Always, true),
+            (If::Absent, _) => (Condition::Absent, !is_there),
+            (If::ItsVersion, Some(version)) => (Condition::Version(version), true),
+            (If::AnotherVersion, Some(version)) => (Condition::Version(version ^ 1), false),
+            _ => (Condition::Present, is_there),
+        };
+        let before = self.store.stats();
+        let verb = Verb::Write { value: &value[..], ttl_ms: NonZeroU64::new(ttl_ms), condition };
+        let reply = self.execute(id, verb);
+        if !holds {
+            assert_eq!(reply, Reply::Refused);
+            return self.unchanged(id, &before);
+        }
+        if self.is_refused(&reply, value.len()) {
+            return self.unchanged(id, &before);
+        }
+        assert_eq!(reply, if is_there { Reply::Replaced } else { Reply::Created });
+        self.written(id, value, expires(self.now, ttl_ms), &before);
+        if let Some(version) = version {
+            self.read(id);
+            assert_ne!(self.model.held[&id].version, Some(version));
+        }
+    }
+
+    fn touch(&mut self, id: u32, ttl_ms: u64) {
+        self.look(id);
+        let before = self.store.stats();
+        let reply = self.execute(id, Verb::Touch { ttl_ms: NonZeroU64::new(ttl_ms) });
+        let Some(held) = self.model.held.get(&id) else {
+            assert_eq!(reply, Reply::Absent);
+            return;
+        };
+        let (value, version) = (held.value.clone(), held.version);
+        if self.is_refused(&reply, value.len()) {
+            return self.unchanged(id, &before);
+        }
+        assert_eq!(reply, Reply::Touched);
+        self.written(id, value, expires(self.now, ttl_ms), &before);
+        self.model.held.get_mut(&id).expect("just touched").version = version;
+    }
+
+    fn add(&mut self, id: u32, by: i64) {
+        self.look(id);
+        let before = self.store.stats();
+        let reply = self.execute(id, Verb::Add { by });
+        let (number, expires) = match self.model.held.get(&id) {
+            None => (Some(0), u64::MAX),
+            Some(held) => (number(&held.value), held.expires),
+        };
+        let Some(number) = number else {
+            assert_eq!(reply, Reply::NotANumber);
+            return self.unchanged(id, &before);
+        };
+        let Some(sum) = number.checked_add(by) else {
+            assert_eq!(reply, Reply::Overflow);
+            return self.unchanged(id, &before);
+        };
+        let text = sum.to_string().into_bytes();
+        if self.is_refused(&reply, text.len()) {
+            return self.unchanged(id, &before);
+        }
+        assert_eq!(reply, Reply::Number(sum));
+        self.written(id, text, expires, &before);
+    }
+
+    /// Whether an entry found no place, as only large ones may where entries are evicted.
+    fn is_refused(&self, reply: &Reply<Vec<u8>>, len: usize) -> bool {
+        let is_refused = matches!(reply, Reply::TooLarge | Reply::Full);
+        let may_be =
+            len > ACCEPTED_BYTES || self.eviction == Eviction::None && *reply == Reply::Full;
+        assert!(may_be || !is_refused, "{reply:?} to {len} bytes");
+        is_refused
+    }
+
+    /// What must hold after an operation that changed nothing.
+    fn unchanged(&mut self, id: u32, before: &Stats) {
+        assert_eq!(self.store.stats().evictions, before.evictions);
+        self.check_one(id);
+    }
+
+    /// What must hold after the key was written: others made room, the coldest if the rule is LRU.
+    fn written(&mut self, id: u32, value: Vec<u8>, expires: u64, before: &Stats) {
+        self.model.remove(id);
+        let evicted = self.evicted_since(before.evictions);
+        if evicted > 0 && self.entries_max == 0 {
+            let full = before.used_bytes + value.len() as u64;
+            assert!(full * 10 >= self.budget * 7, "evicted at {full} of {}", self.budget);
+        }
+        self.model.insert(id, value, expires);
+        self.check_one(id);
+        if self.eviction == Eviction::Lru
+            && let Some((_, &coldest)) = self.model.queue.first_key_value()
+        {
+            self.check_one(coldest);
+        }
+    }
+
+    /// How many entries were evicted since there were `before`. Under LRU the model loses as many.
+    fn evicted_since(&mut self, before: u64) -> u64 {
+        let evicted = self.store.stats().evictions - before;
+        if self.eviction == Eviction::Lru {
+            for _ in 0..evicted {
+                let coldest = self.model.queue.first_key_value();
+                let (_, &victim) = coldest.expect("more evictions than entries");
+                self.model.remove(victim);
+                assert_eq!(self.execute(victim, Verb::Peek), Reply::Absent, "{victim} is there");
+            }
+        }
+        evicted
+    }
+
+    fn walk_all(&mut self) {
+        self.check_all();
+        self.store.start_walk();
+        let mut met = Vec::new();
+        while let Some(item) = self.store.walk_on(Millis(self.now)) {
+            met.push(self.model.check_item(item));
+        }
+        let mut held: Vec<u32> = self.model.queue.values().copied().collect();
+        if self.eviction != Eviction::Lru {
+            met.sort_unstable();
+            held.sort_unstable();
+        }
+        assert_eq!(met, held);
+    }
+
+    fn check_one(&mut self, id: u32) {
+        let reply = self.execute(id, Verb::Peek);
+        let held = self.model.held.get(&id).map(|held| held.value.clone());
+        assert_eq!(reply, held.map_or(Reply::Absent, Reply::Value), "key {id}");
+    }
+
+    fn check_all(&mut self) {
+        let ids: Vec<u32> = self.model.held.keys().copied().collect();
+        for id in ids {
+            self.look(id);
+            self.check_one(id);
+        }
+    }
+
+    fn finish(mut self) {
+        // Peeking at a key whose time is over drops it: then both hold the same.
+        for id in self.ids.clone() {
+            self.look(id);
+            self.check_one(id);
+        }
+        let stats = self.store.stats();
+        assert_eq!(stats.entries, self.model.held.len() as u64);
+        let left = stats.deleted + stats.evictions + stats.expirations + stats.flushed;
+        assert_eq!(stats.created, stats.entries + left);
+    }
+}
+
+fn expires(now: u64, ttl_ms: u64) -> u64 {
+    if ttl_ms == 0 { u64::MAX } else { now.saturating_add(ttl_ms) }
+}
+
+/// An integer that is written as it would be printed.
+fn number(text: &[u8]) -> Option<i64> {
+    let text = std::str::from_utf8(text).ok()?;
+    text.parse().ok().filter(|number: &i64| number.to_string() == text)
+}
