@@ -5,8 +5,10 @@
 
 use kvcache::clock::Millis;
 use kvcache::store::{
-    Condition, Eviction, Extras, Key, KeyHasher, Op, Reply, Settings, Stats, Store, Verb, Versions,
+    Condition, Eviction, Extras, INLINE_BYTES_MAX, Key, KeyHasher, Loan, Op, Reply, Settings,
+    Stats, Store, Verb, Versions,
 };
+use kvcache::text::Text;
 use std::collections::{BTreeMap, HashMap};
 use std::num::NonZeroU64;
 
@@ -82,6 +84,8 @@ struct Run {
     budget: u64,
     entries_max: usize,
     model: Model,
+    /// Values on loan, and what they must be.
+    loans: Vec<(Loan, u32, Vec<u8>)>,
 }
 
 impl Run {
@@ -107,6 +111,7 @@ impl Run {
             budget: budget as u64,
             entries_max,
             model: Model::default(),
+            loans: Vec::new(),
             random,
         }
     }
@@ -123,6 +128,60 @@ impl Run {
         let key = Key { bytes: &bytes[..], hash: self.hasher.hash(&bytes) & self.hash_mask };
         let reply = self.store.execute(Op { key, verb }, Millis(self.now));
         reply.map(<[u8]>::to_vec)
+    }
+
+    /// Borrows the value of a key and keeps it for a while, whatever becomes of the key.
+    fn lend(&mut self, id: u32) {
+        let above = self.random.usize(..64 * KIB);
+        let before = self.store.stats();
+        let reply = self.execute(id, Verb::Lend { above });
+        let Some(held) = self.model.held.get(&id) else { return assert_eq!(reply, Reply::Absent) };
+        let value = held.value.clone();
+        self.model.touch(id);
+        assert_eq!(self.store.stats().hits, before.hits + 1);
+        match reply {
+            Reply::Lent { loan, text } => {
+                assert!(value.len() > above && value.len() == text.bytes);
+                let json = std::str::from_utf8(&value).map(|text| json_string(text).len());
+                assert_eq!(text.json, json.map_err(|error| error.valid_up_to()));
+                self.loans.push((loan, id, value));
+            }
+            whole => {
+                assert!(value.len() <= above.max(INLINE_BYTES_MAX));
+                assert_eq!(whole, Reply::Value(value));
+            }
+        }
+        let held = self.model.held.get(&id).expect("it was just read");
+        let json = std::str::from_utf8(&held.value).map(|text| json_string(text).len());
+        let text =
+            Text { bytes: held.value.len(), json: json.map_err(|error| error.valid_up_to()) };
+        assert_eq!(self.execute(id, Verb::Measure), Reply::Measured(text));
+    }
+
+    /// Takes a piece of a value on loan, and at times gives the loan back.
+    fn read_on(&mut self) {
+        if self.loans.is_empty() {
+            return;
+        }
+        let at = self.random.usize(..self.loans.len());
+        let (loan, id, value) = &self.loans[at];
+        let (loan, id, len) = (*loan, *id, value.len());
+        let (from, bytes) = (self.random.usize(..len), self.random.usize(1..64 * KIB));
+        let revoked = self.store.stats().revoked;
+        match self.execute(id, Verb::Piece { loan, from, bytes }) {
+            Reply::Piece { loan: same, bytes: piece } => {
+                let value = &self.loans[at].2;
+                assert_eq!((same, &piece[..]), (loan, &value[from..len.min(from + bytes)]));
+            }
+            reply => {
+                assert_eq!(reply, Reply::Gone);
+                assert!(revoked > 0);
+            }
+        }
+        if self.loans.len() > 12 || self.random.u8(..4) == 0 {
+            self.loans.swap_remove(at);
+            self.store.give_back(loan);
+        }
     }
 
     fn id(&mut self) -> u32 {
@@ -142,7 +201,7 @@ impl Run {
         let fill = self.random.u8(..);
         let mut value = vec![fill; len];
         for byte in value.iter_mut().step_by(13) {
-            *byte = self.random.u8(..);
+            *byte = self.random.u8(..=fill | 0x7f);
         }
         value
     }
@@ -158,13 +217,17 @@ impl Run {
             30..40 => self.write(id, step),
             40..45 => self.touch(id),
             45..50 => self.add(id),
-            50..70 => self.get(id, Verb::Get),
+            50..60 => self.get(id, Verb::Get),
+            60..65 => self.lend(id),
+            65..70 => self.read_on(),
             70..80 => self.get(id, Verb::Peek),
             80..90 => self.read(id),
             _ => self.delete(id),
         }
         let stats = self.store.stats();
         assert!(stats.used_bytes <= stats.budget_bytes && stats.budget_bytes <= self.budget);
+        assert!(stats.orphaned_bytes <= stats.budget_bytes / 8);
+        assert!(stats.lent <= self.loans.len() as u64);
         assert!(stats.entries >= self.model.held.len() as u64);
         if self.entries_max > 0 {
             assert!(stats.entries <= self.entries_max as u64);
@@ -360,6 +423,10 @@ impl Run {
     }
 }
 
+fn json_string(text: &str) -> String {
+    serde_json::to_string(text).expect("a text is JSON")
+}
+
 fn expires(now: u64, ttl_ms: Option<NonZeroU64>) -> u64 {
     ttl_ms.map_or(u64::MAX, |ttl| now.saturating_add(ttl.get()))
 }
@@ -380,7 +447,11 @@ fn run(seed: u64) {
         }
     }
     run.check_all();
+    for (loan, ..) in std::mem::take(&mut run.loans) {
+        run.store.give_back(loan);
+    }
     let stats = run.store.stats();
+    assert_eq!((stats.lent, stats.orphaned_bytes), (0, 0));
     let left = stats.deleted + stats.evictions + stats.expirations;
     assert_eq!(stats.created, stats.entries + left);
 }

@@ -252,7 +252,7 @@ pub struct Responses<T> {
     owed: VecDeque<Owed<T>>,
     /// Sequence number of the first answer owed.
     first: u64,
-    /// Bytes of answers that are ready but stand behind one that is not.
+    /// Bytes of answers that are written but stand behind one that is not.
     held_bytes: usize,
     /// Since when the client has not taken a byte of what there is to send.
     stalled: Option<Millis>,
@@ -262,6 +262,21 @@ pub struct Responses<T> {
 enum Owed<T> {
     Away(T),
     Ready(Vec<u8>),
+    /// A long answer of which a part is written; the rest comes in pieces, each of them away in
+    /// turn. At the front, what is written is in the output.
+    Begun {
+        bytes: Vec<u8>,
+        rest: T,
+    },
+}
+
+impl<T> Owed<T> {
+    fn of(bytes: Vec<u8>, rest: Option<T>) -> Self {
+        match rest {
+            None => Self::Ready(bytes),
+            Some(rest) => Self::Begun { bytes, rest },
+        }
+    }
 }
 
 impl<T> Default for Responses<T> {
@@ -280,20 +295,35 @@ impl<T> Default for Responses<T> {
 impl<T> Responses<T> {
     /// Writes the answer to the request that was taken last.
     pub fn write(&mut self, write: impl FnOnce(&mut Vec<u8>)) {
-        match self.owed.back_mut() {
-            None => write(&mut self.output),
+        self.begin(|out| {
+            write(out);
+            None
+        });
+    }
+
+    /// The same where the answer may be a long one: then `write` returns what is needed to go on
+    /// with it. Returns whether it is.
+    pub fn begin(&mut self, write: impl FnOnce(&mut Vec<u8>) -> Option<T>) -> bool {
+        let mut bytes = match self.owed.back_mut() {
+            None => {
+                let rest = write(&mut self.output);
+                let is_long = rest.is_some();
+                self.owed.extend(rest.map(|rest| Owed::Begun { bytes: Vec::new(), rest }));
+                return is_long;
+            }
             Some(Owed::Ready(bytes)) => {
+                let bytes = std::mem::take(bytes);
+                self.owed.pop_back();
                 self.held_bytes -= bytes.len();
-                write(bytes);
-                self.held_bytes += bytes.len();
+                bytes
             }
-            Some(Owed::Away(_)) => {
-                let mut bytes = Vec::new();
-                write(&mut bytes);
-                self.held_bytes += bytes.len();
-                self.owed.push_back(Owed::Ready(bytes));
-            }
-        }
+            Some(Owed::Away(_) | Owed::Begun { .. }) => Vec::new(),
+        };
+        let rest = write(&mut bytes);
+        let is_long = rest.is_some();
+        self.held_bytes += bytes.len();
+        self.owed.push_back(Owed::of(bytes, rest));
+        is_long
     }
 
     /// Reserves the place of an answer that is away; its number is never used again.
@@ -302,23 +332,28 @@ impl<T> Responses<T> {
         self.first + self.owed.len() as u64 - 1
     }
 
-    /// Writes the answer that was away, in its place.
-    pub fn settle(&mut self, sequence: u64, write: impl FnOnce(T, &mut Vec<u8>)) {
+    /// Writes the answer that was away, or a part of it, in its place: `write` returns what is
+    /// needed to go on. Returns whether there is more to come.
+    pub fn settle(
+        &mut self,
+        sequence: u64,
+        write: impl FnOnce(T, &mut Vec<u8>) -> Option<T>,
+    ) -> bool {
         let at = usize::try_from(sequence - self.first).expect("few answers are owed");
+        let place = std::mem::replace(&mut self.owed[at], Owed::Ready(Vec::new()));
+        let Owed::Away(owing) = place else { unreachable!("an answer comes once") };
         if at > 0 {
             let mut bytes = Vec::new();
-            let place = std::mem::replace(&mut self.owed[at], Owed::Ready(Vec::new()));
-            let Owed::Away(owing) = place else { unreachable!("an answer comes once") };
-            write(owing, &mut bytes);
+            let rest = write(owing, &mut bytes);
+            let is_long = rest.is_some();
             self.held_bytes += bytes.len();
-            self.owed[at] = Owed::Ready(bytes);
-            return;
+            self.owed[at] = Owed::of(bytes, rest);
+            return is_long;
         }
-        let Some(Owed::Away(owing)) = self.owed.pop_front() else {
-            unreachable!("an answer comes once")
-        };
-        self.first += 1;
-        write(owing, &mut self.output);
+        if let Some(rest) = write(owing, &mut self.output) {
+            self.owed[0] = Owed::Begun { bytes: Vec::new(), rest };
+            return true;
+        }
         while let Some(Owed::Ready(bytes)) =
             self.owed.pop_front_if(|next| matches!(next, Owed::Ready(_)))
         {
@@ -326,6 +361,36 @@ impl<T> Responses<T> {
             self.held_bytes -= bytes.len();
             self.output.extend_from_slice(&bytes);
         }
+        if let Some(Owed::Begun { bytes, .. }) = self.owed.front_mut() {
+            self.held_bytes -= bytes.len();
+            self.output.append(bytes);
+        }
+        false
+    }
+
+    /// Whether the next piece of a long answer is to be asked for: the one before is sent.
+    #[must_use]
+    pub fn wants_piece(&self) -> bool {
+        self.output.is_empty() && matches!(self.owed.front(), Some(Owed::Begun { .. }))
+    }
+
+    /// Where [`Responses::wants_piece`], counts the answer as away again. Returns its number and
+    /// what is needed to go on with it.
+    pub fn ask_on(&mut self) -> (u64, &T) {
+        let front = self.owed.front_mut().expect("a long answer is owed");
+        if let Owed::Begun { rest, .. } = std::mem::replace(front, Owed::Ready(Vec::new())) {
+            *front = Owed::Away(rest);
+        }
+        let Owed::Away(rest) = front else { unreachable!("the caller saw that it was begun") };
+        (self.first, rest)
+    }
+
+    /// What was to go on with the long answers that are not away.
+    pub fn unfinished(&self) -> impl Iterator<Item = &T> {
+        self.owed.iter().filter_map(|owed| match owed {
+            Owed::Begun { rest, .. } => Some(rest),
+            _ => None,
+        })
     }
 
     #[must_use]
@@ -351,12 +416,18 @@ impl<T> Responses<T> {
         self.owed.is_empty() && self.output.is_empty()
     }
 
-    /// Whether another request may be taken. Each answer owed may hold the largest value.
+    /// Whether any answer is owed.
+    #[must_use]
+    pub fn owes(&self) -> bool {
+        !self.owed.is_empty()
+    }
+
+    /// Whether another request may be taken. Each answer owed may bring a value that is not lent.
     #[must_use]
     pub fn has_room(&self, limits: &Limits) -> bool {
         let owed = self.owed.len();
         owed < limits.pipeline_depth_max
-            && owed.saturating_mul(limits.value_bytes_max) < limits.output_bytes_max
+            && owed.saturating_mul(limits.answer_bytes_max()) < limits.output_bytes_max
             && self.unsent().len() + self.held_bytes < limits.output_bytes_max
     }
 
@@ -505,6 +576,11 @@ impl<T> Connection<T> {
     pub fn linger(&mut self, now: Millis) {
         self.stage = Stage::Lingering { drained_bytes: 0 };
         self.since = now;
+    }
+
+    #[must_use]
+    pub fn is_dead(&self) -> bool {
+        self.stage == Stage::Dead
     }
 
     /// Nothing more will be sent or read.
