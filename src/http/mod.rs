@@ -26,6 +26,9 @@ const BODY_BYTES_PER_SECOND_MIN: u64 = 64 << 10;
 /// Places for answers owed that an idle connection may keep.
 const OWED_KEPT_MAX: usize = 16;
 
+/// The first piece of a long answer joins a head of fewer bytes in one send.
+const HEAD_BYTES_JOINED_MAX: usize = 1 << 10;
+
 /// One complete request.
 #[derive(Clone, Debug)]
 pub struct Request<'a> {
@@ -368,10 +371,12 @@ impl<T> Responses<T> {
         false
     }
 
-    /// Whether the next piece of a long answer is to be asked for: the one before is sent.
+    /// Whether the next piece of a long answer is to be asked for: the one before is sent, or
+    /// little more than the head is there.
     #[must_use]
     pub fn wants_piece(&self) -> bool {
-        self.output.is_empty() && matches!(self.owed.front(), Some(Owed::Begun { .. }))
+        let is_free = self.sent == 0 && self.output.len() < HEAD_BYTES_JOINED_MAX;
+        is_free && matches!(self.owed.front(), Some(Owed::Begun { .. }))
     }
 
     /// Where [`Responses::wants_piece`], counts the answer as away again. Returns its number and
