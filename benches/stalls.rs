@@ -62,6 +62,7 @@ fn main() {
     }
     run.report("put 1 MiB, in steps");
     run.gets("get 1 MiB", 4 * entries..4 * entries + 500);
+    run.loans(4 * entries..4 * entries + 500);
     run.puts("fill with a TTL", 5 * entries..6 * entries, |_| &value[..128], 10_000);
     run.now = 60_000;
     while run.timed(|store, now| store.expire(now, 256)) {}
@@ -196,6 +197,27 @@ impl Run {
             self.execute(id, Verb::Put { value, ttl_ms });
         }
         self.report(row);
+    }
+
+    /// Lends values and takes them in pieces; each is deleted before its last reader is done.
+    fn loans(&mut self, ids: std::ops::Range<u64>) {
+        for id in ids.clone().chain(ids) {
+            let bytes = u128::from(id).to_le_bytes();
+            let key = Key { bytes: &bytes[..], hash: self.hasher.hash(&bytes) };
+            let lent = |store: &mut Store, now| {
+                store.execute(Op { key, verb: Verb::Lend { above: 1 << 15 } }, now).loan()
+            };
+            let Some(loan) = self.timed(lent) else { continue };
+            for from in (0..1 << 20).step_by(1 << 15) {
+                let verb = Verb::Piece { loan, from, bytes: 1 << 15 };
+                self.timed(|store, now| {
+                    store.execute(Op { key, verb }, now);
+                });
+            }
+            self.execute(id, Verb::Delete);
+            self.timed(|store, _| store.give_back(loan));
+        }
+        self.report("lend, take, return 1 MiB");
     }
 
     fn gets(&mut self, row: &str, ids: std::ops::Range<u64>) {

@@ -6,6 +6,8 @@
 //!            that is not complete yet                     owed: answers that are still away
 //! ```
 //!
+//! A long answer leaves in pieces: what comes next is asked for when what came before is sent.
+//!
 //! An idle connection holds neither buffer. After an error in framing no byte is taken for a
 //! request any more: one answer, half-close, a bounded drain of what still comes, close.
 

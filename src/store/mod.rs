@@ -6,6 +6,7 @@
 //! Entries lie in the size-class pages of an arena and are found through an index of buckets; the
 //! queue of the eviction policy and the wheel of expiry run through them. The arena takes the whole
 //! budget at the start and index, queue and wheel live in it, so the bound holds by construction.
+//! A value too large for a slot lies in chunks and can be lent: read piece by piece, as it was.
 
 mod arena;
 #[cfg(debug_assertions)]
