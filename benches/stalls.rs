@@ -13,6 +13,9 @@
 #![expect(clippy::print_stdout, clippy::cast_precision_loss, reason = "this is its output")]
 
 use kvcache::clock::Millis;
+use kvcache::config::Config;
+use kvcache::http::response::Date;
+use kvcache::shard::{Role, Shard};
 use kvcache::store::{EXPIRE_STEPS_MAX, Key, KeyHasher, Op, Settings, Store, Verb, WAY_STEPS_MAX};
 use rustix::time::{ClockId, clock_gettime};
 use std::hint::black_box;
@@ -153,6 +156,7 @@ fn stalls(memory_bytes_max: usize, entries: u64) -> Vec<String> {
     let copy_noise = run.copy_noise;
     run.report_beside("put 1 MiB, in steps", copy_noise);
     run.gets("get 1 MiB", 4 * entries..4 * entries + 500, copy_noise);
+    run.loans(4 * entries..4 * entries + 500, copy_noise);
     run.puts("fill with a TTL", 5 * entries..6 * entries, |_| &value[..128], 10_000);
     run.now = 60_000;
     while run.timed(|store, now| store.expire(now, EXPIRE_STEPS_MAX)) {}
@@ -163,7 +167,10 @@ fn stalls(memory_bytes_max: usize, entries: u64) -> Vec<String> {
     run.report_beside("walk", copy_noise);
     run.timed(|store, _| store.flush());
     run.report("flush");
-    run.missed
+    let missed = run.missed;
+    drop(run.store);
+    over_http(memory_bytes_max, entries);
+    missed
 }
 
 /// What the bounds come to while ten times the memory is put.
@@ -219,6 +226,63 @@ fn drifting(usual: &mut f64, step: f64, random: &mut fastrand::Rng) -> usize {
     #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "small")]
     let len = *usual as usize + random.usize(..60);
     len
+}
+
+/// 1 MiB puts over HTTP into a shard that is full of small entries: what a turn of its loop takes,
+/// where the body comes read by read and where it is there at once.
+fn over_http(memory_bytes: usize, entries: u64) {
+    let mut config = Config { memory_bytes, ..Config::default() };
+    config.limits.value_bytes_max = 1 << 20;
+    config.limits.body_bytes_max = 8 << 20;
+    let date = Date::of(std::time::SystemTime::UNIX_EPOCH);
+    let mut shard = Shard::new(0, config, KeyHasher::random(), Millis(0), date);
+    let client = shard.open(Role::Data);
+    let mut turn = |bytes: &[u8]| {
+        let start = thread_ns();
+        shard.begin_turn(Millis(0));
+        shard.receive(client, bytes, false);
+        let spent = thread_ns() - start;
+        let sent = shard.unsent(client).len();
+        shard.sent(client, sent);
+        spent
+    };
+    let value = "v".repeat(1 << 20);
+    let mut ids = 0..;
+    let mut put = |bytes: usize| {
+        let body =
+            format!(r#"{{"key":"{:016}","value":"{}"}}"#, ids.next().unwrap_or(0), &value[..bytes]);
+        format!("POST /put HTTP/1.1\r\nHost: h\r\nContent-Length: {}\r\n\r\n{body}", body.len())
+    };
+    for _ in 0..entries * 3 {
+        turn(put(128).as_bytes());
+    }
+    for (row, read_bytes) in
+        [("1 MiB by HTTP, in reads", 32 << 10), ("1 MiB by HTTP, at once", 2 << 20)]
+    {
+        let mut turns_ns = Vec::new();
+        for _ in 0..100 {
+            let large = put(value.len());
+            turns_ns.extend(large.as_bytes().chunks(read_bytes).map(&mut turn));
+            // Small entries take the place again.
+            for _ in 0..20_000 {
+                turn(put(128).as_bytes());
+            }
+        }
+        print_calls(row, turns_ns);
+    }
+}
+
+fn print_calls(row: &str, mut calls_ns: Vec<u64>) {
+    calls_ns.sort_unstable();
+    let at = |share: usize| calls_ns[(calls_ns.len() - 1) * share / 10_000];
+    println!(
+        "{row:<28}{:>9}{:>8}{:>8}{:>9}{:>10}",
+        calls_ns.len(),
+        at(5_000),
+        at(9_900),
+        at(9_999),
+        at(10_000)
+    );
 }
 
 impl Run {
@@ -336,6 +400,27 @@ impl Run {
             self.put(id, value, ttl_ms);
         }
         self.report(row);
+    }
+
+    /// Lends values and takes them in pieces; each is deleted before its last reader is done.
+    fn loans(&mut self, ids: Range<u64>, noise: Times) {
+        for id in ids.clone().chain(ids) {
+            let bytes = u128::from(id).to_le_bytes();
+            let key = Key { bytes: &bytes[..], hash: self.hasher.hash(&bytes) };
+            let lent = |store: &mut Store, now| {
+                store.execute(Op { key, verb: Verb::Lend { above: 1 << 15 } }, now).loan()
+            };
+            let Some(loan) = self.timed(lent) else { continue };
+            for from in (0..1 << 20).step_by(1 << 15) {
+                let verb = Verb::Piece { loan, from, bytes: 1 << 15 };
+                self.timed(|store, now| {
+                    store.execute(Op { key, verb }, now);
+                });
+            }
+            self.execute(id, Verb::Delete);
+            self.timed(|store, _| store.give_back(loan));
+        }
+        self.report_beside("lend, take, return 1 MiB", noise);
     }
 
     fn gets(&mut self, row: &str, ids: Range<u64>, noise: Times) {

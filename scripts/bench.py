@@ -548,7 +548,51 @@ def preflight():
     return kept
 
 
-COMMANDS = [cpu, pipeline, shards, idle, balance, churn, sigterm, preflight, memory]
+def slow():
+    """What 200 clients cost that do not read the value of 1 MiB that each has asked for."""
+    count, keys = 200, ("slow-0", "slow-1", "slow-2", "slow-3")
+    values = {key: key[-1] * (1 << 20) for key in keys}
+    flags = ("--shards=2", "--value-bytes-max=1MiB", "--write-timeout=60s")
+
+    def ask(key):
+        client = socket.socket()
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        client.settimeout(30)
+        client.connect(("127.0.0.1", PORT))
+        client.sendall(f"GET /get?key={key} HTTP/1.1\r\nHost: bench\r\n\r\n".encode())
+        return client
+
+    def is_whole(client, key):
+        with client, client.makefile("rb") as file:
+            while file.readline() not in (b"\r\n", b""):
+                pass
+            body = f'{{"status":"OK","key":"{key}","value":"{values[key]}"}}'.encode()
+            return file.read(len(body)) == body
+
+    with kvcache(*flags) as server:
+        connection = http.client.HTTPConnection("127.0.0.1", PORT, timeout=10)
+        for key, value in values.items():
+            connection.request("POST", "/put", json.dumps({"key": key, "value": value}))
+            if connection.getresponse().read().find(b"OK") < 0:
+                sys.exit(f"{key} is not taken")
+        connection.close()
+        whole = all(is_whole(ask(key), key) for key in keys)
+        before = resident_bytes(server.pid)
+        clients = [(ask(keys[number % len(keys)]), keys[number % len(keys)]) for number in range(count)]
+        time.sleep(1)
+        grown = resident_bytes(server.pid) - before
+        lent = stats()["totals"]["store"]["lent"]
+        whole = whole and all(is_whole(client, key) for client, key in clients)
+    table(
+        ("slow readers", "values on loan", "resident KiB before", "gained", "each"),
+        (count, lent, before // 1024, grown // 1024, f"{grown / count / 1024:.1f}"),
+    )
+    kept = bound("resident KiB per slow reader", grown / count / 1024, most=64)
+    print(f"{'ok' if whole else 'MISSED'}: every value came whole in the end")
+    return kept and whole
+
+
+COMMANDS = [cpu, pipeline, shards, idle, balance, churn, sigterm, preflight, memory, slow]
 
 
 def main():

@@ -5,10 +5,11 @@ use crate::{
     http::{
         Request,
         request::{Expect, Head, Method},
-        response::{Date, Exchange, JSON, JsonString, Problem, Response, write_problem},
+        response::{Date, Exchange, JSON, Problem, Response, write_problem},
     },
     metrics::Operation,
-    store::{Reply, Verb},
+    store::{Loan, Reply, Verb},
+    text::{JsonString, Text, push_escaped},
 };
 use json::PutBody;
 use std::{borrow::Cow, num::NonZeroU64, time::Duration};
@@ -34,6 +35,22 @@ pub enum Action<'a> {
 pub enum Render {
     Get,
     Put,
+}
+
+/// What is left of a value that leaves in pieces.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Rest {
+    pub loan: Loan,
+    text: Text,
+    from: usize,
+}
+
+impl Rest {
+    /// What fetches the next piece.
+    #[must_use]
+    pub fn verb<B>(&self, bytes: usize) -> Verb<B> {
+        Verb::Piece { loan: self.loan, from: self.from, bytes }
+    }
 }
 
 /// A known path.
@@ -66,6 +83,12 @@ impl Route {
             Self::Put => "POST, OPTIONS",
             Self::Server => "GET, HEAD, POST, OPTIONS",
         }
+    }
+
+    /// Whether the body of a request may hold what is put into the store.
+    #[must_use]
+    pub fn stores(self) -> bool {
+        matches!(self, Self::Put)
     }
 
     #[must_use]
@@ -134,8 +157,8 @@ pub fn read<'a>(
             let key = query::key(request.head.query.unwrap_or_default())?;
             check_key(&key, config)?;
             let verb = match request.head.method {
-                Method::Head => Verb::Peek,
-                _ => Verb::Get,
+                Method::Head => Verb::Measure,
+                _ => Verb::Lend { above: config.limits.piece_bytes_max },
             };
             Ok(Action::Call { key, verb, render: Render::Get })
         }
@@ -217,7 +240,8 @@ pub fn unavailable() -> Problem {
     Problem::new(503, "unavailable", "The shard of this key has stopped.").retry_after(1)
 }
 
-/// Writes what a reply amounts to. Returns the status.
+/// Writes what a reply amounts to, or the beginning of it and then what is left. Returns the
+/// status, too.
 pub fn write_reply(
     out: &mut Vec<u8>,
     exchange: Exchange,
@@ -225,24 +249,42 @@ pub fn write_reply(
     render: Render,
     key: &[u8],
     reply: Reply<&[u8]>,
-) -> u16 {
+) -> (u16, Option<Rest>) {
     let problem = match (render, reply) {
         (Render::Get, Reply::Value(value)) => match std::str::from_utf8(value) {
             Ok(value) => {
-                write_found(out, exchange, date, key, value);
-                return 200;
+                let value = JsonString::new(value);
+                if let Some(out) = begin_found(out, exchange, date, key, value.length) {
+                    value.write(out);
+                    out.extend_from_slice(FOUND_END);
+                }
+                return (200, None);
             }
-            Err(error) => {
-                let message =
-                    format!("The value is not UTF-8 from byte {} on.", error.valid_up_to());
-                Problem::new(406, "not_text", message)
+            Err(error) => not_text(error.valid_up_to()),
+        },
+        (Render::Get, Reply::Measured(text)) => match text.json {
+            Ok(length) => {
+                let _no_body = begin_found(out, exchange, date, key, length);
+                return (200, None);
             }
+            Err(valid) => not_text(valid),
+        },
+        (Render::Get, Reply::Lent { loan, text }) => match text.json {
+            Ok(length) => {
+                let out = begin_found(out, exchange, date, key, length);
+                let rest = out.map(|out| {
+                    out.push(b'"');
+                    Rest { loan, text, from: 0 }
+                });
+                return (200, rest);
+            }
+            Err(valid) => not_text(valid),
         },
         (Render::Put, Reply::Created | Reply::Replaced) => {
             const BODY: &[u8] =
                 b"{\"status\":\"OK\",\"message\":\"Key inserted/updated successfully.\"}";
             Response::begin(out, exchange, date, 200).text(JSON, BODY);
-            return 200;
+            return (200, None);
         }
         (Render::Put, Reply::TooLarge) => {
             Problem::new(507, "no_room", "The entry is larger than its shard's memory takes.")
@@ -254,29 +296,57 @@ pub fn write_reply(
             const BODY: &[u8] =
                 b"{\"status\":\"ERROR\",\"message\":\"Key not found.\",\"code\":\"not_found\"}";
             Response::begin(out, exchange, date, 404).text(JSON, BODY);
-            return 404;
+            return (404, None);
         }
         (Render::Put, _) => {
             unreachable!("a put is never answered so")
         }
     };
     write_problem(out, exchange, date, &problem);
-    problem.status
+    (problem.status, None)
 }
 
-fn write_found(out: &mut Vec<u8>, exchange: Exchange, date: &Date, key: &[u8], value: &str) {
-    const PARTS: [&[u8]; 3] = [b"{\"status\":\"OK\",\"key\":", b",\"value\":", b"}"];
-    const PARTS_BYTES: usize = PARTS[0].len() + PARTS[1].len() + PARTS[2].len();
+fn not_text(valid_bytes: usize) -> Problem {
+    Problem::new(406, "not_text", format!("The value is not UTF-8 from byte {valid_bytes} on."))
+}
+
+const FOUND_END: &[u8] = b"}";
+
+/// Writes the answer to a get up to the value. Returns where `length` bytes of value and then
+/// `FOUND_END` go, unless the request was HEAD.
+fn begin_found<'a>(
+    out: &'a mut Vec<u8>,
+    exchange: Exchange,
+    date: &Date,
+    key: &[u8],
+    length: usize,
+) -> Option<&'a mut Vec<u8>> {
+    const PARTS: [&[u8]; 2] = [b"{\"status\":\"OK\",\"key\":", b",\"value\":"];
+    const PARTS_BYTES: usize = PARTS[0].len() + PARTS[1].len() + FOUND_END.len();
     let key = JsonString::new(std::str::from_utf8(key).expect("read from UTF-8"));
-    let value = JsonString::new(value);
-    let length = PARTS_BYTES + key.length + value.length;
-    Response::begin(out, exchange, date, 200).body(JSON, length, |out| {
-        out.extend_from_slice(PARTS[0]);
-        key.write(out);
-        out.extend_from_slice(PARTS[1]);
-        value.write(out);
-        out.extend_from_slice(PARTS[2]);
-    });
+    let length = PARTS_BYTES + key.length + length;
+    let out = Response::begin(out, exchange, date, 200).begin_body(JSON, length)?;
+    out.extend_from_slice(PARTS[0]);
+    key.write(out);
+    out.extend_from_slice(PARTS[1]);
+    Some(out)
+}
+
+/// Writes a piece of a value, or as much of it as `room` bytes take. Returns what is left then.
+pub fn write_piece(out: &mut Vec<u8>, rest: Rest, piece: &[u8], room: usize) -> Option<Rest> {
+    let taken = if rest.text.is_plain() {
+        out.extend_from_slice(piece);
+        piece.len()
+    } else {
+        push_escaped(out, piece, room)
+    };
+    let rest = Rest { from: rest.from + taken, ..rest };
+    if rest.from < rest.text.bytes {
+        return Some(rest);
+    }
+    out.push(b'"');
+    out.extend_from_slice(FOUND_END);
+    None
 }
 
 /// Writes the answer to an action that needs no store.

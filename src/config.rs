@@ -6,7 +6,7 @@
 mod host;
 mod read;
 
-use crate::store::Eviction;
+use crate::store::{Eviction, INLINE_BYTES_MAX};
 use std::{
     net::{IpAddr, Ipv4Addr, SocketAddr},
     str::FromStr as _,
@@ -91,6 +91,8 @@ pub struct Limits {
     pub read_bytes_max: usize,
     /// Unsent answers of one connection before it is no longer read.
     pub output_bytes_max: usize,
+    /// A longer value leaves in pieces of at most this; they are in the output one at a time.
+    pub piece_bytes_max: usize,
     /// Requests in flight from one shard to one other.
     pub hop_requests_max: usize,
     /// Bytes in flight from one shard to one other.
@@ -119,6 +121,7 @@ impl Limits {
         pipeline_depth_max: 128,
         read_bytes_max: 32 * KIB,
         output_bytes_max: 32 * KIB,
+        piece_bytes_max: 32 * KIB,
         hop_requests_max: 16 * KIB,
         hop_bytes_max: 8 * MIB,
         linger_bytes_max: 64 * KIB,
@@ -137,6 +140,12 @@ impl Default for Limits {
 }
 
 impl Limits {
+    /// Bytes of value that come with an answer to one of many requests: a longer one is lent.
+    #[must_use]
+    pub fn answer_bytes_max(&self) -> usize {
+        self.value_bytes_max.min(INLINE_BYTES_MAX)
+    }
+
     /// The relations between limits. The error is the name of the limit that breaks one, `: `, why.
     pub fn check(&self) -> Result<(), String> {
         let put = put_body_bytes(self.key_bytes_max, self.value_bytes_max);

@@ -31,6 +31,8 @@ use std::{
 const EVENTS_MAX: usize = 256;
 /// Connections accepted in one turn.
 const ACCEPTS_MAX: usize = 64;
+/// Sends to one socket in a row, so that a fast reader of long answers leaves others theirs.
+const SENDS_MAX: usize = 8;
 /// Admin connections, and connections being told that there is no room, at once.
 const ADMIN_CONNECTIONS_MAX: usize = 64;
 const REFUSED_MAX: usize = 256;
@@ -430,9 +432,9 @@ impl Driver {
         if socket.id != id {
             return;
         }
-        loop {
+        for sends in 0.. {
             let unsent = self.shard.unsent(id);
-            if unsent.is_empty() {
+            if unsent.is_empty() || sends == SENDS_MAX {
                 break;
             }
             let all = unsent.len();

@@ -49,5 +49,7 @@ pub mod config;
 // One shard's data.
 pub mod store;
 mod counters;
+// What bytes are as text and as JSON.
+pub mod text;
 // The one place that reads the clock.
 pub mod clock;

@@ -17,14 +17,19 @@
 //!   `MESSAGES_MAX` messages of calls are in flight to one peer; while they are, new calls gather
 //!   in the next one. A channel with room for `CHANNEL_MESSAGES_MAX` messages is therefore never
 //!   full, nobody waits for space, and two full directions cannot wait for each other.
+//! - Way. Word of a large value that is on its way to some shard rides with the calls, merged into
+//!   one number for each peer.
+//! - Loans. A reply that names a loan hands it over. Loans go back with the calls and are never
+//!   refused; there are no more than there were replies. Nor is a call for the next piece of a
+//!   value on loan, of which a connection makes one at a time.
 //! - Loss. A message that cannot be sent, because the peer is gone, is handed back and each of its
-//!   calls resolves as lost.
+//!   calls resolves as lost. The loans in it are given back in the next one.
 
 use crate::{
     clock::Millis,
     config::Limits,
     metrics::{Counters, Hops, Report},
-    store::{Op, Reply, Store},
+    store::{Loan, Op, Reply, Store, Verb},
 };
 use crc::{CRC_16_XMODEM, Crc, Table};
 
@@ -90,6 +95,9 @@ pub struct Batch<T> {
     called_bytes: Vec<u8>,
     replies: Vec<Reply<Span>>,
     replied_bytes: Vec<u8>,
+    /// The largest value that the owner should make room for; 0: none.
+    way_bytes: usize,
+    returned: Vec<Loan>,
 }
 
 impl<T> Default for Batch<T> {
@@ -99,11 +107,17 @@ impl<T> Default for Batch<T> {
             called_bytes: Vec::new(),
             replies: Vec::new(),
             replied_bytes: Vec::new(),
+            way_bytes: 0,
+            returned: Vec::new(),
         }
     }
 }
 
 impl<T> Batch<T> {
+    fn is_empty(&self) -> bool {
+        self.calls.is_empty() && self.way_bytes == 0 && self.returned.is_empty()
+    }
+
     fn push(&mut self, ticket: T, op: Op<&[u8]>) {
         let op = op.map(|bytes| Span::push(&mut self.called_bytes, bytes));
         self.calls.push((ticket, op));
@@ -115,6 +129,9 @@ impl<T> Batch<T> {
             let reply = store.execute(op.map(|span| span.of(&self.called_bytes)), now);
             self.replies.push(reply.map(|bytes| Span::push(&mut self.replied_bytes, bytes)));
         }
+        for loan in self.returned.drain(..) {
+            store.give_back(loan);
+        }
     }
 
     fn clear(&mut self) {
@@ -122,6 +139,8 @@ impl<T> Batch<T> {
         self.called_bytes.clear();
         self.replies.clear();
         self.replied_bytes.clear();
+        self.way_bytes = 0;
+        self.returned.clear();
     }
 
     fn is_worth_keeping(&self) -> bool {
@@ -215,6 +234,8 @@ struct Gather<T> {
 pub struct Mesh<T> {
     me: usize,
     store: Store,
+    /// The value that this shard makes room for; 0: none.
+    way_bytes: usize,
     /// By shard number; our own entry stays empty.
     peers: Vec<Peer<T>>,
     gathers: Vec<Gather<T>>,
@@ -232,6 +253,7 @@ impl<T> Mesh<T> {
         Self {
             me,
             store,
+            way_bytes: 0,
             peers: (0..shards).map(|_| Peer::new()).collect(),
             gathers: Vec::new(),
             gathers_begun: 0,
@@ -262,6 +284,40 @@ impl<T> Mesh<T> {
         self.store.expire(now, steps)
     }
 
+    /// Says that a value of at most `bytes` is on its way. Its owner is not known before its key
+    /// is, so every shard makes room: where it was for nothing, the puts to come use it up before
+    /// they evict again. It costs a standing reserve and, in the long run, no eviction.
+    pub fn expect(&mut self, bytes: usize) {
+        self.way_bytes = self.way_bytes.max(bytes);
+        for (_, peer) in self.peers.iter_mut().enumerate().filter(|(shard, _)| *shard != self.me) {
+            peer.outbox.way_bytes = peer.outbox.way_bytes.max(bytes);
+        }
+    }
+
+    /// The shard of a key.
+    #[must_use]
+    pub fn owner(&self, key: &[u8]) -> usize {
+        owner(key, self.peers.len())
+    }
+
+    /// Gives a loan back to the shard that it is from.
+    pub fn give_back(&mut self, shard: usize, loan: Loan) {
+        if shard == self.me {
+            self.store.give_back(loan);
+        } else {
+            self.peers[shard].outbox.returned.push(loan);
+        }
+    }
+
+    /// Evicts at most `victims_max` entries to make room for what is expected. Returns whether
+    /// there is more to do.
+    pub fn make_way(&mut self, now: Millis, victims_max: u32) -> bool {
+        if self.way_bytes > 0 && self.store.make_way(self.way_bytes, now, victims_max) {
+            self.way_bytes = 0;
+        }
+        self.way_bytes > 0
+    }
+
     /// Everything that this shard counts.
     #[must_use]
     pub fn report(&self, counters: &Counters) -> Report {
@@ -270,13 +326,15 @@ impl<T> Mesh<T> {
 
     /// Runs `op` here if the key is ours, else queues it for its owner under the ticket.
     pub fn call(&mut self, op: Op<&[u8]>, now: Millis, ticket: impl FnOnce() -> T) -> Called<'_> {
-        let owner = owner(op.key.bytes, self.peers.len());
+        let owner = self.owner(op.key.bytes);
         if owner == self.me {
             return Called::Here(self.store.execute(op, now));
         }
         let peer = &mut self.peers[owner];
         let bytes = op.bytes();
-        if peer.calls >= self.hop_requests_max || peer.bytes + bytes > self.hop_bytes_max {
+        let is_full =
+            peer.calls >= self.hop_requests_max || peer.bytes + bytes > self.hop_bytes_max;
+        if is_full && !matches!(op.verb, Verb::Piece { .. }) {
             self.hops.refused += 1;
             return Called::Refused;
         }
@@ -321,16 +379,18 @@ impl<T> Mesh<T> {
     }
 
     /// Takes in one message from a peer. `counters` are this shard's own, should it be asked.
+    /// `arrived` returns whether it keeps the loan that a reply names.
     pub fn deliver(
         &mut self,
         from: usize,
         message: Message<T>,
         now: Millis,
         counters: &Counters,
-        mut arrived: impl FnMut(Arrival<'_, T>),
+        mut arrived: impl FnMut(Arrival<'_, T>) -> bool,
     ) {
         match message {
             Message::Calls(mut batch) => {
+                self.way_bytes = self.way_bytes.max(batch.way_bytes);
                 batch.execute(&mut self.store, now);
                 self.peers[from].answers.push(Message::Replies(batch));
             }
@@ -339,7 +399,9 @@ impl<T> Mesh<T> {
                 for ((ticket, op), reply) in batch.calls.drain(..).zip(&batch.replies) {
                     let key = op.key.bytes.of(&batch.called_bytes);
                     let reply = reply.map(|span| span.of(&batch.replied_bytes));
-                    arrived(Arrival::Reply { ticket, key, reply });
+                    let is_kept = arrived(Arrival::Reply { ticket, key, reply });
+                    let loan = reply.loan().filter(|_| !is_kept);
+                    self.peers[from].outbox.returned.extend(loan);
                 }
                 self.peers[from].messages_in_flight -= 1;
                 self.peers[from].settle(batch, calls);
@@ -364,14 +426,14 @@ impl<T> Mesh<T> {
     pub fn flush(
         &mut self,
         mut send: impl FnMut(usize, Message<T>) -> Result<(), Message<T>>,
-        mut arrived: impl FnMut(Arrival<'_, T>),
+        mut arrived: impl FnMut(Arrival<'_, T>) -> bool,
     ) {
         for (shard, peer) in self.peers.iter_mut().enumerate() {
             for answer in peer.answers.drain(..) {
                 // A reply that cannot be delivered has nobody left to miss it.
                 drop(send(shard, answer));
             }
-            if peer.outbox.calls.is_empty() || peer.messages_in_flight == MESSAGES_MAX {
+            if peer.outbox.is_empty() || peer.messages_in_flight == MESSAGES_MAX {
                 continue;
             }
             let next = peer.spares.pop().unwrap_or_default();
@@ -383,7 +445,11 @@ impl<T> Mesh<T> {
                 }
                 Err(Message::Calls(mut batch)) => {
                     let calls = batch.calls.len();
-                    for (ticket, _) in batch.calls.drain(..) {
+                    peer.outbox.returned.append(&mut batch.returned);
+                    for (ticket, op) in batch.calls.drain(..) {
+                        if let Verb::Piece { loan, .. } = op.verb {
+                            peer.outbox.returned.push(loan);
+                        }
                         arrived(Arrival::Lost { ticket });
                     }
                     peer.settle(batch, calls);
@@ -396,7 +462,7 @@ impl<T> Mesh<T> {
     /// Nothing queued, nothing in flight, no question open.
     #[must_use]
     pub fn is_quiet(&self) -> bool {
-        self.gathers.is_empty()
-            && self.peers.iter().all(|peer| peer.calls == 0 && peer.answers.is_empty())
+        let is_quiet = |peer: &Peer<T>| peer.outbox.is_empty() && peer.answers.is_empty();
+        self.gathers.is_empty() && self.peers.iter().all(|peer| peer.calls == 0 && is_quiet(peer))
     }
 }

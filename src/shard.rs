@@ -5,7 +5,7 @@
 
 use crate::{
     admin,
-    api::{self, Action, Render, Route},
+    api::{self, Action, Render, Rest, Route},
     clock::Millis,
     config::{Config, Limits},
     http::{
@@ -15,7 +15,7 @@ use crate::{
     },
     mesh::{Arrival, Called, Mesh, Message},
     metrics::{Counters, Operation, Report},
-    store::{EXPIRE_STEPS_MAX, Key, KeyHasher, Op, Settings, Store},
+    store::{EXPIRE_STEPS_MAX, Key, KeyHasher, Op, Reply, Settings, Store, Verb, WAY_STEPS_MAX},
 };
 
 /// A connection of this shard. The serial number is never used again, so what arrives late for a
@@ -49,17 +49,24 @@ pub struct Ticket {
 }
 
 /// What an answer that is away will need.
-#[derive(Clone, Copy, Debug)]
+#[derive(Debug)]
 struct Owing {
     exchange: Exchange,
     operation: Operation,
     answer: Answer,
 }
 
-#[derive(Clone, Copy, Debug)]
+#[derive(Debug)]
 enum Answer {
     Reply(Render),
     Stats,
+    /// The next piece of the value of a key.
+    Piece {
+        key: Box<[u8]>,
+        rest: Rest,
+    },
+    /// What was begun cannot be completed.
+    Broken,
 }
 
 #[derive(Debug)]
@@ -188,15 +195,33 @@ impl Service {
             Err(problem) => self.refuse(responses, operation, exchange, &problem),
             Ok(Action::Call { key, verb, render }) => {
                 let key = Key { bytes: &*key, hash: self.hasher.hash(&key) };
-                let op = Op { key, verb: verb.as_ref().map(|value| &**value) };
+                let mut verb = verb.as_ref().map(|value| &**value);
+                if let Verb::Lend { above } = &mut verb
+                    && responses.owes()
+                {
+                    *above = 0;
+                }
+                let op = Op { key, verb };
                 let called = self.mesh.call(op, self.now, || owe(responses, Answer::Reply(render)));
                 match called {
-                    Called::Here(reply) => responses.write(|out| {
-                        let date = &self.date;
-                        let status =
-                            api::write_reply(out, exchange, date, render, key.bytes, reply);
-                        self.counters.answers.count(operation, status);
-                    }),
+                    Called::Here(reply) => {
+                        let loan = reply.loan();
+                        let is_kept = responses.begin(|out| {
+                            let date = &self.date;
+                            let (status, rest) =
+                                api::write_reply(out, exchange, date, render, key.bytes, reply);
+                            self.counters.answers.count(operation, status);
+                            rest.map(|rest| {
+                                let answer = Answer::Piece { key: key.bytes.into(), rest };
+                                Owing { exchange, operation, answer }
+                            })
+                        });
+                        if let Some(loan) = loan
+                            && !is_kept
+                        {
+                            self.mesh.give_back(self.mesh.me(), loan);
+                        }
+                    }
                     Called::Away => {}
                     Called::Refused => {
                         self.refuse(responses, operation, exchange, &api::overloaded());
@@ -214,8 +239,10 @@ impl Service {
             Ok(Action::Stats) if self.mesh.can_gather() => {
                 let ticket = owe(responses, Answer::Stats);
                 if let Some(totals) = self.mesh.gather(ticket, &self.counters) {
+                    let (date, counters) = (&self.date, &mut self.counters);
+                    let room = self.config.limits.piece_bytes_max;
                     responses.settle(ticket.sequence, |owing, out| {
-                        Self::complete(out, &self.date, &mut self.counters, owing, &totals);
+                        Self::complete((out, room), date, counters, owing, &totals)
                     });
                 }
             }
@@ -237,47 +264,115 @@ impl Service {
         self.counters.answers.count(operation, problem.status);
     }
 
-    /// Writes the answer that was away.
+    /// Writes the answer that was away, or the next piece of one. Returns whether the loan that
+    /// came with it is kept.
     fn settle(
         date: &Date,
         counters: &mut Counters,
         connections: &mut Connections,
+        piece_bytes_max: usize,
         arrival: &Arrival<'_, Ticket>,
-    ) {
+    ) -> bool {
         let (Arrival::Reply { ticket, .. }
         | Arrival::Lost { ticket }
         | Arrival::Totals { ticket, .. }) = *arrival;
         connections.lend(ticket.connection);
-        let Some(connection) = connections.get_mut(ticket.connection) else { return };
-        connection.responses.settle(ticket.sequence, |owing, out| {
-            Self::complete(out, date, counters, owing, arrival);
+        let Some(connection) = connections.get_mut(ticket.connection) else { return false };
+        let mut is_broken = false;
+        let is_long = connection.responses.settle(ticket.sequence, |owing, out| {
+            let rest = Self::complete((out, piece_bytes_max), date, counters, owing, arrival);
+            is_broken = matches!(rest, Some(Owing { answer: Answer::Broken, .. }));
+            rest
         });
-        connections.list(ticket.connection);
+        if is_broken {
+            connection.kill();
+        }
+        is_long
     }
 
+    /// The same where it comes from another shard: the connection is to be looked at again.
+    fn arrive(
+        date: &Date,
+        counters: &mut Counters,
+        connections: &mut Connections,
+        piece_bytes_max: usize,
+        arrival: &Arrival<'_, Ticket>,
+    ) -> bool {
+        let (Arrival::Reply { ticket, .. }
+        | Arrival::Lost { ticket }
+        | Arrival::Totals { ticket, .. }) = *arrival;
+        let is_kept = Self::settle(date, counters, connections, piece_bytes_max, arrival);
+        if connections.get_mut(ticket.connection).is_some() {
+            connections.list(ticket.connection);
+        }
+        is_kept
+    }
+
+    /// Fetches the next piece of a long answer once the one before is sent.
+    fn continue_answer(&mut self, connections: &mut Connections, id: ConnectionId) {
+        let wants_piece = |connection: &mut Connection<Owing>| {
+            connection.responses.wants_piece() && !connection.is_dead()
+        };
+        if !connections.get_mut(id).is_some_and(wants_piece) {
+            return;
+        }
+        connections.lend(id);
+        let Some(connection) = connections.get_mut(id) else { return };
+        let (sequence, owing) = connection.responses.ask_on();
+        let Answer::Piece { key, rest } = &owing.answer else {
+            unreachable!("a connection with a broken answer is dead")
+        };
+        let bytes = self.config.limits.piece_bytes_max;
+        let op = Op { key: Key { bytes: &**key, hash: 0 }, verb: rest.verb(bytes) };
+        let ticket = Ticket { connection: id, sequence };
+        let Called::Here(reply) = self.mesh.call(op, self.now, || ticket) else { return };
+        let loan = reply.loan();
+        let arrival = Arrival::Reply { ticket, key: &[], reply };
+        let (date, counters) = (&self.date, &mut self.counters);
+        let is_kept = Self::settle(date, counters, connections, bytes, &arrival);
+        if let Some(loan) = loan
+            && !is_kept
+        {
+            self.mesh.give_back(self.mesh.me(), loan);
+        }
+    }
+
+    /// Returns what is left where this is not all.
     fn complete(
-        out: &mut Vec<u8>,
+        (out, room): (&mut Vec<u8>, usize),
         date: &Date,
         counters: &mut Counters,
         owing: Owing,
         arrival: &Arrival<'_, Ticket>,
-    ) {
+    ) -> Option<Owing> {
         let Owing { exchange, operation, answer } = owing;
-        let status = match (arrival, answer) {
+        let (status, rest) = match (arrival, answer) {
+            (
+                Arrival::Reply { reply: Reply::Piece { bytes, .. }, .. },
+                Answer::Piece { key, rest },
+            ) => {
+                let rest = api::write_piece(out, rest, bytes, room)?;
+                return Some(Owing { exchange, operation, answer: Answer::Piece { key, rest } });
+            }
+            (_, Answer::Piece { .. }) => {
+                return Some(Owing { exchange, operation, answer: Answer::Broken });
+            }
             (Arrival::Reply { key, reply, .. }, Answer::Reply(render)) => {
-                api::write_reply(out, exchange, date, render, key, *reply)
+                let (status, rest) = api::write_reply(out, exchange, date, render, key, *reply);
+                (status, rest.map(|rest| Answer::Piece { key: (*key).into(), rest }))
             }
             (Arrival::Totals { reports, .. }, Answer::Stats) => {
                 admin::write_stats(out, exchange, date, reports);
-                200
+                (200, None)
             }
             _ => {
                 let problem = api::unavailable();
                 write_problem(out, exchange, date, &problem);
-                problem.status
+                (problem.status, None)
             }
         };
         counters.answers.count(operation, status);
+        rest.map(|answer| Owing { exchange, operation, answer })
     }
 }
 
@@ -308,6 +403,9 @@ pub struct Shard {
     beat: Millis,
     last_beat: Millis,
 }
+
+/// A value that comes in a body of fewer bytes needs no room made in advance.
+const LARGE_BODY_BYTES_MIN: usize = 64 << 10;
 
 /// Milliseconds between two beats, and the most that one counts for.
 pub const BEAT_MS: u64 = 250;
@@ -348,11 +446,12 @@ impl Shard {
         &self.service.config.limits
     }
 
-    /// Begins a turn of the loop at `now` and gives back the memory of some entries whose time is
-    /// over. Returns whether there are more of them.
+    /// Begins a turn of the loop at `now`, gives back the memory of some entries whose time is
+    /// over and makes room for a large value on its way. Returns whether there is more to do.
     pub fn begin_turn(&mut self, now: Millis) -> bool {
         self.service.now = now;
-        self.service.mesh.expire(now, EXPIRE_STEPS_MAX)
+        let mesh = &mut self.service.mesh;
+        mesh.expire(now, EXPIRE_STEPS_MAX) | mesh.make_way(now, WAY_STEPS_MAX)
     }
 
     /// A new connection.
@@ -380,6 +479,14 @@ impl Shard {
 
     /// The socket of a connection is gone. Answers that are still away will find nobody.
     pub fn forget(&mut self, id: ConnectionId) {
+        let mesh = &mut self.service.mesh;
+        if let Some(connection) = self.connections.get_mut(id) {
+            for owing in connection.responses.unfinished() {
+                if let Answer::Piece { key, rest } = &owing.answer {
+                    mesh.give_back(mesh.owner(key), rest.loan);
+                }
+            }
+        }
         if self.connections.remove(id) == Some(Role::Data) {
             self.service.counters.connections.open -= 1;
         }
@@ -412,18 +519,25 @@ impl Shard {
                     progressed = true;
                     service.answer(&request, role, id, responses)
                 }
-                Ok(Next::Expectation(head)) => {
+                Ok(Next::Body { head, waits }) => {
                     let route = route(role, head.path);
-                    match api::admit(&head, route) {
-                        Ok(_) => {
-                            responses.write(|out| out.extend_from_slice(CONTINUE));
-                            true
-                        }
-                        Err(problem) => {
+                    let admitted = api::admit(&head, route);
+                    connection.announce_above = match &admitted {
+                        Ok(route) if route.stores() => LARGE_BODY_BYTES_MIN,
+                        _ => usize::MAX,
+                    };
+                    match admitted {
+                        Err(problem) if waits => {
                             let operation = route.map_or(Operation::Other, Route::operation);
                             let exchange = exchange(&head, true);
                             service.refuse(responses, operation, exchange, &problem);
                             false
+                        }
+                        _ => {
+                            if waits {
+                                responses.write(|out| out.extend_from_slice(CONTINUE));
+                            }
+                            true
                         }
                     }
                 }
@@ -437,6 +551,9 @@ impl Shard {
                 connection.close_when_done();
                 break;
             }
+        }
+        if let Some(bytes) = connection.announce_body(&limits) {
+            service.mesh.expect(bytes.min(limits.value_bytes_max));
         }
         connection.keep(input, progressed, self.beat);
     }
@@ -461,8 +578,10 @@ impl Shard {
         }
     }
 
-    /// Bytes to send, in order. Takes up requests that waited for room, if there is room now.
+    /// Bytes to send, in order. Goes on with a long answer, and takes up requests that waited for
+    /// room, if there is room now.
     pub fn unsent(&mut self, id: ConnectionId) -> &[u8] {
+        self.service.continue_answer(&mut self.connections, id);
         let limits = self.service.config.limits;
         if let Some(connection) = self.connections.get_mut(id)
             && connection.blocked
@@ -507,11 +626,12 @@ impl Shard {
 
     /// Takes in a message from another shard.
     pub fn deliver(&mut self, from: usize, message: Message<Ticket>) {
-        let Service { mesh, counters, date, now, .. } = &mut self.service;
+        let Service { mesh, counters, date, now, config, .. } = &mut self.service;
+        let room = config.limits.piece_bytes_max;
         let connections = &mut self.connections;
         let own = *counters;
         mesh.deliver(from, message, *now, &own, |arrival| {
-            Service::settle(date, counters, connections, &arrival);
+            Service::arrive(date, counters, connections, room, &arrival)
         });
     }
 
@@ -520,9 +640,10 @@ impl Shard {
         &mut self,
         send: impl FnMut(usize, Message<Ticket>) -> Result<(), Message<Ticket>>,
     ) {
-        let Service { mesh, counters, date, .. } = &mut self.service;
+        let Service { mesh, counters, date, config, .. } = &mut self.service;
+        let room = config.limits.piece_bytes_max;
         let connections = &mut self.connections;
-        mesh.flush(send, |arrival| Service::settle(date, counters, connections, &arrival));
+        mesh.flush(send, |arrival| Service::arrive(date, counters, connections, room, &arrival));
     }
 
     /// Moves the connections that are to be looked at again, although their sockets said nothing,

@@ -16,6 +16,7 @@ use common::{
 use kvcache::{
     config::{Config, Limits},
     shard::Role,
+    store::Eviction,
 };
 use std::time::Duration;
 
@@ -1092,8 +1093,8 @@ fn row_41_answers_that_wait_for_a_shard_hold_up_the_later_ones() {
 }
 
 /// A cluster in which every key holds a value of `value_bytes`.
-fn cluster_of_large_values(value_bytes: usize) -> Cluster {
-    let mut config = with_limits(2, |limits| {
+fn cluster_of_large_values(shards: usize, value_bytes: usize) -> Cluster {
+    let mut config = with_limits(shards, |limits| {
         limits.value_bytes_max = value_bytes;
         limits.body_bytes_max = 8 << 20;
     });
@@ -1108,32 +1109,137 @@ fn cluster_of_large_values(value_bytes: usize) -> Cluster {
     cluster
 }
 
+/// Values on loan, and loans that were revoked.
+fn lent(cluster: &Cluster) -> (u64, u64) {
+    let stores = cluster.reports().into_iter().map(|report| report.store);
+    stores.fold((0, 0), |(lent, revoked), store| (lent + store.lent, revoked + store.revoked))
+}
+
+/// What waits in memory for a client that takes nothing of its large values.
+const UNSENT_MAX: usize = Limits::DEFAULT.piece_bytes_max + 1_000;
+
 #[test]
 fn row_42_a_client_that_never_reads_is_not_read_either() {
-    const VALUE_BYTES: usize = 64 << 10;
-    for key in ["a", "b"] {
-        let mut cluster = cluster_of_large_values(VALUE_BYTES);
-        let client = cluster.connect(0, Role::Data);
-        cluster.take_only(client, 0);
-        let input = get(key).repeat(100_000);
-        cluster.send(client, &input);
-        let unread = cluster.unread(client);
-        assert!(unread > input.len() - 3 * Limits::DEFAULT.read_bytes_max, "{unread} unread");
-        let unsent = cluster.unsent(client);
-        let bound = Limits::DEFAULT.output_bytes_max + VALUE_BYTES + 1_000;
-        assert!(unsent <= bound, "{unsent} bytes wait for a client that does not read");
-        cluster.pass(Limits::DEFAULT.write_timeout);
-        assert_eq!(cluster.end(client), End::Open);
-        cluster.pass(SLACK);
-        assert_eq!(cluster.end(client), End::Closed);
-        assert!(cluster.is_quiet());
+    for (shards, key) in [(1, "a"), (2, "a"), (2, "b")] {
+        for value_bytes in [64 << 10, 1 << 20] {
+            let mut cluster = cluster_of_large_values(shards, value_bytes);
+            let client = cluster.connect(0, Role::Data);
+            cluster.take_only(client, 0);
+            let input = get(key).repeat(100_000);
+            cluster.send(client, &input);
+            let unread = cluster.unread(client);
+            assert!(unread > input.len() - 3 * Limits::DEFAULT.read_bytes_max, "{unread} unread");
+            // Another byte is taken, and another piece comes.
+            cluster.take_only(client, 1_000);
+            let unsent = cluster.unsent(client);
+            assert!(unsent <= UNSENT_MAX, "{unsent} bytes wait for a client that does not read");
+            assert_eq!(lent(&cluster), (1, 0));
+            cluster.pass(Limits::DEFAULT.write_timeout);
+            assert_eq!(cluster.end(client), End::Open);
+            cluster.pass(SLACK);
+            assert_eq!(cluster.end(client), End::Closed);
+            assert!(cluster.is_quiet());
+            assert_eq!(lent(&cluster), (0, 0));
+        }
     }
+}
+
+#[test]
+fn a_large_value_leaves_in_pieces_whatever_becomes_of_it() {
+    let plain = "v".repeat(300_000);
+    let mixed = "v\u{e9}\u{1f600}x\"\n\u{1}".repeat(20_000);
+    for (shards, key) in [(1, "a"), (2, "a"), (2, "b")] {
+        for (value, fate) in [(&plain, 0), (&mixed, 1), (&mixed, 2)] {
+            let mut cluster = cluster_of_large_values(shards, 1 << 20);
+            let (client, writer) = (cluster.connect(0, Role::Data), cluster.connect(0, Role::Data));
+            let body = serde_json::json!({ "key": key, "value": value }).to_string();
+            cluster.send(writer, post(&body));
+            cluster.take_only(client, 0);
+            cluster.send(client, get(key) + &get("b") + &health() + &get(key));
+            let mut output = Vec::new();
+            for step in 0.. {
+                cluster.take_only(client, 9_999);
+                let taken = cluster.output(client);
+                if taken.is_empty() {
+                    break;
+                }
+                output.extend(taken);
+                assert!(cluster.unsent(client) <= UNSENT_MAX);
+                if step == 5 && fate > 0 {
+                    let fresh = if fate == 1 { "small".to_owned() } else { "n".repeat(400_000) };
+                    cluster.send(writer, put(key, &fresh));
+                }
+            }
+            let answers = read_all(&output);
+            statuses(&answers, &[200, 200, 200, 200]);
+            for answer in [&answers[0], &answers[3]] {
+                let found: serde_json::Value = serde_json::from_str(&answer.body).unwrap();
+                assert_eq!(found["value"], serde_json::Value::from(value.as_str()));
+            }
+            assert_eq!((cluster.end(client), lent(&cluster)), (End::Open, (0, 0)));
+        }
+    }
+}
+
+#[test]
+fn a_reader_whose_value_is_revoked_is_cut_off() {
+    for (shards, key) in [(1, "a"), (2, "a"), (2, "b")] {
+        let mut cluster = cluster_of_large_values(shards, 1 << 20);
+        let (client, writer) = (cluster.connect(0, Role::Data), cluster.connect(0, Role::Data));
+        cluster.take_only(client, 50_000);
+        cluster.send(client, get(key) + &health());
+        // The reader of each value keeps it; the oldest is the first to go.
+        for _ in 0..6 {
+            cluster.send(writer, put(key, &"w".repeat(1 << 20)));
+            let reader = cluster.connect(0, Role::Data);
+            cluster.take_only(reader, 0);
+            cluster.send(reader, get(key));
+        }
+        assert!(lent(&cluster).1 > 0, "{:?}", lent(&cluster));
+        cluster.take_only(client, usize::MAX);
+        let output = cluster.output(client);
+        assert_eq!(cluster.end(client), End::Closed);
+        assert!((50_000..1 << 20).contains(&output.len()), "{} bytes", output.len());
+        assert!(output.ends_with(b"vvvv"), "something follows half an answer");
+        cluster.pass(Limits::DEFAULT.write_timeout + SLACK);
+        assert_eq!(lent(&cluster).0, 0);
+    }
+}
+
+#[test]
+fn head_of_a_large_value_lends_nothing() {
+    for (shards, key) in [(1, "a"), (2, "a"), (2, "b")] {
+        let mut cluster = cluster_of_large_values(shards, 1 << 20);
+        let client = cluster.connect(0, Role::Data);
+        cluster.send(client, get(key).replacen("GET", "HEAD", 1));
+        let output = cluster.output(client);
+        let (answer, length) = Answer::read(&output, true).unwrap();
+        assert_eq!((answer.status, length), (200, output.len()));
+        let body = 1 << 20 | br#"{"status":"OK","key":"a","value":""}"#.len();
+        assert_eq!(answer.field("content-length"), Some(body.to_string().as_str()));
+        assert_eq!(lent(&cluster), (0, 0));
+    }
+}
+
+#[test]
+fn foreign_requests_leave_together_where_values_may_be_large() {
+    let mut cluster = cluster_of_large_values(2, 1 << 20);
+    let client = cluster.connect(0, Role::Data);
+    cluster.send(client, put("a", "small") + &put("b", "small"));
+    cluster.output(client);
+    let messages = |cluster: &Cluster| cluster.reports()[0].hops.messages;
+    let before = messages(&cluster);
+    for key in ["a", "b"] {
+        cluster.send(client, get(key).repeat(16));
+        assert_eq!(read_all(&cluster.output(client)).len(), 16);
+    }
+    assert_eq!(messages(&cluster) - before, 4);
 }
 
 #[test]
 fn row_42_a_client_that_reads_late_gets_every_answer() {
     for key in ["a", "b"] {
-        let mut cluster = cluster_of_large_values(1_000);
+        let mut cluster = cluster_of_large_values(2, 1_000);
         let client = cluster.connect(0, Role::Data);
         cluster.take_only(client, 0);
         cluster.send(client, get(key).repeat(3_000));
@@ -1316,7 +1422,7 @@ fn row_50_the_end_of_input() {
 #[test]
 fn row_50_the_end_of_input_before_the_answers_are_taken() {
     for key in ["a", "b"] {
-        let mut cluster = cluster_of_large_values(10_000);
+        let mut cluster = cluster_of_large_values(2, 10_000);
         let client = cluster.connect(0, Role::Data);
         cluster.take_only(client, 0);
         cluster.send(client, get(key).repeat(100));
@@ -1416,17 +1522,19 @@ fn row_52_head_and_body_each_have_their_time() {
 #[test]
 fn row_53_a_client_that_stops_reading_is_closed() {
     const VALUE_BYTES: usize = 1 << 20;
-    for key in ["a", "b"] {
-        let mut cluster = cluster_of_large_values(VALUE_BYTES);
+    for (shards, key) in [(1, "a"), (2, "a"), (2, "b")] {
+        let mut cluster = cluster_of_large_values(shards, VALUE_BYTES);
         let client = cluster.connect(0, Role::Data);
         cluster.take_only(client, 1_000);
         cluster.send(client, get(key));
         cluster.pass(Limits::DEFAULT.write_timeout.saturating_sub(SLACK));
         cluster.take_only(client, 1);
+        let unsent = cluster.unsent(client);
+        assert!(unsent <= UNSENT_MAX, "{unsent} bytes wait for a client that does not read");
         cluster.pass(Limits::DEFAULT.write_timeout);
-        assert_eq!(cluster.end(client), End::Open, "it took a byte in time");
+        assert_eq!((cluster.end(client), lent(&cluster)), (End::Open, (1, 0)), "a byte in time");
         cluster.pass(SLACK);
-        assert_eq!(cluster.end(client), End::Closed);
+        assert_eq!((cluster.end(client), lent(&cluster)), (End::Closed, (0, 0)));
         assert_eq!(cluster.output(client).len(), 1_001);
         assert!(cluster.is_quiet());
     }
@@ -1509,6 +1617,73 @@ fn row_55_the_budget_holds_and_nothing_is_missing_before_it_is_reached() {
         assert!(answers.iter().all(|answer| answer.body == STORED));
         cluster.send(client, get(&key(4 * count - 1)) + &get(&key(0)));
         statuses(&read_all(&cluster.output(client)), &[200, 404]);
+    }
+}
+
+/// Shards of 1 MiB and a client that has filled them with small entries until they evict, but for
+/// `None`, or put a few.
+fn cluster_of_small_values(shards: usize, eviction: Eviction, puts: usize) -> (Cluster, Client) {
+    let mut config = with_limits(shards, |limits| {
+        limits.value_bytes_max = LARGE_BYTES;
+        limits.body_bytes_max = 4 * LARGE_BYTES;
+    });
+    config.eviction = eviction;
+    let mut cluster = Cluster::new(&config);
+    let client = cluster.connect(0, Role::Data);
+    let small = "s".repeat(100);
+    for first in (0..puts).step_by(100) {
+        let input: String = (first..first + 100).map(|id| put(&id.to_string(), &small)).collect();
+        cluster.send(client, input);
+        cluster.output(client);
+    }
+    (cluster, client)
+}
+
+const LARGE_BYTES: usize = 200 << 10;
+
+fn evictions(cluster: &Cluster) -> Vec<u64> {
+    cluster.reports().iter().map(|report| report.store.evictions).collect()
+}
+
+#[test]
+fn room_is_made_on_every_shard_while_a_large_body_arrives() {
+    let whole = put("large", &"v".repeat(LARGE_BYTES));
+    let (_, body) = whole.split_once("\r\n\r\n").unwrap();
+    let size = body.len();
+    let chunks = chunked(&format!("{size:x}\r\n{body}\r\n0\r\n\r\n"));
+    for (shards, input) in [(1, &whole), (2, &whole), (1, &chunks), (2, &chunks)] {
+        let (mut cluster, client) = cluster_of_small_values(shards, Eviction::Lru, 20_000);
+        let before = evictions(&cluster);
+        assert!(before.iter().all(|evictions| *evictions > 0));
+        cluster.send(client, &input[..80 << 10]);
+        while cluster.turn() {}
+        let after = evictions(&cluster);
+        assert!(before.iter().zip(&after).all(|(before, after)| before < after));
+        for report in cluster.reports() {
+            let free = report.store.budget_bytes - report.store.used_bytes;
+            assert!(free >= LARGE_BYTES as u64, "{free} bytes are free");
+        }
+        cluster.send(client, &input[80 << 10..]);
+        statuses(&read_all(&cluster.output(client)), &[200]);
+        assert_eq!(evictions(&cluster), after);
+    }
+}
+
+#[test]
+fn no_room_is_made_where_none_is_needed_or_none_can_be_made() {
+    let body = "v".repeat(LARGE_BYTES);
+    let large = put("large", &body);
+    let elsewhere = large.replacen("/put", "/get", 1);
+    for (eviction, puts, input) in [
+        (Eviction::Lru, 100, &large),
+        (Eviction::None, 20_000, &large),
+        (Eviction::Lru, 20_000, &elsewhere),
+    ] {
+        let (mut cluster, client) = cluster_of_small_values(2, eviction, puts);
+        let before = evictions(&cluster);
+        cluster.send(client, &input[..100 << 10]);
+        assert!(!cluster.turn(), "a shard goes on for nothing");
+        assert_eq!(evictions(&cluster), before);
     }
 }
 

@@ -6,6 +6,8 @@
 //!            that is not complete yet                     owed: answers that are still away
 //! ```
 //!
+//! A long answer leaves in pieces: what comes next is asked for when what came before is sent.
+//!
 //! An idle connection holds neither buffer. After an error in framing no byte is taken for a
 //! request any more: one answer, half-close, a bounded drain of what still comes, close.
 
@@ -26,6 +28,9 @@ const BODY_BYTES_PER_SECOND_MIN: u64 = 64 << 10;
 /// Places for answers owed that an idle connection may keep.
 const OWED_KEPT_MAX: usize = 16;
 
+/// The first piece of a long answer joins a head of fewer bytes in one send.
+const HEAD_BYTES_JOINED_MAX: usize = 1 << 10;
+
 /// One complete request.
 #[derive(Clone, Debug)]
 pub struct Request<'a> {
@@ -39,8 +44,12 @@ pub struct Request<'a> {
 #[derive(Debug)]
 pub enum Next<'a> {
     Request(Request<'a>),
-    /// The head of a request whose client waits for a word before it sends the body.
-    Expectation(Head<'a>),
+    /// The head of a request whose body has not all arrived, once. `waits`: the client sends none
+    /// of it before it is told to.
+    Body {
+        head: Head<'a>,
+        waits: bool,
+    },
     Partial,
 }
 
@@ -142,7 +151,7 @@ impl Requests {
                 }
                 Framing::Length(length) => {
                     self.progress = Progress::Sized { head: span, length };
-                    return Ok(if waits { Next::Expectation(head) } else { Next::Partial });
+                    return Ok(Next::Body { head, waits });
                 }
                 Framing::Chunked => {
                     self.progress = Progress::Chunked(Box::new(ChunkedRequest {
@@ -151,9 +160,7 @@ impl Requests {
                         body: Vec::new(),
                     }));
                     *consumed += span.end;
-                    if waits && *consumed == bytes.len() {
-                        return Ok(Next::Expectation(head));
-                    }
+                    return Ok(Next::Body { head, waits: waits && *consumed == bytes.len() });
                 }
             }
         }
@@ -221,6 +228,16 @@ impl Requests {
         }
     }
 
+    /// Bytes that the body has if its head says so, else the most that it can have; once it is
+    /// known to have more than `floor`.
+    fn large_body_bytes(&self, floor: usize, limits: &Limits) -> Option<usize> {
+        match &self.progress {
+            Progress::Sized { length, .. } if *length > floor => Some(*length),
+            Progress::Chunked(chunked) if chunked.body.len() > floor => Some(limits.body_bytes_max),
+            _ => None,
+        }
+    }
+
     /// Bytes of body that the read timeout is stretched for.
     fn body_bytes(&self) -> usize {
         match &self.progress {
@@ -240,7 +257,7 @@ pub struct Responses<T> {
     owed: VecDeque<Owed<T>>,
     /// Sequence number of the first answer owed.
     first: u64,
-    /// Bytes of answers that are ready but stand behind one that is not.
+    /// Bytes of answers that are written but stand behind one that is not.
     held_bytes: usize,
     /// Since when the client has not taken a byte of what there is to send.
     stalled: Option<Millis>,
@@ -250,6 +267,21 @@ pub struct Responses<T> {
 enum Owed<T> {
     Away(T),
     Ready(Vec<u8>),
+    /// A long answer of which a part is written; the rest comes in pieces, each of them away in
+    /// turn. At the front, what is written is in the output.
+    Begun {
+        bytes: Vec<u8>,
+        rest: T,
+    },
+}
+
+impl<T> Owed<T> {
+    fn of(bytes: Vec<u8>, rest: Option<T>) -> Self {
+        match rest {
+            None => Self::Ready(bytes),
+            Some(rest) => Self::Begun { bytes, rest },
+        }
+    }
 }
 
 impl<T> Default for Responses<T> {
@@ -268,20 +300,35 @@ impl<T> Default for Responses<T> {
 impl<T> Responses<T> {
     /// Writes the answer to the request that was taken last.
     pub fn write(&mut self, write: impl FnOnce(&mut Vec<u8>)) {
-        match self.owed.back_mut() {
-            None => write(&mut self.output),
+        self.begin(|out| {
+            write(out);
+            None
+        });
+    }
+
+    /// The same where the answer may be a long one: then `write` returns what is needed to go on
+    /// with it. Returns whether it is.
+    pub fn begin(&mut self, write: impl FnOnce(&mut Vec<u8>) -> Option<T>) -> bool {
+        let mut bytes = match self.owed.back_mut() {
+            None => {
+                let rest = write(&mut self.output);
+                let is_long = rest.is_some();
+                self.owed.extend(rest.map(|rest| Owed::Begun { bytes: Vec::new(), rest }));
+                return is_long;
+            }
             Some(Owed::Ready(bytes)) => {
+                let bytes = std::mem::take(bytes);
+                self.owed.pop_back();
                 self.held_bytes -= bytes.len();
-                write(bytes);
-                self.held_bytes += bytes.len();
+                bytes
             }
-            Some(Owed::Away(_)) => {
-                let mut bytes = Vec::new();
-                write(&mut bytes);
-                self.held_bytes += bytes.len();
-                self.owed.push_back(Owed::Ready(bytes));
-            }
-        }
+            Some(Owed::Away(_) | Owed::Begun { .. }) => Vec::new(),
+        };
+        let rest = write(&mut bytes);
+        let is_long = rest.is_some();
+        self.held_bytes += bytes.len();
+        self.owed.push_back(Owed::of(bytes, rest));
+        is_long
     }
 
     /// Reserves the place of an answer that is away; its number is never used again.
@@ -290,23 +337,28 @@ impl<T> Responses<T> {
         self.first + self.owed.len() as u64 - 1
     }
 
-    /// Writes the answer that was away, in its place.
-    pub fn settle(&mut self, sequence: u64, write: impl FnOnce(T, &mut Vec<u8>)) {
+    /// Writes the answer that was away, or a part of it, in its place: `write` returns what is
+    /// needed to go on. Returns whether there is more to come.
+    pub fn settle(
+        &mut self,
+        sequence: u64,
+        write: impl FnOnce(T, &mut Vec<u8>) -> Option<T>,
+    ) -> bool {
         let at = usize::try_from(sequence - self.first).expect("few answers are owed");
+        let place = std::mem::replace(&mut self.owed[at], Owed::Ready(Vec::new()));
+        let Owed::Away(owing) = place else { unreachable!("an answer comes once") };
         if at > 0 {
             let mut bytes = Vec::new();
-            let place = std::mem::replace(&mut self.owed[at], Owed::Ready(Vec::new()));
-            let Owed::Away(owing) = place else { unreachable!("an answer comes once") };
-            write(owing, &mut bytes);
+            let rest = write(owing, &mut bytes);
+            let is_long = rest.is_some();
             self.held_bytes += bytes.len();
-            self.owed[at] = Owed::Ready(bytes);
-            return;
+            self.owed[at] = Owed::of(bytes, rest);
+            return is_long;
         }
-        let Some(Owed::Away(owing)) = self.owed.pop_front() else {
-            unreachable!("an answer comes once")
-        };
-        self.first += 1;
-        write(owing, &mut self.output);
+        if let Some(rest) = write(owing, &mut self.output) {
+            self.owed[0] = Owed::Begun { bytes: Vec::new(), rest };
+            return true;
+        }
         while let Some(Owed::Ready(bytes)) =
             self.owed.pop_front_if(|next| matches!(next, Owed::Ready(_)))
         {
@@ -314,6 +366,38 @@ impl<T> Responses<T> {
             self.held_bytes -= bytes.len();
             self.output.extend_from_slice(&bytes);
         }
+        if let Some(Owed::Begun { bytes, .. }) = self.owed.front_mut() {
+            self.held_bytes -= bytes.len();
+            self.output.append(bytes);
+        }
+        false
+    }
+
+    /// Whether the next piece of a long answer is to be asked for: the one before is sent, or
+    /// little more than the head is there.
+    #[must_use]
+    pub fn wants_piece(&self) -> bool {
+        let is_free = self.sent == 0 && self.output.len() < HEAD_BYTES_JOINED_MAX;
+        is_free && matches!(self.owed.front(), Some(Owed::Begun { .. }))
+    }
+
+    /// Where [`Responses::wants_piece`], counts the answer as away again. Returns its number and
+    /// what is needed to go on with it.
+    pub fn ask_on(&mut self) -> (u64, &T) {
+        let front = self.owed.front_mut().expect("a long answer is owed");
+        if let Owed::Begun { rest, .. } = std::mem::replace(front, Owed::Ready(Vec::new())) {
+            *front = Owed::Away(rest);
+        }
+        let Owed::Away(rest) = front else { unreachable!("the caller saw that it was begun") };
+        (self.first, rest)
+    }
+
+    /// What was to go on with the long answers that are not away.
+    pub fn unfinished(&self) -> impl Iterator<Item = &T> {
+        self.owed.iter().filter_map(|owed| match owed {
+            Owed::Begun { rest, .. } => Some(rest),
+            _ => None,
+        })
     }
 
     #[must_use]
@@ -339,12 +423,18 @@ impl<T> Responses<T> {
         self.owed.is_empty() && self.output.is_empty()
     }
 
-    /// Whether another request may be taken. Each answer owed may hold the largest value.
+    /// Whether any answer is owed.
+    #[must_use]
+    pub fn owes(&self) -> bool {
+        !self.owed.is_empty()
+    }
+
+    /// Whether another request may be taken. Each answer owed may bring a value that is not lent.
     #[must_use]
     pub fn has_room(&self, limits: &Limits) -> bool {
         let owed = self.owed.len();
         owed < limits.pipeline_depth_max
-            && owed.saturating_mul(limits.value_bytes_max) < limits.output_bytes_max
+            && owed.saturating_mul(limits.answer_bytes_max()) < limits.output_bytes_max
             && self.unsent().len() + self.held_bytes < limits.output_bytes_max
     }
 
@@ -375,6 +465,8 @@ pub struct Connection<T> {
     pub blocked: bool,
     /// The last read may have left bytes in the socket.
     pub has_unread: bool,
+    /// The store is to be told of a body that has more bytes than this.
+    pub announce_above: usize,
     /// What the connection waits for, and since when.
     awaited: Awaited,
     since: Millis,
@@ -424,6 +516,7 @@ impl<T> Connection<T> {
             input_ended: false,
             blocked: false,
             has_unread: false,
+            announce_above: usize::MAX,
             awaited: Awaited::Request,
             since: now,
         }
@@ -433,6 +526,14 @@ impl<T> Connection<T> {
     #[must_use]
     pub fn is_open(&self) -> bool {
         self.stage == Stage::Open
+    }
+
+    /// The most bytes that the body on its way can have, once they are known to be more than
+    /// `announce_above`; told once for each body.
+    pub fn announce_body(&mut self, limits: &Limits) -> Option<usize> {
+        let bytes = self.requests.large_body_bytes(self.announce_above, limits)?;
+        self.announce_above = usize::MAX;
+        Some(bytes)
     }
 
     /// Takes back what was read and notes what the connection waits for now. `progressed`: at
@@ -482,6 +583,11 @@ impl<T> Connection<T> {
     pub fn linger(&mut self, now: Millis) {
         self.stage = Stage::Lingering { drained_bytes: 0 };
         self.since = now;
+    }
+
+    #[must_use]
+    pub fn is_dead(&self) -> bool {
+        self.stage == Stage::Dead
     }
 
     /// Nothing more will be sent or read.

@@ -31,7 +31,7 @@ pub(super) const BUCKET_BYTES: usize = 64;
 
 /// Slots of the smallest and bound on those of the largest class of entries.
 const SLOT_BYTES_MIN: usize = 24;
-const SLOT_BYTES_MAX: usize = 8 << 10;
+pub(super) const SLOT_BYTES_MAX: usize = 8 << 10;
 /// Entries of up to this size are worth moving to a larger slot to free a page.
 const MERGE_BYTES_MAX: usize = 1 << 10;
 const HOLES_MAX: usize = 15;
@@ -419,10 +419,19 @@ pub(super) fn chunk_bytes(budget: usize) -> usize {
     entry::CHUNK_BYTES_MAX.min(page_bytes(budget))
 }
 
+/// The largest entry without its chunks in an arena of this budget.
+pub(super) fn entry_bytes_max(budget: usize) -> usize {
+    largest_slot_bytes(page_bytes(budget))
+}
+
+fn largest_slot_bytes(page_bytes: usize) -> usize {
+    SLOT_BYTES_MAX.min(page_bytes / 2)
+}
+
 /// Every size whose slots fill a page as well as a smaller slot would, then the overflow bucket
 /// and the chunk.
 fn class_sizes(page_bytes: usize) -> Vec<usize> {
-    let largest = SLOT_BYTES_MAX.min(page_bytes / 2);
+    let largest = largest_slot_bytes(page_bytes);
     let mut sizes: Vec<usize> = (1..=page_bytes / SLOT_BYTES_MIN)
         .rev()
         .map(|slots| page_bytes / slots / GRANULE * GRANULE)

@@ -27,17 +27,20 @@ impl Store {
         assert_eq!(queued, entries.len());
         let on_wheel = self.wheel.check(&self.arena, &entries);
         let mut chunks = HashSet::new();
-        let mut with_ttl = 0;
+        let with_ttl = entries.iter().filter(|&&at| entry::meta(&self.arena, at).has_ttl());
+        assert_eq!(on_wheel, with_ttl.count());
+        self.check_loans(|orphan| assert!(entries.insert(orphan), "indexed and orphaned"));
         for &at in &entries {
             let meta = entry::meta(&self.arena, at);
-            with_ttl += usize::from(meta.has_ttl());
+            let loan = self.loan_of(at, meta);
             for index in 0..entry::chunk_count(&self.arena, at, meta) {
                 let chunk = entry::chunk(&self.arena, at, meta, index);
                 assert!(chunk != NIL && chunks.insert(chunk));
-                assert_eq!(self.owners[self.arena.chunk_number(chunk)], at);
+                let owner = self.owners[self.arena.chunk_number(chunk)];
+                assert_eq!(self.loans.entry(owner), at);
+                assert_eq!(owner != at, loan.is_some());
             }
         }
-        assert_eq!(on_wheel, with_ttl);
         let classes = self.arena.overflow_class();
         let slots: usize = (0..classes).map(|class| self.arena.slots_in_use(class)).sum();
         assert_eq!(slots, entries.len());

@@ -30,6 +30,8 @@ pub(super) const HASH_BITS: u32 = 24;
 const HEADER_BYTES: usize = 16;
 const TTL_BYTES: usize = 12;
 const VERSION_BYTES: usize = 8;
+/// Bytes of an entry beside key and value.
+pub(super) const OVERHEAD_BYTES_MAX: usize = HEADER_BYTES + TTL_BYTES + VERSION_BYTES;
 const INLINE_LEN_MAX: usize = (1 << 14) - 1;
 
 const KEY_LEN: u32 = HASH_BITS;
@@ -313,17 +315,38 @@ pub(super) fn set_chunk(arena: &mut Arena, at: Ref, meta: Meta, index: usize, ch
     write_u32(arena.bytes_mut(at), list + (1 + index) * size_of::<Ref>(), chunk);
 }
 
+/// A value as it lies.
+pub(super) fn parts(arena: &Arena, at: Ref, meta: Meta) -> impl Iterator<Item = &[u8]> {
+    let chunk_bytes = arena.slot_bytes(arena.chunk_class());
+    let chunked = value_len(arena, at, meta) - meta.inline_len();
+    let chunks = (0..chunk_count(arena, at, meta)).map(move |index| {
+        let bytes = (chunked - index * chunk_bytes).min(chunk_bytes);
+        &arena.bytes(chunk(arena, at, meta, index))[..bytes]
+    });
+    chunks.chain([inline_value(arena, at, meta)])
+}
+
 /// Copies a value out.
 pub(super) fn gather(arena: &Arena, at: Ref, meta: Meta, value: &mut Vec<u8>) {
-    value.clear();
-    let chunk_bytes = arena.slot_bytes(arena.chunk_class());
-    let mut chunked = value_len(arena, at, meta) - meta.inline_len();
-    for index in 0..chunk_count(arena, at, meta) {
-        let part = chunked.min(chunk_bytes);
-        value.extend_from_slice(&arena.bytes(chunk(arena, at, meta, index))[..part]);
-        chunked -= part;
+    gather_piece(arena, at, meta, (0, usize::MAX), value);
+}
+
+/// Copies so many bytes of a value out, or those that there are.
+pub(super) fn gather_piece(
+    arena: &Arena,
+    at: Ref,
+    meta: Meta,
+    (from, bytes): (usize, usize),
+    piece: &mut Vec<u8>,
+) {
+    piece.clear();
+    let mut skipped = 0;
+    for part in parts(arena, at, meta) {
+        let start = (from - skipped).min(part.len());
+        skipped += start;
+        let end = part.len().min(start.saturating_add(bytes - piece.len()));
+        piece.extend_from_slice(&part[start..end]);
     }
-    value.extend_from_slice(inline_value(arena, at, meta));
 }
 
 /// What `Shape::bytes` was.

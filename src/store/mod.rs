@@ -6,6 +6,7 @@
 //! Entries lie in the size-class pages of an arena and are found through an index of buckets; the
 //! queue of the eviction policy and the wheel of expiry run through them. The arena takes the whole
 //! budget at the start and index, queue and wheel live in it, so the bound holds by construction.
+//! A value too large for a slot lies in chunks and can be lent: read piece by piece, as it was.
 
 mod arena;
 #[cfg(debug_assertions)]
@@ -13,6 +14,7 @@ mod check;
 mod entry;
 mod hash;
 mod index;
+mod loan;
 mod op;
 mod policy;
 mod room;
@@ -20,6 +22,7 @@ mod stats;
 mod wheel;
 
 pub use hash::KeyHasher;
+pub use loan::Loan;
 pub use op::{
     CONTENT_TYPE_BYTES_MAX, Condition, Extras, Key, Lease, Op, Reply, TAGS_MAX, Verb, Versions,
 };
@@ -28,9 +31,11 @@ pub use room::{EXPIRE_STEPS_MAX, WAY_STEPS_MAX};
 pub use stats::Stats;
 
 use crate::clock::Millis;
+use crate::text::Text;
 use arena::{Arena, Class, Moved, NIL, Ref};
 use entry::{Meta, Shape};
 use index::Index;
+use loan::Loans;
 use policy::{Policy, Walk};
 use std::num::NonZeroU64;
 use wheel::Wheel;
@@ -49,6 +54,9 @@ pub struct Settings {
 /// The least memory of one store.
 pub const MEMORY_BYTES_MIN: usize = 1 << 20;
 
+/// A longer value lies in chunks.
+pub const INLINE_BYTES_MAX: usize = arena::SLOT_BYTES_MAX;
+
 /// Marks the version of an entry that keeps none of its own.
 const CONTENT_VERSION: u64 = 1 << 63;
 
@@ -60,8 +68,9 @@ pub struct Store {
     eviction: Eviction,
     walk: Walk,
     wheel: Wheel,
-    /// The entry of each chunk.
+    /// The entry of each chunk, or its loan.
     owners: Vec<Ref>,
+    loans: Loans,
     /// Where a chunked value is put together for a reader.
     scratch: Vec<u8>,
     /// The chunks of the value that is being put.
@@ -115,7 +124,11 @@ impl Store {
         let budget = settings.memory_bytes_max.clamp(MEMORY_BYTES_MIN, arena::REGION_BYTES_MAX);
         let value_bytes_max = settings.value_bytes_max.min(budget / 4);
         let owners = budget / arena::chunk_bytes(budget);
+        let entry_bytes_max = settings.key_bytes_max + value_bytes_max + entry::OVERHEAD_BYTES_MAX;
+        let is_chunked = entry_bytes_max > arena::entry_bytes_max(budget);
+        let loans_max = if is_chunked { owners } else { 0 };
         let extra = size_of::<Self>()
+            + Loans::table_bytes(loans_max)
             + Index::table_bytes(budget)
             + Policy::table_bytes(eviction, budget)
             + owners * size_of::<Ref>()
@@ -128,6 +141,7 @@ impl Store {
             walk: Walk::default(),
             wheel: Wheel::new(),
             owners: vec![NIL; owners],
+            loans: Loans::new(loans_max, budget),
             scratch: Vec::with_capacity(value_bytes_max),
             chunks: Vec::new(),
             writes: 0,
@@ -157,6 +171,12 @@ impl Store {
         match op.verb {
             Verb::Get => self.get(key, now, true),
             Verb::Peek => self.get(key, now, false),
+            Verb::Lend { above } => self.get_or_lend(key, above, now),
+            Verb::Measure => match self.look_up(key, now, false) {
+                Some((at, meta)) => Reply::Measured(Text::of(entry::parts(&self.arena, at, meta))),
+                None => Reply::Absent,
+            },
+            Verb::Piece { loan, from, bytes } => self.piece(loan, from, bytes),
             Verb::Put { value, ttl_ms } => {
                 let fresh = Fresh { value, expires: expires(now, ttl_ms), version: None };
                 let found = self.find_live(key, now);
@@ -187,6 +207,8 @@ impl Store {
             entries: self.index.entries() as u64,
             used_bytes: self.stats.budget_bytes - bytes(self.arena.pool()),
             entry_page_bytes: bytes(self.arena.entry_pages(self.index.pages())),
+            lent: self.loans.open() as u64,
+            orphaned_bytes: self.loans.orphaned_bytes() as u64,
             ..self.stats
         }
     }
@@ -196,6 +218,15 @@ impl Store {
             Some((at, meta)) => Reply::Value(self.value(at, meta)),
             None => Reply::Absent,
         }
+    }
+
+    fn get_or_lend(&mut self, key: Key<&[u8]>, above: usize, now: Millis) -> Reply<&[u8]> {
+        let Some((at, meta)) = self.look_up(key, now, true) else { return Reply::Absent };
+        if !meta.is_chunked() || entry::value_len(&self.arena, at, meta) <= above {
+            return Reply::Value(self.value(at, meta));
+        }
+        let text = Text::of(entry::parts(&self.arena, at, meta));
+        Reply::Lent { loan: self.lend(at, meta), text }
     }
 
     fn read(
@@ -480,6 +511,7 @@ impl Store {
     pub fn flush(&mut self) {
         self.stats.flushed += self.index.entries() as u64;
         self.stats.payload_bytes = 0;
+        self.stats.revoked += self.loans.clear() as u64;
         self.arena.clear();
         self.index.clear(&mut self.arena);
         self.policy.clear();
@@ -512,7 +544,8 @@ impl Store {
         }
     }
 
-    /// Takes an entry out of everything and frees its place. Other entries may move.
+    /// Takes an entry out of everything and frees its place unless it is on loan. Other entries may
+    /// move.
     fn remove(&mut self, at: Ref, meta: Meta) {
         self.stats.payload_bytes -= entry::bytes_used(&self.arena, at, meta) as u64;
         self.index.remove(&mut self.arena, meta.hash(), at);
@@ -520,6 +553,14 @@ impl Store {
         if meta.has_ttl() {
             self.wheel.remove(&mut self.arena, at);
         }
+        match self.loan_of(at, meta) {
+            Some(loan) => self.orphan(loan, at, meta),
+            None => self.free(at, meta),
+        }
+    }
+
+    /// Frees the place of an entry that is in nothing any more.
+    fn free(&mut self, at: Ref, meta: Meta) {
         for index in 0..entry::chunk_count(&self.arena, at, meta) {
             let chunk = entry::chunk(&self.arena, at, meta, index);
             self.arena.free_chunk(chunk);
@@ -533,26 +574,28 @@ impl Store {
     fn entry_moved(&mut self, moved: Moved) {
         let at = moved.to;
         let meta = entry::meta(&self.arena, at);
+        self.stats.relocations += 1;
+        match self.loan_of(at, meta) {
+            Some(loan) if self.loan_moved(loan, at) => return,
+            Some(_) => {}
+            None => self.set_owner(at, meta, at),
+        }
         self.index.entry_moved(&mut self.arena, meta.hash(), moved);
         self.policy.moved(&mut self.arena, moved.from, at);
         if meta.has_ttl() {
             self.wheel.moved(&mut self.arena, at);
         }
-        for index in 0..entry::chunk_count(&self.arena, at, meta) {
-            let chunk = entry::chunk(&self.arena, at, meta, index);
-            self.owners[self.arena.chunk_number(chunk)] = at;
-        }
-        self.stats.relocations += 1;
     }
 
     fn chunk_moved(&mut self, moved: Moved) {
         let owner = self.owners[self.arena.chunk_number(moved.from)];
         self.owners[self.arena.chunk_number(moved.to)] = owner;
-        let meta = entry::meta(&self.arena, owner);
-        let index = (0..entry::chunk_count(&self.arena, owner, meta))
-            .find(|&index| entry::chunk(&self.arena, owner, meta, index) == moved.from)
+        let at = self.loans.entry(owner);
+        let meta = entry::meta(&self.arena, at);
+        let index = (0..entry::chunk_count(&self.arena, at, meta))
+            .find(|&index| entry::chunk(&self.arena, at, meta, index) == moved.from)
             .expect("a chunk is in the list of its entry");
-        entry::set_chunk(&mut self.arena, owner, meta, index, moved.to);
+        entry::set_chunk(&mut self.arena, at, meta, index, moved.to);
         self.stats.relocations += 1;
     }
 }

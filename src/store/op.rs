@@ -1,5 +1,7 @@
 //! The store's vocabulary: operations on one key and their replies.
 
+use super::Loan;
+use crate::text::Text;
 use std::num::NonZeroU64;
 
 /// One operation on one key. `B` is how the bytes are held: `&[u8]` where they are borrowed, a
@@ -42,6 +44,13 @@ pub enum Verb<B> {
     Get,
     /// Read the value; eviction does not notice.
     Peek,
+    /// `Get` that lends a value of more than `above` bytes if it is chunked, as every value of more
+    /// than `INLINE_BYTES_MAX` is.
+    Lend { above: usize },
+    /// `Peek` that tells the measure of the value and not the value.
+    Measure,
+    /// At most `bytes` of a value on loan; the key only says whose it is.
+    Piece { loan: Loan, from: usize, bytes: usize },
     /// Store the value, for `ttl` milliseconds if there is one.
     Put { value: B, ttl_ms: Option<NonZeroU64> },
     /// Forget the key.
@@ -161,6 +170,9 @@ impl<B> Verb<B> {
         match self {
             Self::Get => Verb::Get,
             Self::Peek => Verb::Peek,
+            Self::Lend { above } => Verb::Lend { above },
+            Self::Measure => Verb::Measure,
+            Self::Piece { loan, from, bytes } => Verb::Piece { loan, from, bytes },
             Self::Put { value, ttl_ms } => Verb::Put { value: hold(value), ttl_ms },
             Self::Delete => Verb::Delete,
             Self::Read { condition, lease_ms, is_use } => {
@@ -185,6 +197,11 @@ impl<B> Verb<B> {
         match self {
             Self::Get => Verb::Get,
             Self::Peek => Verb::Peek,
+            Self::Lend { above } => Verb::Lend { above: *above },
+            Self::Measure => Verb::Measure,
+            Self::Piece { loan, from, bytes } => {
+                Verb::Piece { loan: *loan, from: *from, bytes: *bytes }
+            }
             Self::Put { value, ttl_ms } => Verb::Put { value, ttl_ms: *ttl_ms },
             Self::Delete => Verb::Delete,
             Self::Read { condition, lease_ms, is_use } => {
@@ -208,8 +225,16 @@ impl<B> Verb<B> {
 /// What an operation came to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reply<B> {
-    /// `Get` and `Peek` of a live key.
+    /// `Get`, `Peek` and `Lend` of a live key.
     Value(B),
+    /// `Lend` of a value that is to be taken in pieces. Whoever gets the reply gives the loan back.
+    Lent { loan: Loan, text: Text },
+    /// `Measure` of a live key.
+    Measured(Text),
+    /// `Piece` of a value that is still on loan, as it is after the reply.
+    Piece { loan: Loan, bytes: B },
+    /// `Piece` of a loan that was revoked.
+    Gone,
     /// `Read` of a live key, and any reading of one that is stale. Each write changes the version.
     Entry {
         value: B,
@@ -261,11 +286,24 @@ pub enum Lease {
 }
 
 impl<B> Reply<B> {
+    /// The loan that the reply hands to whoever gets it.
+    #[must_use]
+    pub fn loan(&self) -> Option<Loan> {
+        match self {
+            Self::Lent { loan, .. } | Self::Piece { loan, .. } => Some(*loan),
+            _ => None,
+        }
+    }
+
     /// The same with the bytes held in another way.
     #[must_use]
     pub fn map<C>(self, mut hold: impl FnMut(B) -> C) -> Reply<C> {
         match self {
             Self::Value(value) => Reply::Value(hold(value)),
+            Self::Lent { loan, text } => Reply::Lent { loan, text },
+            Self::Measured(text) => Reply::Measured(text),
+            Self::Piece { loan, bytes } => Reply::Piece { loan, bytes: hold(bytes) },
+            Self::Gone => Reply::Gone,
             Self::Entry { value, content_type, version, ttl_ms, stale } => Reply::Entry {
                 value: hold(value),
                 content_type: content_type.map(hold),

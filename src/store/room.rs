@@ -63,13 +63,14 @@ impl Store {
     }
 
     /// Makes room for a value of `bytes` that is on its way, in at most `steps` steps of constant
-    /// time. True when there is room, until other puts take it.
+    /// time. True when there is no more to do: there is room, until other puts take it, or nothing
+    /// is left to evict.
     pub fn make_way(&mut self, bytes: usize, now: Millis, steps: u32) -> bool {
         let pages = bytes.div_ceil(self.arena.page_bytes()).min(self.limits.pages_max);
         let want = self.pool_wanted() + pages;
         for _ in 0..steps {
             if self.arena.pool() >= want || !self.gather_or_evict(now) {
-                break;
+                return true;
             }
         }
         self.arena.pool() >= want

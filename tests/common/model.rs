@@ -9,8 +9,10 @@
 
 use kvcache::clock::Millis;
 use kvcache::store::{
-    Condition, Eviction, Item, Key, KeyHasher, Op, Reply, Settings, Stats, Store, Verb,
+    Condition, Eviction, Extras, INLINE_BYTES_MAX, Item, Key, KeyHasher, Loan, Op, Reply, Settings,
+    Stats, Store, Verb, Versions,
 };
+use kvcache::text::Text;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::num::NonZeroU64;
 
@@ -23,6 +25,9 @@ const ACCEPTED_BYTES: usize = 64 * KIB;
 const DRIFT_STEPS: usize = 2_000;
 /// Steps between two looks at every key.
 const CHECK_STEPS: usize = 500;
+/// Values on loan at once.
+const LOANS_MAX: usize = 12;
+const READ: Verb<&[u8]> = Verb::Read { condition: Condition::NONE, lease_ms: None, is_use: true };
 
 /// The store that a program runs on.
 #[derive(Clone, Debug)]
@@ -39,24 +44,69 @@ pub(crate) struct Setup {
 /// One step. A `ttl_ms` of 0 is none; `fill` picks the bytes of a value.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Step {
-    Wait { ms: u64 },
-    Get { id: u32 },
-    Peek { id: u32 },
-    Read { id: u32 },
-    Put { id: u32, len: usize, fill: u8, ttl_ms: u64 },
-    Write { id: u32, len: usize, fill: u8, ttl_ms: u64, only: If },
-    Touch { id: u32, ttl_ms: u64 },
-    Add { id: u32, by: i64 },
-    Delete { id: u32 },
-    Expire { steps: u32 },
-    MakeWay { bytes: usize, victims_max: u32 },
+    Wait {
+        ms: u64,
+    },
+    Get {
+        id: u32,
+    },
+    Peek {
+        id: u32,
+    },
+    Read {
+        id: u32,
+    },
+    Put {
+        id: u32,
+        len: usize,
+        fill: u8,
+        ttl_ms: u64,
+    },
+    Write {
+        id: u32,
+        len: usize,
+        fill: u8,
+        ttl_ms: u64,
+        only: If,
+    },
+    Touch {
+        id: u32,
+        ttl_ms: u64,
+    },
+    Add {
+        id: u32,
+        by: i64,
+    },
+    Delete {
+        id: u32,
+    },
+    Lend {
+        id: u32,
+        above: usize,
+    },
+    /// Takes a piece of one of the values on loan and, if `is_last`, gives it back.
+    ReadOn {
+        loan: u8,
+        from: usize,
+        bytes: usize,
+        is_last: bool,
+    },
+    Expire {
+        steps: u32,
+    },
+    MakeWay {
+        bytes: usize,
+        steps: u32,
+    },
     StartWalk,
-    WalkOn { entries: u8 },
+    WalkOn {
+        entries: u8,
+    },
     WalkAll,
     Flush,
 }
 
-/// The condition of a `Write`. Of a key whose version was never read, the last two mean `Present`.
+/// The condition of a `Write`. Of a key whose version was never read, the last three mean `Present`.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum If {
     Always,
@@ -64,6 +114,7 @@ pub(crate) enum If {
     Present,
     ItsVersion,
     AnotherVersion,
+    NotItsVersion,
 }
 
 pub(crate) struct Program {
@@ -174,10 +225,9 @@ impl Step {
                 _ => Self::WalkAll,
             },
             63..66 => Self::Expire { steps: bytes.number() % 512 },
-            66 => Self::MakeWay {
-                bytes: bytes.number() as usize * 8,
-                victims_max: u32::from(bytes.byte()),
-            },
+            66 => {
+                Self::MakeWay { bytes: bytes.number() as usize * 8, steps: u32::from(bytes.byte()) }
+            }
             67..120 => Self::Put {
                 id: bytes.id(ids),
                 len: bytes.len(usual),
@@ -189,19 +239,27 @@ impl Step {
                 len: bytes.len(usual),
                 fill: bytes.byte(),
                 ttl_ms: bytes.ttl_ms(),
-                only: match bytes.byte() % 5 {
+                only: match bytes.byte() % 6 {
                     0 => If::Always,
                     1 => If::Absent,
                     2 => If::Present,
                     3 => If::ItsVersion,
-                    _ => If::AnotherVersion,
+                    4 => If::AnotherVersion,
+                    _ => If::NotItsVersion,
                 },
             },
             140..150 => Self::Touch { id: bytes.id(ids), ttl_ms: bytes.ttl_ms() },
             150..160 => {
                 Self::Add { id: bytes.id(ids), by: i64::from(bytes.number()) - i64::from(i16::MAX) }
             }
-            160..196 => Self::Get { id: bytes.id(ids) },
+            160..190 => Self::Get { id: bytes.id(ids) },
+            190..193 => Self::Lend { id: bytes.id(ids), above: bytes.number() as usize },
+            193..196 => Self::ReadOn {
+                loan: bytes.byte(),
+                from: bytes.number() as usize,
+                bytes: bytes.number() as usize + 1,
+                is_last: bytes.byte().is_multiple_of(4),
+            },
             196..210 => Self::Peek { id: bytes.id(ids) },
             210..232 => Self::Read { id: bytes.id(ids) },
             _ => Self::Delete { id: bytes.id(ids) },
@@ -215,8 +273,10 @@ fn value(len: usize, fill: u8) -> Vec<u8> {
         return vec![b'9'; len.min(20)];
     }
     let mut value = vec![fill; len];
+    // Where the fill is a letter, all of it is text.
+    let most = if fill.is_ascii() { 0x7f } else { 0xff };
     for (byte, index) in value.iter_mut().step_by(61).zip((0..=u8::MAX).cycle()) {
-        *byte = fill.wrapping_add(index);
+        *byte = fill.wrapping_add(index) & most;
     }
     value
 }
@@ -321,6 +381,8 @@ struct Run {
     ids: BTreeSet<u32>,
     /// Evicted keys that the model learnt of by looking.
     lost: u64,
+    /// Values on loan, and what they must be.
+    loans: Vec<(Loan, u32, Vec<u8>)>,
 }
 
 impl Run {
@@ -346,6 +408,7 @@ impl Run {
             model: Model::default(),
             ids: BTreeSet::new(),
             lost: 0,
+            loans: Vec::new(),
         }
     }
 
@@ -384,10 +447,14 @@ impl Run {
                 self.store.expire(Millis(self.now), steps);
                 assert_eq!(self.store.stats().evictions, evictions);
             }
-            Step::MakeWay { bytes, victims_max } => {
+            Step::MakeWay { bytes, steps } => {
                 let evictions = self.store.stats().evictions;
-                self.store.make_way(bytes, Millis(self.now), victims_max);
-                assert!(self.evicted_since(evictions) <= u64::from(victims_max));
+                self.store.make_way(bytes, Millis(self.now), steps);
+                assert!(self.evicted_since(evictions) <= u64::from(steps));
+            }
+            Step::Lend { id, above } => self.lend(id, above),
+            Step::ReadOn { loan, from, bytes, is_last } => {
+                self.read_on(usize::from(loan), from, bytes, is_last);
             }
             Step::StartWalk => self.store.start_walk(),
             Step::WalkOn { entries } => {
@@ -406,6 +473,8 @@ impl Run {
         }
         let stats = self.store.stats();
         assert!(stats.used_bytes <= stats.budget_bytes && stats.budget_bytes <= self.budget);
+        assert!(stats.orphaned_bytes <= stats.budget_bytes / 8);
+        assert!(stats.lent <= self.loans.len() as u64);
         if self.eviction == Eviction::Lru {
             assert!(stats.entries >= self.model.held.len() as u64);
         }
@@ -448,6 +517,53 @@ impl Run {
         }
     }
 
+    /// Borrows the value of a key, to keep it for a while whatever becomes of the key.
+    fn lend(&mut self, id: u32, above: usize) {
+        self.look(id);
+        let reply = self.execute(id, Verb::Lend { above });
+        let Some(held) = self.model.held.get(&id) else { return assert_eq!(reply, Reply::Absent) };
+        let value = held.value.clone();
+        self.model.touch(id);
+        let json = std::str::from_utf8(&value).map(json_bytes);
+        let text = Text { bytes: value.len(), json: json.map_err(|error| error.valid_up_to()) };
+        assert_eq!(self.execute(id, Verb::Measure), Reply::Measured(text));
+        if let Reply::Lent { loan, text: measured } = reply {
+            assert!(value.len() > above && measured == text);
+            self.loans.push((loan, id, value));
+            if self.loans.len() > LOANS_MAX {
+                let (oldest, ..) = self.loans.remove(0);
+                self.store.give_back(oldest);
+            }
+        } else {
+            assert!(value.len() <= above.max(INLINE_BYTES_MAX));
+            assert_eq!(reply, Reply::Value(value));
+        }
+    }
+
+    fn read_on(&mut self, loan: usize, from: usize, bytes: usize, is_last: bool) {
+        if self.loans.is_empty() {
+            return;
+        }
+        let at = loan % self.loans.len();
+        let (loan, id, len) = (self.loans[at].0, self.loans[at].1, self.loans[at].2.len());
+        let from = from % len;
+        let revoked = self.store.stats().revoked;
+        match self.execute(id, Verb::Piece { loan, from, bytes }) {
+            Reply::Piece { loan: same, bytes: piece } => {
+                let value = &self.loans[at].2;
+                assert_eq!((same, &piece[..]), (loan, &value[from..len.min(from + bytes)]));
+            }
+            reply => {
+                assert_eq!(reply, Reply::Gone);
+                assert!(revoked > 0);
+            }
+        }
+        if is_last {
+            self.loans.swap_remove(at);
+            self.store.give_back(loan);
+        }
+    }
+
     fn delete(&mut self, id: u32) {
         self.look(id);
         let evictions = self.store.stats().evictions;
@@ -460,12 +576,12 @@ impl Run {
     fn read(&mut self, id: u32) {
         self.look(id);
         let (Some(held), now) = (self.model.held.get(&id), self.now) else {
-            assert_eq!(self.execute(id, Verb::Read), Reply::Absent);
+            assert_eq!(self.execute(id, READ), Reply::Absent);
             return;
         };
         let (value, expires, known) = (held.value.clone(), held.expires(), held.version);
-        let reply = self.execute(id, Verb::Read);
-        let Reply::Entry { value: found, version, ttl_ms } = reply else { panic!("{reply:?}") };
+        let reply = self.execute(id, READ);
+        let Reply::Entry { value: found, version, ttl_ms, .. } = reply else { panic!("{reply:?}") };
         assert_eq!(found, value);
         assert_eq!(known.unwrap_or(version), version);
         assert_eq!(ttl_ms, expires.and_then(|expires| NonZeroU64::new(expires - now)));
@@ -491,15 +607,24 @@ impl Run {
         self.look(id);
         let held = self.model.held.get(&id);
         let (is_there, version) = (held.is_some(), held.and_then(|held| held.version));
-        let (condition, holds) = match (only, version) {
-            (If::Always, _) => (Condition::Always, true),
-            (If::Absent, _) => (Condition::Absent, !is_there),
-            (If::ItsVersion, Some(version)) => (Condition::Version(version), true),
-            (If::AnotherVersion, Some(version)) => (Condition::Version(version ^ 1), false),
-            _ => (Condition::Present, is_there),
+        let [its, another] =
+            [0, 1].map(|change| version.map(|version| (version ^ change).to_le_bytes()));
+        let matches =
+            |listed| Condition { matches: Some(Versions::Listed(listed)), ..Condition::NONE };
+        let (condition, holds) = match (only, &its, &another) {
+            (If::Always, ..) => (Condition::NONE, true),
+            (If::Absent, ..) => (Condition::ABSENT, !is_there),
+            (If::ItsVersion, Some(its), _) => (matches(&its[..]), true),
+            (If::AnotherVersion, _, Some(another)) => (matches(&another[..]), false),
+            (If::NotItsVersion, Some(its), _) => {
+                let none_match = Some(Versions::Listed(&its[..]));
+                (Condition { none_match, ..Condition::NONE }, false)
+            }
+            _ => (Condition::PRESENT, is_there),
         };
         let before = self.store.stats();
-        let verb = Verb::Write { value: &value[..], ttl_ms: NonZeroU64::new(ttl_ms), condition };
+        let ttl = NonZeroU64::new(ttl_ms);
+        let verb = Verb::Write { value: &value[..], extras: Extras::NONE, ttl_ms: ttl, condition };
         let reply = self.execute(id, verb);
         if !holds {
             assert_eq!(reply, Reply::Refused);
@@ -519,7 +644,9 @@ impl Run {
     fn touch(&mut self, id: u32, ttl_ms: u64) {
         self.look(id);
         let before = self.store.stats();
-        let reply = self.execute(id, Verb::Touch { ttl_ms: NonZeroU64::new(ttl_ms) });
+        let ttl = NonZeroU64::new(ttl_ms);
+        let touch = Verb::Touch { ttl_ms: ttl, condition: Condition::NONE };
+        let reply = self.execute(id, touch);
         let Some(held) = self.model.held.get(&id) else {
             assert_eq!(reply, Reply::Absent);
             return;
@@ -536,7 +663,7 @@ impl Run {
     fn add(&mut self, id: u32, by: i64) {
         self.look(id);
         let before = self.store.stats();
-        let reply = self.execute(id, Verb::Add { by });
+        let reply = self.execute(id, Verb::Add { by, condition: Condition::NONE });
         let (number, expires) = match self.model.held.get(&id) {
             None => (Some(0), u64::MAX),
             Some(held) => (number(&held.value), held.expires),
@@ -638,11 +765,20 @@ impl Run {
             self.look(id);
             self.check_one(id);
         }
+        for (loan, ..) in std::mem::take(&mut self.loans) {
+            self.store.give_back(loan);
+        }
         let stats = self.store.stats();
+        assert_eq!((stats.lent, stats.orphaned_bytes), (0, 0));
         assert_eq!(stats.entries, self.model.held.len() as u64);
         let left = stats.deleted + stats.evictions + stats.expirations + stats.flushed;
         assert_eq!(stats.created, stats.entries + left);
     }
+}
+
+/// The length of a text as a JSON string.
+fn json_bytes(text: &str) -> usize {
+    serde_json::to_string(text).expect("a text is JSON").len()
 }
 
 fn expires(now: u64, ttl_ms: u64) -> u64 {

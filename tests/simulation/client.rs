@@ -9,6 +9,9 @@ use crate::{
 use kvcache::{config::Limits, shard::ConnectionId};
 use std::time::Duration;
 
+/// A body of more bytes tells a value that leaves in pieces.
+const LONG_BYTES_MIN: usize = 3_000;
+
 /// What is known of the world at one step.
 #[derive(Clone, Copy)]
 pub(crate) struct Moment<'a> {
@@ -293,6 +296,9 @@ impl Client {
                 Outcome::Done(put_action(value, now))
             }
             Want::Get { key } if response.status == 200 => {
+                if response.length > LONG_BYTES_MIN {
+                    coverage.reach("long value");
+                }
                 Outcome::Done(Action::Get(Some(read_value(key, body(), now))))
             }
             Want::Get { .. } => {
@@ -384,7 +390,7 @@ impl Client {
     }
 
     /// The server closes for good.
-    pub(crate) fn close(&mut self, limits: &Limits, coverage: &mut Coverage) {
+    pub(crate) fn close(&mut self, limits: &Limits, lossy: bool, coverage: &mut Coverage) {
         let before = std::mem::replace(&mut self.server_side, ServerSide::Closed);
         let fin_read = self.own_side == OwnSide::FinRead;
         if self.own_side == OwnSide::Reset {
@@ -399,6 +405,9 @@ impl Client {
             }
         } else if self.late.write && (!self.has_all_said() || !fin_read) {
             coverage.reach("write timeout");
+        } else if lossy && self.is_owed_a_value() {
+            // The next piece of it was lost, and the length of the whole had been promised.
+            coverage.reach("broken off");
         } else {
             self.assert_all_said();
             assert!(fin_read || self.late.idle, "closed for no reason");
@@ -411,6 +420,12 @@ impl Client {
     /// Every complete request has its answer, and there is nothing else.
     pub(crate) fn has_all_said(&self) -> bool {
         self.responses.is_empty() && (self.last_said || self.answers.len() == self.arrivals.len())
+    }
+
+    /// Whether the next answer may tell a value.
+    fn is_owed_a_value(&self) -> bool {
+        let is_complete = self.answers.len() < self.arrivals.len();
+        is_complete && matches!(self.script.requests[self.answers.len()].want, Want::Get { .. })
     }
 
     fn assert_all_said(&self) {

@@ -3,8 +3,9 @@
 use std::collections::BTreeMap;
 
 /// Each must be reached, or the simulation has gone blind.
-const PLACES: [&str; 24] = [
+const PLACES: [&str; 27] = [
     "backpressure",
+    "broken off",
     "chunked put",
     "closed while idle",
     "continue",
@@ -16,6 +17,7 @@ const PLACES: [&str; 24] = [
     "gather refused",
     "head told a length",
     "killed while lingering",
+    "long value",
     "lost",
     "many messages in flight",
     "overloaded",
@@ -26,6 +28,7 @@ const PLACES: [&str; 24] = [
     "slot used again",
     "stats told",
     "unread bytes after a closing answer",
+    "value gone but for its readers",
     "would block",
     "write timeout",
 ];

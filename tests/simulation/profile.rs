@@ -26,11 +26,14 @@ pub(crate) struct Profile {
     pub(crate) is_lossy: bool,
     /// Many calls are made before the first is answered.
     pub(crate) is_flood: bool,
+    /// Some values are lent and leave in pieces.
+    pub(crate) is_large: bool,
 }
 
 impl Profile {
     pub(crate) fn draw(random: &mut Rng) -> Self {
         let is_flood = random.u8(..32) == 0;
+        let is_large = !is_flood && random.u8(..8) == 0;
         let profile = Self {
             config: Config {
                 shards: if is_flood { 2 } else { [1, 2, 2, 2, 2, 2, 3, 3][random.usize(..8)] },
@@ -50,7 +53,28 @@ impl Profile {
             drain_at: (random.u8(..3) == 0).then(|| random.u64(..2_000)),
             is_lossy: random.u8(..10) == 0,
             is_flood,
+            is_large,
         };
+        if is_large {
+            return Self {
+                write_bytes_max: 4000,
+                window_bytes: 4000,
+                send_bytes_max: [400, 3000, 1 << 20][random.usize(..3)],
+                config: Config {
+                    // Room for every value that a reader keeps: none is revoked.
+                    memory_bytes: profile.config.shards << 23,
+                    limits: Limits {
+                        value_bytes_max: 16 << 10,
+                        piece_bytes_max: [300, 2000, 32 << 10][random.usize(..3)],
+                        read_bytes_max: Limits::DEFAULT.read_bytes_max,
+                        hop_bytes_max: Limits::DEFAULT.hop_bytes_max,
+                        ..profile.config.limits
+                    },
+                    ..profile.config
+                },
+                ..profile
+            };
+        }
         if is_flood {
             return Self {
                 machines: 24,

@@ -21,6 +21,9 @@ const KEYS: [&str; 14] = [
     "k\u{1}",
 ];
 
+/// Most values are no longer than this.
+const SMALL_BYTES_MAX: usize = 256;
+
 /// A value that is sent once in a whole run, whatever becomes of it.
 #[derive(Debug)]
 pub(crate) struct Value {
@@ -149,6 +152,7 @@ pub(crate) struct Author {
     lengths: HashSet<(usize, usize)>,
     /// Requests of one connection.
     requests_max: usize,
+    value_bytes_max: usize,
 }
 
 /// A request that is being written.
@@ -177,15 +181,17 @@ impl Draft {
 }
 
 impl Author {
-    pub(crate) fn new(mut random: Rng, requests_max: usize) -> Self {
+    pub(crate) fn new(mut random: Rng, requests_max: usize, value_bytes_max: usize) -> Self {
         let mut keys = KEYS.to_vec();
         random.shuffle(&mut keys);
         keys.truncate([1, 2, 3, 4, 6][random.usize(..5)]);
-        Self::of(random, keys, requests_max)
+        Self { requests_max, value_bytes_max, ..Self::of(random, keys) }
     }
 
-    pub(crate) fn of(random: Rng, keys: Vec<&'static str>, requests_max: usize) -> Self {
-        Self { random, keys, values: Vec::new(), lengths: HashSet::new(), requests_max }
+    /// One that only audits.
+    pub(crate) fn of(random: Rng, keys: Vec<&'static str>) -> Self {
+        let (values, lengths) = (Vec::new(), HashSet::new());
+        Self { random, keys, values, lengths, requests_max: 0, value_bytes_max: 0 }
     }
 
     fn one_in(&mut self, n: u32) -> bool {
@@ -296,6 +302,11 @@ impl Author {
         for _ in 0..[0, 3, 20, 60][self.random.usize(..4)] {
             text.push_str(PALETTE[self.random.usize(..PALETTE.len())]);
         }
+        if self.value_bytes_max > SMALL_BYTES_MAX && self.random.bool() {
+            let unit = text.clone();
+            let bytes = self.random.usize(2_000..self.value_bytes_max / 2);
+            text.extend(std::iter::repeat_n(unit.as_str(), bytes / unit.len()));
+        }
         let key = self.random.usize(..self.keys.len());
         // The length of an answer to HEAD tells which value it is about, for as long as there are
         // lengths left.
@@ -360,6 +371,7 @@ impl Author {
         let good = Draft::new("POST", "/put", Want::Put { value }).body(self.put_body(value));
         let text = json(&self.values[value].text);
         let key = json(self.keys[self.values[value].key]);
+        let too_long = self.value_bytes_max + 44;
         let bad =
             |code, body: String| Draft::new("POST", "/put", Want::Problem(400, code)).body(body);
         match self.random.u8(..13) {
@@ -374,7 +386,7 @@ impl Author {
             4 => bad("bad_ttl", format!("{{\"key\":{key},\"value\":{text},\"ttl\":0}}")),
             5 => bad(
                 "value_too_long",
-                format!("{{\"key\":{key},\"value\":\"{value}|{}\"}}", "v".repeat(300)),
+                format!("{{\"key\":{key},\"value\":\"{value}|{}\"}}", "v".repeat(too_long)),
             ),
             6 => Draft::new("GET", "/get", Want::Problem(400, "missing_key")),
             7 => Draft::new("GET", "/get?key=a&key=b", Want::Problem(400, "duplicate_key")),

@@ -131,7 +131,8 @@ impl World {
             last_beat_ms: now_ms,
         };
         let cores = (0..shards).map(core).collect();
-        let mut author = Author::new(random.fork(), profile.requests_max);
+        let mut author =
+            Author::new(random.fork(), profile.requests_max, profile.config.limits.value_bytes_max);
         let machine = |_| Machine {
             scripts: (0..random.usize(1..=profile.scripts_max)).map(|_| author.script()).collect(),
             client: None,
@@ -469,7 +470,7 @@ impl World {
         if self.is_traced {
             eprintln!("client {at} is closed");
         }
-        client.close(&self.limits, &mut self.coverage);
+        client.close(&self.limits, self.facts.lossy, &mut self.coverage);
         self.cores[client.core].shard.forget(client.id);
     }
 
@@ -489,6 +490,9 @@ impl World {
         self.turn(from);
         let core = &mut self.cores[from];
         core.dirty = false;
+        if self.profile.is_large && core.shard.report().store.orphaned_bytes > 0 {
+            self.coverage.reach("value gone but for its readers");
+        }
         let (random, coverage) = (&mut self.random, &mut self.coverage);
         let is_lossy = self.facts.lossy && !self.calm;
         core.shard.flush(|to, message| {
@@ -567,7 +571,7 @@ impl World {
     /// Reads every key through every shard. Now that nothing is under way, nothing is refused.
     fn audit(&mut self) {
         let (random, keys) = (self.random.fork(), self.facts.keys.clone());
-        let mut author = Author::of(random, keys, 0);
+        let mut author = Author::of(random, keys);
         for core in
             (0..self.cores.len()).filter(|&core| !self.cores[core].draining).collect::<Vec<_>>()
         {
@@ -618,6 +622,8 @@ impl World {
             let report = core.shard.report();
             assert_eq!(report.counters.connections.open, 0);
             assert_eq!(report.store.evictions, 0, "the histories allow for none");
+            assert_eq!((report.store.lent, report.store.revoked), (0, 0), "a loan leaked");
+            assert_eq!(report.store.orphaned_bytes, 0);
             if report.store.expired > 0 {
                 self.coverage.reach("entry expired");
             }

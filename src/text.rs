@@ -1,0 +1,197 @@
+//! What bytes are as text: whether they are UTF-8, and what they look like as a JSON string.
+
+use std::ops::BitOr;
+
+/// The measure of a text.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Text {
+    pub bytes: usize,
+    /// Its length as a JSON string, quotes included; or, where it is not UTF-8, how many bytes are
+    /// before the first that cannot be.
+    pub json: Result<usize, usize>,
+}
+
+impl Text {
+    /// Measures a text that lies in parts, whose ends may fall inside a character.
+    pub fn of<'a>(parts: impl IntoIterator<Item = &'a [u8]>) -> Self {
+        let (mut bytes, mut json_bytes) = (0, 2);
+        let mut utf8 = Utf8::default();
+        let mut is_valid = true;
+        for part in parts {
+            bytes += part.len();
+            is_valid = is_valid && utf8.push(part);
+            if is_valid {
+                json_bytes += escaped_bytes(part);
+            }
+        }
+        let is_valid = is_valid && utf8.begun == 0;
+        Self { bytes, json: if is_valid { Ok(json_bytes) } else { Err(utf8.valid) } }
+    }
+
+    /// Whether its JSON string is the text itself between quotes.
+    #[must_use]
+    pub fn is_plain(&self) -> bool {
+        self.json == Ok(self.bytes + 2)
+    }
+}
+
+/// Checks UTF-8 that comes in parts.
+#[derive(Default)]
+struct Utf8 {
+    /// Bytes of whole characters.
+    valid: usize,
+    /// The character that the last part ended in: its first `begun` bytes.
+    character: [u8; 4],
+    begun: usize,
+}
+
+impl Utf8 {
+    /// False once there is a byte that cannot be; then no more parts are taken.
+    fn push(&mut self, part: &[u8]) -> bool {
+        let mut rest = part;
+        while self.begun > 0
+            && let Some((&byte, tail)) = rest.split_first()
+        {
+            self.character[self.begun] = byte;
+            match std::str::from_utf8(&self.character[..=self.begun]) {
+                Ok(_) => {
+                    self.valid += self.begun + 1;
+                    self.begun = 0;
+                }
+                Err(error) if error.error_len().is_none() => self.begun += 1,
+                Err(_) => return false,
+            }
+            rest = tail;
+        }
+        match std::str::from_utf8(rest) {
+            Ok(_) => self.valid += rest.len(),
+            Err(error) => {
+                self.valid += error.valid_up_to();
+                let character = &rest[error.valid_up_to()..];
+                if error.error_len().is_some() {
+                    return false;
+                }
+                self.character[..character.len()].copy_from_slice(character);
+                self.begun = character.len();
+            }
+        }
+        true
+    }
+}
+
+/// A text and the length that it has as a JSON string, quotes included.
+#[derive(Clone, Copy, Debug)]
+pub struct JsonString<'a> {
+    text: &'a str,
+    pub length: usize,
+}
+
+impl<'a> JsonString<'a> {
+    #[must_use]
+    pub fn new(text: &'a str) -> Self {
+        Self { text, length: escaped_bytes(text.as_bytes()) + 2 }
+    }
+
+    pub fn write(&self, out: &mut Vec<u8>) {
+        out.push(b'"');
+        if self.length == self.text.len() + 2 {
+            out.extend_from_slice(self.text.as_bytes());
+        } else {
+            push_escaped(out, self.text.as_bytes(), usize::MAX);
+        }
+        out.push(b'"');
+    }
+}
+
+/// Appends the inside of a JSON string until `room` bytes or a little more are written. Returns how
+/// many bytes of the text were taken.
+pub fn push_escaped(out: &mut Vec<u8>, text: &[u8], room: usize) -> usize {
+    let end = out.len().saturating_add(room);
+    let mut rest = text;
+    while !rest.is_empty() && out.len() < end {
+        let most = &rest[..rest.len().min(end - out.len())];
+        let plain = most.iter().position(|&byte| !is_plain(byte));
+        out.extend_from_slice(&most[..plain.unwrap_or(most.len())]);
+        match plain {
+            None => rest = &rest[most.len()..],
+            Some(at) => {
+                out.extend_from_slice(escape(rest[at]).expect("it is not plain").as_bytes());
+                rest = &rest[at + 1..];
+            }
+        }
+    }
+    text.len() - rest.len()
+}
+
+fn escaped_bytes(text: &[u8]) -> usize {
+    // Branch-free over the whole text, so that the compiler can use vector registers.
+    let plain = text.iter().map(|&byte| u8::from(!is_plain(byte))).fold(0, BitOr::bitor) == 0;
+    if plain { text.len() } else { text.iter().map(|&byte| escape(byte).map_or(1, str::len)).sum() }
+}
+
+fn is_plain(byte: u8) -> bool {
+    byte >= 0x20 && byte != b'"' && byte != b'\\'
+}
+
+/// What stands for a byte that JSON does not take as it is.
+fn escape(byte: u8) -> Option<&'static str> {
+    const CONTROLS: [&str; 32] = [
+        "\\u0000", "\\u0001", "\\u0002", "\\u0003", "\\u0004", "\\u0005", "\\u0006", "\\u0007",
+        "\\b", "\\t", "\\n", "\\u000b", "\\f", "\\r", "\\u000e", "\\u000f", "\\u0010", "\\u0011",
+        "\\u0012", "\\u0013", "\\u0014", "\\u0015", "\\u0016", "\\u0017", "\\u0018", "\\u0019",
+        "\\u001a", "\\u001b", "\\u001c", "\\u001d", "\\u001e", "\\u001f",
+    ];
+    match byte {
+        b'"' => Some("\\\""),
+        b'\\' => Some("\\\\"),
+        byte => CONTROLS.get(usize::from(byte)).copied(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{JsonString, Text, push_escaped};
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn json_strings_read_back(text: String, control in "[\\x00-\\x1f\"\\\\a]*") {
+            for text in [text, control] {
+                let json = JsonString::new(&text);
+                let mut out = Vec::new();
+                json.write(&mut out);
+                prop_assert_eq!(out.len(), json.length);
+                prop_assert_eq!(serde_json::from_slice::<String>(&out).unwrap(), text);
+            }
+        }
+
+        #[test]
+        fn cuts_do_not_change_the_measure(
+            text in "[aé\u{2028}😀\"\n]{0,12}", broken: Option<(u8, u8)>, size in 1_usize..6,
+        ) {
+            let mut bytes = text.into_bytes();
+            if let Some((at, byte)) = broken && !bytes.is_empty() {
+                let at = usize::from(at) % bytes.len();
+                bytes[at] = byte;
+            }
+            let expected = match std::str::from_utf8(&bytes) {
+                Ok(text) => Ok(serde_json::to_string(text).unwrap().len()),
+                Err(error) => Err(error.valid_up_to()),
+            };
+            let measure = Text::of(bytes.chunks(size));
+            prop_assert_eq!(measure, Text { bytes: bytes.len(), json: expected });
+        }
+
+        #[test]
+        fn pieces_make_the_whole(text in "[a\"\n\u{1}é]{0,30}", room in 1_usize..9) {
+            let (mut out, mut from) = (vec![b'"'], 0);
+            while from < text.len() {
+                let before = out.len();
+                from += push_escaped(&mut out, &text.as_bytes()[from..], room);
+                prop_assert!((1..room + 6).contains(&(out.len() - before)));
+            }
+            out.push(b'"');
+            prop_assert_eq!(serde_json::from_slice::<String>(&out).unwrap(), text);
+        }
+    }
+}
