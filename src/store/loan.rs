@@ -175,7 +175,9 @@ impl Store {
         let meta = entry::meta(&self.arena, at);
         if orphaned > 0 {
             self.loans.orphaned_bytes -= orphaned as usize;
-            self.loans.orphans.retain(|&orphan| orphan != number);
+            if self.loans.orphans.pop_front_if(|oldest| *oldest == number).is_none() {
+                self.loans.orphans.retain(|&orphan| orphan != number);
+            }
             // Chunks of this very entry may move meanwhile: the loan still names it.
             self.free(at, meta);
         } else {
