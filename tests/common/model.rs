@@ -9,7 +9,8 @@
 
 use kvcache::clock::Millis;
 use kvcache::store::{
-    Condition, Eviction, Item, Key, KeyHasher, Op, Reply, Settings, Stats, Store, Verb,
+    Condition, Eviction, Extras, Item, Key, KeyHasher, Op, Reply, Settings, Stats, Store, Verb,
+    Versions,
 };
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::num::NonZeroU64;
@@ -42,12 +43,13 @@ pub(crate) enum Step {
     Wait { ms: u64 },
     Get { id: u32 },
     Peek { id: u32 },
-    Read { id: u32 },
+    Read { id: u32, only: If, is_use: bool },
     Put { id: u32, len: usize, fill: u8, ttl_ms: u64 },
     Write { id: u32, len: usize, fill: u8, ttl_ms: u64, only: If },
-    Touch { id: u32, ttl_ms: u64 },
-    Add { id: u32, by: i64 },
+    Touch { id: u32, ttl_ms: u64, only: If },
+    Add { id: u32, by: i64, only: If },
     Delete { id: u32 },
+    Remove { id: u32, only: If },
     Expire { steps: u32 },
     MakeWay { bytes: usize, victims_max: u32 },
     StartWalk,
@@ -56,14 +58,15 @@ pub(crate) enum Step {
     Flush,
 }
 
-/// The condition of a `Write`. Of a key whose version was never read, the last two mean `Present`.
-#[derive(Clone, Copy, Debug)]
+/// A condition. Of a key whose version was not read, the last three mean `Present`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum If {
     Always,
     Absent,
     Present,
     ItsVersion,
     AnotherVersion,
+    NotItsVersion,
 }
 
 pub(crate) struct Program {
@@ -118,6 +121,17 @@ impl Bytes<'_> {
             1..4 => number,
             4..48 => number % (2 * KIB),
             _ => number % (usual + 1),
+        }
+    }
+
+    fn condition(&mut self) -> If {
+        match self.byte() % 8 {
+            0 => If::Absent,
+            1 => If::Present,
+            2 => If::ItsVersion,
+            3 => If::AnotherVersion,
+            4 => If::NotItsVersion,
+            _ => If::Always,
         }
     }
 
@@ -189,21 +203,24 @@ impl Step {
                 len: bytes.len(usual),
                 fill: bytes.byte(),
                 ttl_ms: bytes.ttl_ms(),
-                only: match bytes.byte() % 5 {
-                    0 => If::Always,
-                    1 => If::Absent,
-                    2 => If::Present,
-                    3 => If::ItsVersion,
-                    _ => If::AnotherVersion,
-                },
+                only: bytes.condition(),
             },
-            140..150 => Self::Touch { id: bytes.id(ids), ttl_ms: bytes.ttl_ms() },
-            150..160 => {
-                Self::Add { id: bytes.id(ids), by: i64::from(bytes.number()) - i64::from(i16::MAX) }
+            140..150 => {
+                Self::Touch { id: bytes.id(ids), ttl_ms: bytes.ttl_ms(), only: bytes.condition() }
             }
+            150..160 => Self::Add {
+                id: bytes.id(ids),
+                by: i64::from(bytes.number()) - i64::from(i16::MAX),
+                only: bytes.condition(),
+            },
             160..196 => Self::Get { id: bytes.id(ids) },
             196..210 => Self::Peek { id: bytes.id(ids) },
-            210..232 => Self::Read { id: bytes.id(ids) },
+            210..232 => Self::Read {
+                id: bytes.id(ids),
+                only: bytes.condition(),
+                is_use: bytes.byte() % 2 == 0,
+            },
+            232..240 => Self::Remove { id: bytes.id(ids), only: bytes.condition() },
             _ => Self::Delete { id: bytes.id(ids) },
         }
     }
@@ -371,14 +388,15 @@ impl Run {
             }
             Step::Get { id } => self.get(id, Verb::Get),
             Step::Peek { id } => self.get(id, Verb::Peek),
-            Step::Read { id } => self.read(id),
+            Step::Read { id, only, is_use } => self.read(id, only, is_use),
             Step::Put { id, len, fill, ttl_ms } => self.put(id, value(len, fill), ttl_ms),
             Step::Write { id, len, fill, ttl_ms, only } => {
                 self.write(id, value(len, fill), ttl_ms, only);
             }
-            Step::Touch { id, ttl_ms } => self.touch(id, ttl_ms),
-            Step::Add { id, by } => self.add(id, by),
+            Step::Touch { id, ttl_ms, only } => self.touch(id, ttl_ms, only),
+            Step::Add { id, by, only } => self.add(id, by, only),
             Step::Delete { id } => self.delete(id),
+            Step::Remove { id, only } => self.remove(id, only),
             Step::Expire { steps } => {
                 let evictions = self.store.stats().evictions;
                 self.store.expire(Millis(self.now), steps);
@@ -457,20 +475,76 @@ impl Run {
         assert_eq!(self.store.stats().evictions, evictions);
     }
 
-    fn read(&mut self, id: u32) {
+    fn remove(&mut self, id: u32, only: If) {
         self.look(id);
-        let (Some(held), now) = (self.model.held.get(&id), self.now) else {
-            assert_eq!(self.execute(id, Verb::Read), Reply::Absent);
+        let listed = self.listed(id, only);
+        let (condition, holds) = self.condition(id, only, &listed);
+        let before = self.store.stats();
+        let reply = self.execute(id, Verb::Remove { condition });
+        if !holds {
+            assert_eq!(reply, Reply::Refused);
+            return self.unchanged(id, &before);
+        }
+        let held = self.model.remove(id).is_some();
+        assert_eq!(reply, if held { Reply::Deleted } else { Reply::Absent });
+    }
+
+    /// The version that a condition names, if the model knows one.
+    fn listed(&self, id: u32, only: If) -> Option<[u8; 8]> {
+        let version = self.model.held.get(&id)?.version?;
+        let other = u64::from(only == If::AnotherVersion);
+        Some((version ^ other).to_le_bytes())
+    }
+
+    /// What the condition is to the store, and whether it holds.
+    fn condition<'a>(
+        &self,
+        id: u32,
+        only: If,
+        listed: &'a Option<[u8; 8]>,
+    ) -> (Condition<&'a [u8]>, bool) {
+        let is_there = self.model.held.contains_key(&id);
+        let listed = listed.as_ref().map(|listed| Some(Versions::Listed(&listed[..])));
+        match (only, listed) {
+            (If::Always, _) => (Condition::NONE, true),
+            (If::Absent, _) => (Condition::ABSENT, !is_there),
+            (If::ItsVersion, Some(matches)) => (Condition { matches, none_match: None }, true),
+            (If::AnotherVersion, Some(matches)) => (Condition { matches, none_match: None }, false),
+            (If::NotItsVersion, Some(none_match)) => {
+                (Condition { matches: None, none_match }, false)
+            }
+            _ => (Condition::PRESENT, is_there),
+        }
+    }
+
+    fn read(&mut self, id: u32, only: If, is_use: bool) {
+        self.look(id);
+        let listed = self.listed(id, only);
+        let (condition, holds) = self.condition(id, only, &listed);
+        let reply = self.execute(id, Verb::Read { condition, lease_ms: None, is_use });
+        let Some(held) = self.model.held.get(&id) else {
+            let is_refused = condition.matches.is_some();
+            assert_eq!(reply, if is_refused { Reply::Refused } else { Reply::Absent });
             return;
         };
-        let (value, expires, known) = (held.value.clone(), held.expires(), held.version);
-        let reply = self.execute(id, Verb::Read);
-        let Reply::Entry { value: found, version, ttl_ms } = reply else { panic!("{reply:?}") };
-        assert_eq!(found, value);
-        assert_eq!(known.unwrap_or(version), version);
-        assert_eq!(ttl_ms, expires.and_then(|expires| NonZeroU64::new(expires - now)));
-        self.model.touch(id);
-        self.model.held.get_mut(&id).expect("just read").version = Some(version);
+        let left = held.expires().and_then(|expires| NonZeroU64::new(expires - self.now));
+        let version = match reply {
+            Reply::Entry { value, version, ttl_ms, content_type: None, stale: None } if holds => {
+                assert_eq!((&value, ttl_ms), (&held.value, left));
+                Some(version)
+            }
+            Reply::Unchanged { version, ttl_ms } if !holds && condition.none_match.is_some() => {
+                assert_eq!(ttl_ms, left);
+                Some(version)
+            }
+            Reply::Refused if !holds && condition.matches.is_some() => held.version,
+            reply => panic!("{reply:?}"),
+        };
+        assert!(held.version.is_none() || held.version == version);
+        if is_use {
+            self.model.touch(id);
+        }
+        self.model.held.get_mut(&id).expect("just read").version = version;
     }
 
     fn put(&mut self, id: u32, value: Vec<u8>, ttl_ms: u64) {
@@ -491,15 +565,11 @@ impl Run {
         self.look(id);
         let held = self.model.held.get(&id);
         let (is_there, version) = (held.is_some(), held.and_then(|held| held.version));
-        let (condition, holds) = match (only, version) {
-            (If::Always, _) => (Condition::Always, true),
-            (If::Absent, _) => (Condition::Absent, !is_there),
-            (If::ItsVersion, Some(version)) => (Condition::Version(version), true),
-            (If::AnotherVersion, Some(version)) => (Condition::Version(version ^ 1), false),
-            _ => (Condition::Present, is_there),
-        };
+        let listed = self.listed(id, only);
+        let (condition, holds) = self.condition(id, only, &listed);
+        let (ttl, extras) = (NonZeroU64::new(ttl_ms), Extras::NONE);
         let before = self.store.stats();
-        let verb = Verb::Write { value: &value[..], ttl_ms: NonZeroU64::new(ttl_ms), condition };
+        let verb = Verb::Write { value: &value[..], extras, ttl_ms: ttl, condition };
         let reply = self.execute(id, verb);
         if !holds {
             assert_eq!(reply, Reply::Refused);
@@ -511,15 +581,21 @@ impl Run {
         assert_eq!(reply, if is_there { Reply::Replaced } else { Reply::Created });
         self.written(id, value, expires(self.now, ttl_ms), &before);
         if let Some(version) = version {
-            self.read(id);
+            self.read(id, If::Always, true);
             assert_ne!(self.model.held[&id].version, Some(version));
         }
     }
 
-    fn touch(&mut self, id: u32, ttl_ms: u64) {
+    fn touch(&mut self, id: u32, ttl_ms: u64, only: If) {
         self.look(id);
+        let listed = self.listed(id, only);
+        let (condition, holds) = self.condition(id, only, &listed);
         let before = self.store.stats();
-        let reply = self.execute(id, Verb::Touch { ttl_ms: NonZeroU64::new(ttl_ms) });
+        let reply = self.execute(id, Verb::Touch { ttl_ms: NonZeroU64::new(ttl_ms), condition });
+        if !holds {
+            assert_eq!(reply, Reply::Refused);
+            return self.unchanged(id, &before);
+        }
         let Some(held) = self.model.held.get(&id) else {
             assert_eq!(reply, Reply::Absent);
             return;
@@ -533,10 +609,16 @@ impl Run {
         self.model.held.get_mut(&id).expect("just touched").version = version;
     }
 
-    fn add(&mut self, id: u32, by: i64) {
+    fn add(&mut self, id: u32, by: i64, only: If) {
         self.look(id);
+        let listed = self.listed(id, only);
+        let (condition, holds) = self.condition(id, only, &listed);
         let before = self.store.stats();
-        let reply = self.execute(id, Verb::Add { by });
+        let reply = self.execute(id, Verb::Add { by, condition });
+        if !holds {
+            assert_eq!(reply, Reply::Refused);
+            return self.unchanged(id, &before);
+        }
         let (number, expires) = match self.model.held.get(&id) {
             None => (Some(0), u64::MAX),
             Some(held) => (number(&held.value), held.expires),
