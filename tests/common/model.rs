@@ -218,7 +218,7 @@ impl Step {
             210..232 => Self::Read {
                 id: bytes.id(ids),
                 only: bytes.condition(),
-                is_use: bytes.byte() % 2 == 0,
+                is_use: bytes.byte() < 128,
             },
             232..240 => Self::Remove { id: bytes.id(ids), only: bytes.condition() },
             _ => Self::Delete { id: bytes.id(ids) },
@@ -478,7 +478,7 @@ impl Run {
     fn remove(&mut self, id: u32, only: If) {
         self.look(id);
         let listed = self.listed(id, only);
-        let (condition, holds) = self.condition(id, only, &listed);
+        let (condition, holds) = self.condition(id, only, listed.as_ref());
         let before = self.store.stats();
         let reply = self.execute(id, Verb::Remove { condition });
         if !holds {
@@ -501,10 +501,10 @@ impl Run {
         &self,
         id: u32,
         only: If,
-        listed: &'a Option<[u8; 8]>,
+        listed: Option<&'a [u8; 8]>,
     ) -> (Condition<&'a [u8]>, bool) {
         let is_there = self.model.held.contains_key(&id);
-        let listed = listed.as_ref().map(|listed| Some(Versions::Listed(&listed[..])));
+        let listed = listed.map(|listed| Some(Versions::Listed(&listed[..])));
         match (only, listed) {
             (If::Always, _) => (Condition::NONE, true),
             (If::Absent, _) => (Condition::ABSENT, !is_there),
@@ -520,7 +520,7 @@ impl Run {
     fn read(&mut self, id: u32, only: If, is_use: bool) {
         self.look(id);
         let listed = self.listed(id, only);
-        let (condition, holds) = self.condition(id, only, &listed);
+        let (condition, holds) = self.condition(id, only, listed.as_ref());
         let reply = self.execute(id, Verb::Read { condition, lease_ms: None, is_use });
         let Some(held) = self.model.held.get(&id) else {
             let is_refused = condition.matches.is_some();
@@ -566,7 +566,7 @@ impl Run {
         let held = self.model.held.get(&id);
         let (is_there, version) = (held.is_some(), held.and_then(|held| held.version));
         let listed = self.listed(id, only);
-        let (condition, holds) = self.condition(id, only, &listed);
+        let (condition, holds) = self.condition(id, only, listed.as_ref());
         let (ttl, extras) = (NonZeroU64::new(ttl_ms), Extras::NONE);
         let before = self.store.stats();
         let verb = Verb::Write { value: &value[..], extras, ttl_ms: ttl, condition };
@@ -589,7 +589,7 @@ impl Run {
     fn touch(&mut self, id: u32, ttl_ms: u64, only: If) {
         self.look(id);
         let listed = self.listed(id, only);
-        let (condition, holds) = self.condition(id, only, &listed);
+        let (condition, holds) = self.condition(id, only, listed.as_ref());
         let before = self.store.stats();
         let reply = self.execute(id, Verb::Touch { ttl_ms: NonZeroU64::new(ttl_ms), condition });
         if !holds {
@@ -612,7 +612,7 @@ impl Run {
     fn add(&mut self, id: u32, by: i64, only: If) {
         self.look(id);
         let listed = self.listed(id, only);
-        let (condition, holds) = self.condition(id, only, &listed);
+        let (condition, holds) = self.condition(id, only, listed.as_ref());
         let before = self.store.stats();
         let reply = self.execute(id, Verb::Add { by, condition });
         if !holds {
