@@ -117,8 +117,10 @@ impl Bytes<'_> {
     fn len(&mut self, usual: usize) -> usize {
         let (kind, number) = (self.byte(), self.number() as usize);
         match kind {
-            0 => number * 16 + number % 17,
-            1..4 => number,
+            // Miri takes seconds for a megabyte.
+            0 if cfg!(not(miri)) => number * 16 + number % 17,
+            1..4 if cfg!(not(miri)) => number,
+            0 => number,
             4..48 => number % (2 * KIB),
             _ => number % (usual + 1),
         }
