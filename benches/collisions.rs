@@ -26,7 +26,7 @@ type Bytes = [u8; 16];
 
 struct Case {
     name: &'static str,
-    store: Store,
+    store: Box<Store>,
     hasher: KeyHasher,
     keys: Vec<Bytes>,
     calls_ns: Vec<u32>,
@@ -92,8 +92,13 @@ impl Case {
             value_bytes_max: 256,
             entries_max: 0,
         };
-        let mut case =
-            Self { name, store: Store::new(&settings), hasher, keys, calls_ns: Vec::new() };
+        let mut case = Self {
+            name,
+            store: Box::new(Store::new(&settings)),
+            hasher,
+            keys,
+            calls_ns: Vec::new(),
+        };
         for index in 0..KEYS {
             case.call(index, true);
         }

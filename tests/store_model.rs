@@ -9,9 +9,9 @@ mod common {
 use common::model::{Program, Setup, Step, play};
 use kvcache::store::Eviction;
 
-const SEEDS: u64 = if cfg!(miri) { 4 } else { 24 };
+const SEEDS: u64 = if cfg!(miri) { 3 } else { 24 };
 /// Bytes of a program; a step takes about seven.
-const PROGRAM_BYTES: usize = if cfg!(miri) { 3_000 } else { 140_000 };
+const PROGRAM_BYTES: usize = if cfg!(miri) { 1_500 } else { 140_000 };
 
 fn random_program(seed: u64) -> Program {
     eprintln!("KVCACHE_SEED={seed}");
@@ -42,7 +42,7 @@ fn agrees_on_a_program_from_a_file() {
 /// Whichever entries a rule evicts: no more are gone than it says, and the others are whole.
 #[test]
 fn every_rule_loses_only_what_it_evicts() {
-    let puts = if cfg!(miri) { 60 } else { 6_000 };
+    let puts = if cfg!(miri) { 40 } else { 6_000 };
     for (eviction, _) in Eviction::NAMES {
         let setup = Setup {
             eviction,
