@@ -110,7 +110,7 @@ pub(super) struct Shape<'a> {
     pub(super) key_len: usize,
     pub(super) value_len: usize,
     pub(super) expires: Option<u64>,
-    pub(super) extended: Option<Extended<'a>>,
+    pub(super) extended: Option<&'a Extended<'a>>,
     /// Chunks beside the slot, and what of the value stays in it.
     pub(super) chunks: usize,
     inline_len: usize,
@@ -121,7 +121,7 @@ impl<'a> Shape<'a> {
     /// `None` if that is not possible.
     pub(super) fn new(
         (hash, key_len, value_len): (u32, usize, usize),
-        (expires, extended): (Option<u64>, Option<Extended<'a>>),
+        (expires, extended): (Option<u64>, Option<&'a Extended<'a>>),
         (slot_bytes_max, chunk_bytes): (usize, usize),
     ) -> Option<Self> {
         let expires = expires.filter(|&expires| expires < EXPIRES_MAX);
@@ -151,7 +151,7 @@ impl<'a> Shape<'a> {
     }
 
     fn extended_bytes(&self) -> usize {
-        self.extended.map_or(0, |extended| extended.bytes())
+        self.extended.map_or(0, Extended::bytes)
     }
 
     /// Bytes of the slot and of the chunks that are filled.
@@ -210,6 +210,11 @@ impl<'a> Shape<'a> {
         }
         rest.copy_from_slice(inline);
     }
+}
+
+/// The largest slot that an entry with nothing but a version may take.
+pub(super) fn slot_bytes_max(key_len: usize, value_len: usize) -> usize {
+    HEADER_BYTES + TTL_BYTES + key_len + extras::VERSION_BYTES + value_len
 }
 
 pub(super) fn meta(arena: &Arena, at: Ref) -> Meta {
@@ -286,8 +291,12 @@ pub(super) fn extended(arena: &Arena, at: Ref, meta: Meta) -> Option<Extended<'_
 
 /// The same as it lies there; empty where there is nothing.
 pub(super) fn extended_bytes(arena: &Arena, at: Ref, meta: Meta) -> &[u8] {
-    let bytes = &arena.bytes(at)[meta.extended_at()..];
-    if meta.is_extended() { &bytes[..extras::len(bytes)] } else { &[] }
+    &arena.bytes(at)[meta.extended_at()..][..extended_len(arena, at, meta)]
+}
+
+#[inline]
+fn extended_len(arena: &Arena, at: Ref, meta: Meta) -> usize {
+    if meta.is_extended() { extras::len(&arena.bytes(at)[meta.extended_at()..]) } else { 0 }
 }
 
 /// Sets the instant of an entry that has one.
@@ -311,7 +320,7 @@ pub(super) fn key(arena: &Arena, at: Ref, meta: Meta) -> &[u8] {
 
 /// Where the value begins, or the list of its chunks.
 fn value_at(arena: &Arena, at: Ref, meta: Meta) -> usize {
-    meta.extended_at() + extended_bytes(arena, at, meta).len()
+    meta.extended_at() + extended_len(arena, at, meta)
 }
 
 /// Bytes of the list of chunks.
@@ -321,7 +330,11 @@ fn list_bytes(arena: &Arena, at: Ref, meta: Meta) -> usize {
 
 /// The part of the value that lies in the slot: all of it unless there are chunks.
 pub(super) fn inline_value(arena: &Arena, at: Ref, meta: Meta) -> &[u8] {
-    let from = value_at(arena, at, meta) + list_bytes(arena, at, meta);
+    let from = if meta.0 & (1 << CHUNKED | 1 << EXTENDED) == 0 {
+        meta.extended_at()
+    } else {
+        value_at(arena, at, meta) + list_bytes(arena, at, meta)
+    };
     &arena.bytes(at)[from..][..meta.inline_len()]
 }
 

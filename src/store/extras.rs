@@ -107,7 +107,8 @@ impl<'a> Extended<'a> {
 
 /// How many bytes were written to the front of `bytes`.
 pub(super) fn len(bytes: &[u8]) -> usize {
-    let counts = bytes[COUNTS];
+    let [.., content_type_len, counts]: &[u8; VERSION_BYTES] =
+        bytes.first_chunk().expect("inside the slot");
     let words = usize::from(counts & TAG_COUNT) + usize::from(counts & HAS_STALE_AT != 0);
-    VERSION_BYTES + words * WORD_BYTES + usize::from(bytes[CONTENT_TYPE_LEN])
+    VERSION_BYTES + words * WORD_BYTES + usize::from(*content_type_len)
 }

@@ -102,7 +102,7 @@ pub struct Item<'a> {
 struct Fresh<'a> {
     value: &'a [u8],
     expires: Option<u64>,
-    extended: Option<Extended<'a>>,
+    extended: Option<&'a Extended<'a>>,
 }
 
 /// When an entry ends.
@@ -189,12 +189,13 @@ impl Store {
         self.check_now_and_then();
         let key = op.key;
         match op.verb {
-            Verb::Get => self.get(key, now, true),
-            Verb::Peek => self.get(key, now, false),
+            Verb::Get | Verb::Peek => self.get(key, now, matches!(op.verb, Verb::Get)),
             Verb::Put { value, ttl_ms } => {
                 let expires = Life::new(now, ttl_ms, None).expires;
                 let found = self.find_live(key, now);
-                self.put(key, Fresh { value, expires, extended: None }, found, now)
+                let large = self.needs_version(key.bytes, value);
+                let extended = large.then(|| Extended::version(self.next_version()));
+                self.put(key, Fresh { value, expires, extended: extended.as_ref() }, found, now)
             }
             Verb::Delete => self.delete(key, Condition::NONE, now),
             Verb::Read { condition, lease_ms, is_use } => {
@@ -211,7 +212,8 @@ impl Store {
                     self.stats.rejected += 1;
                     return Reply::TooLarge;
                 }
-                self.put(key, Fresh { value, expires: life.expires, extended }, found, now)
+                let fresh = Fresh { value, expires: life.expires, extended: extended.as_ref() };
+                self.put(key, fresh, found, now)
             }
             Verb::Remove { condition } => self.delete(key, condition, now),
             Verb::Touch { ttl_ms, condition } => self.touch(key, condition, ttl_ms, now),
@@ -228,13 +230,20 @@ impl Store {
         }
     }
 
+    #[inline]
     fn get(&mut self, key: Key<&[u8]>, now: Millis, is_use: bool) -> Reply<&[u8]> {
         let Some((at, meta)) = self.look_up(key, now, is_use) else { return Reply::Absent };
-        if meta.is_extended() && self.is_stale(at, meta, now) {
-            self.stats.stale += 1;
-            return self.entry(at, meta, now, Some(Lease::NotAsked));
+        if meta.is_extended() && meta.has_ttl() && self.is_stale(at, meta, now) {
+            return self.get_stale(at, meta);
         }
         Reply::Value(self.value(at, meta))
+    }
+
+    #[cold]
+    fn get_stale(&mut self, at: Ref, meta: Meta) -> Reply<&[u8]> {
+        self.stats.stale += 1;
+        let version = self.version(at, meta);
+        self.entry(at, meta, (version, None, Some(Lease::NotAsked)))
     }
 
     fn read(
@@ -262,27 +271,31 @@ impl Store {
         if condition.matches.is_some_and(|versions| !versions.include(version)) {
             return Reply::Refused;
         }
-        let stale = self.is_stale(at, meta, now).then(|| {
-            self.stats.stale += 1;
-            lease_ms.map_or(Lease::NotAsked, |lease_ms| self.leases.ask(key.hash, lease_ms, now))
-        });
-        if condition.none_match.is_some_and(|versions| versions.include(version)) {
-            return Reply::Unchanged { version, ttl_ms: self.ttl_ms(at, meta, now), stale };
+        let (mut ttl_ms, mut stale) = (None, None);
+        if meta.has_ttl() {
+            let end = self.stale_at(at, meta).or_else(|| entry::expires(&self.arena, at, meta));
+            ttl_ms = end.and_then(|end| NonZeroU64::new(end.saturating_sub(now.0)));
+            stale = ttl_ms.is_none().then(|| {
+                self.stats.stale += 1;
+                lease_ms.map_or(Lease::NotAsked, |time| self.leases.ask(key.hash, time, now))
+            });
         }
-        self.entry(at, meta, now, stale)
+        if condition.none_match.is_some_and(|versions| versions.include(version)) {
+            return Reply::Unchanged { version, ttl_ms, stale };
+        }
+        self.entry(at, meta, (version, ttl_ms, stale))
     }
 
     /// Everything about an entry.
-    fn entry(&mut self, at: Ref, meta: Meta, now: Millis, stale: Option<Lease>) -> Reply<&[u8]> {
-        let version = self.version(at, meta);
+    fn entry(
+        &mut self,
+        at: Ref,
+        meta: Meta,
+        (version, ttl_ms, stale): (u64, Option<NonZeroU64>, Option<Lease>),
+    ) -> Reply<&[u8]> {
         self.gather(at, meta);
-        Reply::Entry {
-            value: self.gathered(at, meta),
-            content_type: entry::extended(&self.arena, at, meta).and_then(|it| it.content_type()),
-            version,
-            ttl_ms: self.ttl_ms(at, meta, now),
-            stale,
-        }
+        let content_type = entry::extended(&self.arena, at, meta).and_then(|it| it.content_type());
+        Reply::Entry { value: self.gathered(at, meta), content_type, version, ttl_ms, stale }
     }
 
     /// `find_live`, counted as a read.
@@ -304,12 +317,14 @@ impl Store {
         Some((at, meta))
     }
 
+    #[inline]
     fn value(&mut self, at: Ref, meta: Meta) -> &[u8] {
         self.gather(at, meta);
         self.gathered(at, meta)
     }
 
     /// Puts a chunked value together.
+    #[inline]
     fn gather(&mut self, at: Ref, meta: Meta) {
         if meta.is_chunked() {
             entry::gather(&self.arena, at, meta, &mut self.scratch);
@@ -317,6 +332,7 @@ impl Store {
     }
 
     /// The value of an entry for which `gather` was called.
+    #[inline]
     fn gathered(&self, at: Ref, meta: Meta) -> &[u8] {
         if meta.is_chunked() { &self.scratch } else { entry::inline_value(&self.arena, at, meta) }
     }
@@ -330,12 +346,6 @@ impl Store {
         self.stale_at(at, meta).is_some_and(|stale_at| stale_at <= now.0)
     }
 
-    /// What is left of the time to live.
-    fn ttl_ms(&self, at: Ref, meta: Meta, now: Millis) -> Option<NonZeroU64> {
-        let end = self.stale_at(at, meta).or_else(|| entry::expires(&self.arena, at, meta));
-        end.and_then(|end| NonZeroU64::new(end.saturating_sub(now.0)))
-    }
-
     fn put(
         &mut self,
         key: Key<&[u8]>,
@@ -343,7 +353,7 @@ impl Store {
         found: Option<(Ref, Meta)>,
         now: Millis,
     ) -> Reply<&[u8]> {
-        let Some(shape) = self.shape(key, fresh) else {
+        let Some(shape) = self.shape(key, &fresh) else {
             self.stats.rejected += 1;
             return Reply::TooLarge;
         };
@@ -417,7 +427,7 @@ impl Store {
                 let extended = entry::extended_bytes(&self.arena, at, meta).to_vec();
                 let extended =
                     meta.is_extended().then(|| Extended { stale_at, ..Extended::read(&extended) });
-                let fresh = Fresh { value: &value, expires, extended };
+                let fresh = Fresh { value: &value, expires, extended: extended.as_ref() };
                 let replaced = self.stats.replaced;
                 let is_done =
                     matches!(self.put(key, fresh, Some((at, meta)), now), Reply::Replaced);
@@ -454,7 +464,7 @@ impl Store {
         let text = sum.to_string();
         let extended = (!extras.is_empty())
             .then(|| Extended { version: self.next_version(), ..Extended::read(&extras) });
-        let fresh = Fresh { value: text.as_bytes(), expires, extended };
+        let fresh = Fresh { value: text.as_bytes(), expires, extended: extended.as_ref() };
         match self.put(key, fresh, found, now) {
             Reply::Created | Reply::Replaced => Reply::Number(sum),
             Reply::TooLarge => Reply::TooLarge,
@@ -479,46 +489,42 @@ impl Store {
     }
 
     /// How an entry would lie, if it may be put at all.
-    fn shape<'a>(&mut self, key: Key<&[u8]>, mut fresh: Fresh<'a>) -> Option<Shape<'a>> {
+    fn shape<'a>(&self, key: Key<&[u8]>, fresh: &Fresh<'a>) -> Option<Shape<'a>> {
         let lengths = (key.bytes.len(), fresh.value.len());
         if lengths.0 > self.limits.key_bytes_max || lengths.1 > self.limits.value_bytes_max {
             return None;
         }
         let chunk_class = self.arena.chunk_class();
-        let slot_bytes_max = self.arena.entry_bytes_max();
-        let lengths = (index::bucket_bits(key.hash), lengths.0, lengths.1);
-        let slots = (slot_bytes_max, self.arena.slot_bytes(chunk_class));
-        let mut shape = Shape::new(lengths, (fresh.expires, fresh.extended), slots)?;
-        if fresh.extended.is_none() && shape.slot_bytes() + extras::VERSION_BYTES > slot_bytes_max {
-            // No slot is large enough to give it a version later.
-            fresh.extended = Some(Extended::version(self.next_version()));
-            shape = Shape::new(lengths, (fresh.expires, fresh.extended), slots)?;
-        }
+        let shape = Shape::new(
+            (index::bucket_bits(key.hash), lengths.0, lengths.1),
+            (fresh.expires, fresh.extended),
+            (self.arena.entry_bytes_max(), self.arena.slot_bytes(chunk_class)),
+        )?;
         let pages = shape.chunks.div_ceil(self.arena.slots_per_page(chunk_class));
         (pages <= self.limits.pages_max).then_some(shape)
     }
 
+    /// The entry of `key`, fresh or stale. One that nobody may read is dropped on the way.
     #[inline]
-    fn find(&self, key: Key<&[u8]>) -> Option<(Ref, Meta)> {
+    fn find_live(&mut self, key: Key<&[u8]>, now: Millis) -> Option<(Ref, Meta)> {
         let hash = index::bucket_bits(key.hash);
         let arena = &self.arena;
         let at = self.index.find(arena, key.hash, |at| {
             let meta = entry::meta(arena, at);
             meta.may_be(hash, key.bytes.len()) && entry::key(arena, at, meta) == key.bytes
         })?;
-        Some((at, entry::meta(arena, at)))
-    }
-
-    /// The entry of `key`, fresh or stale. One that nobody may read is dropped on the way.
-    #[inline]
-    fn find_live(&mut self, key: Key<&[u8]>, now: Millis) -> Option<(Ref, Meta)> {
-        let (at, meta) = self.find(key)?;
+        let meta = entry::meta(arena, at);
         if let Some(end) = self.end(at, meta, now) {
-            self.count(end);
-            self.remove(at, meta);
+            self.drop_ended(at, meta, end);
             return None;
         }
         Some((at, meta))
+    }
+
+    #[cold]
+    fn drop_ended(&mut self, at: Ref, meta: Meta, end: End) {
+        self.count(end);
+        self.remove(at, meta);
     }
 
     fn count(&mut self, end: End) {

@@ -93,10 +93,13 @@ impl Store {
     }
 
     /// Whether a tag of the entry was invalidated after it was written.
-    pub(super) fn is_invalidated(&self, at: Ref, meta: Meta) -> bool {
-        if self.tags.is_empty() {
-            return false;
-        }
+    #[inline]
+    fn is_invalidated(&self, at: Ref, meta: Meta) -> bool {
+        meta.is_extended() && !self.tags.is_empty() && self.is_covered(at, meta)
+    }
+
+    #[inline(never)]
+    fn is_covered(&self, at: Ref, meta: Meta) -> bool {
         let extended = entry::extended(&self.arena, at, meta);
         extended.is_some_and(|it| self.tags.cover(it.tags, it.version))
     }
@@ -106,7 +109,7 @@ impl Store {
     pub(super) fn end(&self, at: Ref, meta: Meta, now: Millis) -> Option<End> {
         if entry::expires(&self.arena, at, meta).is_some_and(|expires| expires <= now.0) {
             Some(End::Expired)
-        } else if meta.is_extended() && self.is_invalidated(at, meta) {
+        } else if self.is_invalidated(at, meta) {
             Some(End::Invalidated)
         } else {
             None

@@ -2,7 +2,8 @@
 //!
 //! They come from one counter that starts at random, so that no version of an earlier process is
 //! met again. A plain put spends no bytes on one: the entry is given its version when a reader is
-//! first shown it, and a plain put over it takes it away with all else. Where there is no room for
+//! first shown it, and a plain put over it takes it away with all else. (A large value has one at once.)
+//! Where there is no room for
 //! that (nothing is evicted and the memory is full) the reader is shown a hash of the value, which
 //! a put of the same value does not change.
 
@@ -24,6 +25,11 @@ impl Store {
     pub(super) fn next_version(&mut self) -> u64 {
         self.writes += 1;
         self.writes
+    }
+
+    /// Whether no slot may be large enough to give an entry of these lengths a version later.
+    pub(super) fn needs_version(&self, key: &[u8], value: &[u8]) -> bool {
+        entry::slot_bytes_max(key.len(), value.len()) > self.arena.entry_bytes_max()
     }
 
     /// The version of an entry; a hash of its value where it has none of its own.
@@ -68,7 +74,7 @@ impl Store {
                 return Some((at, meta));
             }
             self.make_place(class, bytes, 0, now);
-            at = self.find(key)?.0;
+            at = self.find_live(key, now)?.0;
         }
         if !fits(self, at) {
             let class = self.arena.class_for(bytes);
