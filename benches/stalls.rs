@@ -7,7 +7,9 @@
 #![expect(clippy::print_stdout, clippy::cast_precision_loss, reason = "this is its output")]
 
 use kvcache::clock::Millis;
-use kvcache::store::{Key, KeyHasher, Op, Settings, Store, Verb};
+use kvcache::store::{
+    Condition, Extras, Key, KeyHasher, Op, SCAN_STEPS_MAX, Scan, Settings, Store, Verb,
+};
 use rustix::time::{ClockId, clock_gettime};
 use std::num::NonZeroU64;
 
@@ -67,6 +69,7 @@ fn main() {
     run.store.start_walk();
     while run.timed(|store, now| store.walk_on(now).is_some()) {}
     run.report("walk");
+    run.scans(7 * entries..8 * entries, &value[..128]);
     run.timed(|store, _| store.flush());
     run.report("flush");
 }
@@ -140,6 +143,31 @@ impl Run {
         for _ in ids.clone().take(1_000_000) {
             let id = self.random.u64(ids.clone());
             self.execute(id, Verb::Get);
+        }
+        self.report(row);
+    }
+
+    /// What goes through the whole index in slices.
+    fn scans(&mut self, ids: std::ops::Range<u64>, value: &[u8]) {
+        let extras = Extras { tags: Some(&[1; 8]), ..Extras::NONE };
+        let condition = Condition::NONE;
+        for id in ids.clone() {
+            self.execute(id, Verb::Write { value, extras, ttl_ms: None, condition });
+        }
+        self.report("fill with a tag");
+        self.delete_all("prefix of all, counted", true);
+        assert!(self.store.invalidate(u64::from_le_bytes([1; 8])));
+        while self.timed(|store, _| store.sweep(SCAN_STEPS_MAX)) {}
+        self.report("sweep of a tag");
+        self.puts("fill again", ids, |_| value, 0);
+        self.delete_all("prefix of all, deleted", false);
+    }
+
+    fn delete_all(&mut self, row: &str, dry_run: bool) {
+        let mut scan = Scan::START;
+        while !self
+            .timed(|store, now| store.delete_prefix(&mut scan, b"", dry_run, now, SCAN_STEPS_MAX))
+        {
         }
         self.report(row);
     }

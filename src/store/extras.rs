@@ -54,12 +54,8 @@ impl<'a> Extended<'a> {
     ) -> Option<Self> {
         let tags = extras.tags.unwrap_or_default().as_chunks::<WORD_BYTES>().0;
         let content_type = extras.content_type.unwrap_or_default();
-        (tags.len() <= TAGS_MAX && content_type.len() <= CONTENT_TYPE_BYTES_MAX).then(|| Self {
-            version,
-            stale_at,
-            tags: tags.as_flattened(),
-            content_type,
-        })
+        let fits = tags.len() <= TAGS_MAX && content_type.len() <= CONTENT_TYPE_BYTES_MAX;
+        fits.then_some(Self { version, stale_at, tags: tags.as_flattened(), content_type })
     }
 
     pub(super) fn content_type(&self) -> Option<&'a [u8]> {

@@ -37,8 +37,11 @@ fn after(ms: u64) -> Millis {
     Millis(NOW.0 + ms)
 }
 
+/// Key, tags, and until when it may be read stale.
+type Met = (Vec<u8>, Option<Vec<u8>>, Option<Millis>);
+
 /// The whole of a walk.
-fn items(store: &mut Store, now: Millis) -> Vec<(Vec<u8>, Option<Vec<u8>>, Option<Millis>)> {
+fn items(store: &mut Store, now: Millis) -> Vec<Met> {
     let mut met = Vec::new();
     store.start_walk();
     while let Some(Item { key, tags, stale_until, .. }) = store.walk_on(now) {
