@@ -16,7 +16,10 @@ use kvcache::clock::Millis;
 use kvcache::config::Config;
 use kvcache::http::response::Date;
 use kvcache::shard::{Role, Shard};
-use kvcache::store::{EXPIRE_STEPS_MAX, Key, KeyHasher, Op, Settings, Store, Verb, WAY_STEPS_MAX};
+use kvcache::store::{
+    Condition, EXPIRE_STEPS_MAX, Extras, Key, KeyHasher, Op, SCAN_STEPS_MAX, Scan, Settings, Store,
+    Verb, WAY_STEPS_MAX,
+};
 use rustix::time::{ClockId, clock_gettime};
 use std::hint::black_box;
 use std::num::NonZeroU64;
@@ -165,6 +168,7 @@ fn stalls(memory_bytes_max: usize, entries: u64) -> Vec<String> {
     run.store.start_walk();
     while run.timed(|store, now| store.walk_on(now).is_some()) {}
     run.report_beside("walk", copy_noise);
+    run.scans(7 * entries..8 * entries, &value[..128]);
     run.timed(|store, _| store.flush());
     run.report("flush");
     let missed = run.missed;
@@ -429,6 +433,31 @@ impl Run {
             self.execute(id, Verb::Get);
         }
         self.report_beside(row, noise);
+    }
+
+    /// What goes through the whole index in slices.
+    fn scans(&mut self, ids: std::ops::Range<u64>, value: &[u8]) {
+        let extras = Extras { tags: Some(&[1; 8]), ..Extras::NONE };
+        let condition = Condition::NONE;
+        for id in ids.clone() {
+            self.execute(id, Verb::Write { value, extras, ttl_ms: None, condition });
+        }
+        self.report("fill with a tag");
+        self.delete_all("prefix of all, counted", true);
+        assert!(self.store.invalidate(u64::from_le_bytes([1; 8])));
+        while self.timed(|store, _| store.sweep(SCAN_STEPS_MAX)) {}
+        self.report("sweep of a tag");
+        self.puts("fill again", ids, |_| value, 0);
+        self.delete_all("prefix of all, deleted", false);
+    }
+
+    fn delete_all(&mut self, row: &str, dry_run: bool) {
+        let mut scan = Scan::START;
+        while !self
+            .timed(|store, now| store.delete_prefix(&mut scan, b"", dry_run, now, SCAN_STEPS_MAX))
+        {
+        }
+        self.report(row);
     }
 
     fn report(&mut self, row: &str) {

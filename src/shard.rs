@@ -15,7 +15,10 @@ use crate::{
     },
     mesh::{Arrival, Called, Mesh, Message},
     metrics::{Counters, Operation, Report},
-    store::{EXPIRE_STEPS_MAX, Key, KeyHasher, Op, Reply, Settings, Store, Verb, WAY_STEPS_MAX},
+    store::{
+        EXPIRE_STEPS_MAX, Key, KeyHasher, Op, Reply, SCAN_STEPS_MAX, Settings, Store, Verb,
+        WAY_STEPS_MAX,
+    },
 };
 
 /// A connection of this shard. The serial number is never used again, so what arrives late for a
@@ -446,12 +449,14 @@ impl Shard {
         &self.service.config.limits
     }
 
-    /// Begins a turn of the loop at `now`, gives back the memory of some entries whose time is
-    /// over and makes room for a large value on its way. Returns whether there is more to do.
+    /// Begins a turn of the loop at `now`: gives back the memory of some entries that nobody may
+    /// read any more and makes room for a large value on its way. Returns whether there is more to
+    /// do.
     pub fn begin_turn(&mut self, now: Millis) -> bool {
         self.service.now = now;
         let mesh = &mut self.service.mesh;
-        mesh.expire(now, EXPIRE_STEPS_MAX) | mesh.make_way(now, WAY_STEPS_MAX)
+        let is_more = mesh.expire(now, EXPIRE_STEPS_MAX) | mesh.make_way(now, WAY_STEPS_MAX);
+        mesh.sweep(SCAN_STEPS_MAX) | is_more
     }
 
     /// A new connection.

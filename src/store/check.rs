@@ -23,16 +23,30 @@ impl Store {
         let mut entries = HashSet::new();
         self.index.check(&self.arena, |at| assert!(entries.insert(at), "indexed twice: {at}"));
         assert_eq!(entries.len(), self.index.entries());
+        self.leases.check();
         let queued = self.policy.check(&self.arena, &entries);
         assert_eq!(queued, entries.len());
         let on_wheel = self.wheel.check(&self.arena, &entries);
         let mut chunks = HashSet::new();
         let with_ttl = entries.iter().filter(|&&at| entry::meta(&self.arena, at).has_ttl());
         assert_eq!(on_wheel, with_ttl.count());
+        let payload_bytes = entries.iter().map(|&at| {
+            let meta = entry::meta(&self.arena, at);
+            entry::bytes_used(&self.arena, at, meta) as u64
+        });
+        assert_eq!(payload_bytes.sum::<u64>(), self.stats.payload_bytes);
         self.check_loans(|orphan| assert!(entries.insert(orphan), "indexed and orphaned"));
         for &at in &entries {
             let meta = entry::meta(&self.arena, at);
             let loan = self.loan_of(at, meta);
+            let slot_bytes = self.arena.slot_bytes(self.arena.class_at(at));
+            assert!(entry::slot_bytes_used(&self.arena, at, meta) <= slot_bytes);
+            if let Some(extended) = entry::extended(&self.arena, at, meta) {
+                assert!(extended.version <= self.writes);
+                let expires = entry::expires(&self.arena, at, meta);
+                assert!(extended.stale_at.is_none_or(|stale_at| expires > Some(stale_at)));
+                self.tags.check(meta.hash(), extended.tags, extended.version);
+            }
             for index in 0..entry::chunk_count(&self.arena, at, meta) {
                 let chunk = entry::chunk(&self.arena, at, meta, index);
                 assert!(chunk != NIL && chunks.insert(chunk));
