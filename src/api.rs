@@ -68,6 +68,12 @@ impl Route {
         }
     }
 
+    /// Whether the body of a request may hold what is put into the store.
+    #[must_use]
+    pub fn stores(self) -> bool {
+        matches!(self, Self::Put)
+    }
+
     #[must_use]
     pub fn operation(self) -> Operation {
         match self {

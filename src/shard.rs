@@ -312,6 +312,12 @@ pub struct Shard {
 /// Steps of the expiry of entries in one turn; an entry takes at most a few.
 const EXPIRE_STEPS_MAX: u32 = 128;
 
+/// Entries evicted in one turn for a value that is on its way.
+const VICTIMS_MAX: u32 = 256;
+
+/// A value that comes in a body of fewer bytes needs no room made in advance.
+const LARGE_BODY_BYTES_MIN: usize = 64 << 10;
+
 /// Milliseconds between two beats, and the most that one counts for.
 pub const BEAT_MS: u64 = 250;
 pub const BEAT_MAX_MS: u64 = 2 * BEAT_MS;
@@ -351,11 +357,12 @@ impl Shard {
         &self.service.config.limits
     }
 
-    /// Begins a turn of the loop at `now` and gives back the memory of some entries whose time is
-    /// over. Returns whether there are more of them.
+    /// Begins a turn of the loop at `now`, gives back the memory of some entries whose time is
+    /// over and makes room for a large value on its way. Returns whether there is more to do.
     pub fn begin_turn(&mut self, now: Millis) -> bool {
         self.service.now = now;
-        self.service.mesh.expire(now, EXPIRE_STEPS_MAX)
+        let mesh = &mut self.service.mesh;
+        mesh.expire(now, EXPIRE_STEPS_MAX) | mesh.make_way(now, VICTIMS_MAX)
     }
 
     /// A new connection.
@@ -415,18 +422,25 @@ impl Shard {
                     progressed = true;
                     service.answer(&request, role, id, responses)
                 }
-                Ok(Next::Expectation(head)) => {
+                Ok(Next::Body { head, waits }) => {
                     let route = route(role, head.path);
-                    match api::admit(&head, route) {
-                        Ok(_) => {
-                            responses.write(|out| out.extend_from_slice(CONTINUE));
-                            true
-                        }
-                        Err(problem) => {
+                    let admitted = api::admit(&head, route);
+                    connection.announce_above = match &admitted {
+                        Ok(route) if route.stores() => LARGE_BODY_BYTES_MIN,
+                        _ => usize::MAX,
+                    };
+                    match admitted {
+                        Err(problem) if waits => {
                             let operation = route.map_or(Operation::Other, Route::operation);
                             let exchange = exchange(&head, true);
                             service.refuse(responses, operation, exchange, &problem);
                             false
+                        }
+                        _ => {
+                            if waits {
+                                responses.write(|out| out.extend_from_slice(CONTINUE));
+                            }
+                            true
                         }
                     }
                 }
@@ -440,6 +454,9 @@ impl Shard {
                 connection.close_when_done();
                 break;
             }
+        }
+        if let Some(bytes) = connection.announce_body(&limits) {
+            service.mesh.expect(bytes.min(limits.value_bytes_max));
         }
         connection.keep(input, progressed, self.beat);
     }

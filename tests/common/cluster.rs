@@ -128,6 +128,14 @@ impl Cluster {
         }
     }
 
+    /// Each shard takes a turn. Returns whether one has more to do.
+    pub(crate) fn turn(&mut self) -> bool {
+        let now = self.now;
+        let more = self.shards.iter_mut().fold(false, |more, shard| shard.begin_turn(now) | more);
+        self.settle();
+        more
+    }
+
     /// Time passes while the process is stopped.
     pub(crate) fn freeze(&mut self, time: Duration) {
         self.now = self.now.after(time);
