@@ -15,7 +15,7 @@ use crate::{
     },
     mesh::{Arrival, Called, Mesh, Message},
     metrics::{Counters, Operation, Report},
-    store::{Key, KeyHasher, Op, Settings, Store},
+    store::{Key, KeyHasher, Op, SCAN_STEPS_MAX, Settings, Store},
 };
 
 /// A connection of this shard. The serial number is never used again, so what arrives late for a
@@ -367,12 +367,15 @@ impl Shard {
         &self.service.config.limits
     }
 
-    /// Begins a turn of the loop at `now`, gives back the memory of some entries whose time is
-    /// over and makes room for a large value on its way. Returns whether there is more to do.
+    /// Begins a turn of the loop at `now`, gives back the memory of some entries that nobody may
+    /// read any more and makes room for a large value on its way. Returns whether there may be more
+    /// to do.
     pub fn begin_turn(&mut self, now: Millis) -> bool {
         self.service.now = now;
         let mesh = &mut self.service.mesh;
-        mesh.expire(now, EXPIRE_STEPS_MAX) | mesh.make_way(now, VICTIMS_MAX)
+        mesh.expire(now, EXPIRE_STEPS_MAX)
+            | mesh.make_way(now, VICTIMS_MAX)
+            | mesh.sweep(SCAN_STEPS_MAX)
     }
 
     /// A new connection.

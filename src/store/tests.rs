@@ -6,6 +6,8 @@ use super::{
 use crate::clock::Millis;
 use std::num::NonZeroU64;
 
+mod extras;
+
 const SETTINGS: Settings = Settings {
     memory_bytes_max: 1 << 20,
     key_bytes_max: 256,
