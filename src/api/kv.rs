@@ -165,9 +165,9 @@ pub(super) fn write_reply(
                 .version(version)
                 .text(content_type.unwrap_or(BYTES), value);
         }
-        Reply::Unchanged { version, ttl_ms } => {
+        Reply::Unchanged { version, ttl_ms, stale } => {
             let tag = EntityTag { version, is_coded: knows_coded };
-            say_freshness(response, ttl_ms, None).varies().entity_tag(tag).empty();
+            say_freshness(response, ttl_ms, stale).varies().entity_tag(tag).empty();
         }
         Reply::Number(number) => {
             let text = number.to_string();
