@@ -6,8 +6,8 @@ use crate::{
         answer::Answer,
         cluster::{Client, Cluster, End},
     },
-    config, declined, get, health, is_problem, kept, post, put, read_all, refused, statuses,
-    tell_to, value_of,
+    config, declined, get, is_problem, kept, post, put, read_all, refused, statuses, tell_to,
+    value_of,
 };
 use kvcache::{
     config::{Config, Limits},
@@ -356,10 +356,7 @@ fn the_nearest_time_to_live_counts() {
         let age = |answer: &Answer| answer.field("cache-control").unwrap().to_owned();
         assert_eq!(age(&talk.get("/kv/a", "")), format!("max-age={seconds}"), "{target}");
         talk.pass(1_600);
-        assert_eq!(
-            age(&talk.get("/kv/a", "")),
-            format!("max-age={}", seconds - 2)
-        );
+        assert_eq!(age(&talk.get("/kv/a", "")), format!("max-age={}", seconds - 2));
         let not_modified = talk.get("/kv/a", "If-None-Match: *\r\n");
         assert_eq!(not_modified.status, 304);
         assert_eq!(age(&not_modified), age(&talk.get("/kv/a", "")));
