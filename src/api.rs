@@ -1,21 +1,26 @@
 //! The key-value routes: an HTTP request to an operation, a reply to an HTTP response.
 
 use crate::{
-    config::{Config, TTL_MAX},
+    config::Config,
     http::{
-        Request,
+        Request, gzip,
         request::{Expect, Head, Method},
         response::{Date, Exchange, JSON, Problem, Response, write_problem},
     },
     metrics::Operation,
-    store::{Loan, Reply, Verb},
+    store::{Condition, Extras, KeyHasher, Lease, Loan, Reply, Verb},
     text::{JsonString, Text, push_escaped},
 };
 use json::PutBody;
-use std::{borrow::Cow, num::NonZeroU64, time::Duration};
+use lifetime::Span;
+use std::borrow::Cow;
 
+mod condition;
 mod json;
+mod kv;
+mod lifetime;
 mod query;
+mod tags;
 
 /// What a request asks to be done.
 #[derive(Debug, PartialEq)]
@@ -35,6 +40,10 @@ pub enum Action<'a> {
 pub enum Render {
     Get,
     Put,
+    /// One of the routes under `/kv/`. `knows_coded`: the client may have the compressed form.
+    Entry {
+        knows_coded: bool,
+    },
 }
 
 /// What is left of a value that leaves in pieces.
@@ -58,6 +67,12 @@ impl Rest {
 pub enum Route {
     Get,
     Put,
+    /// `/kv/{key}`.
+    Entry,
+    /// `/kv/{key}/incr`.
+    Incr,
+    /// `/kv/{key}/touch`.
+    Touch,
     Health,
     Stats,
     /// `OPTIONS *`.
@@ -73,29 +88,34 @@ impl Route {
             b"/put" => Some(Self::Put),
             b"/healthz" => Some(Self::Health),
             b"*" => Some(Self::Server),
-            _ => None,
+            _ => kv::route(path),
         }
     }
 
     fn allow(self) -> &'static str {
         match self {
             Self::Get | Self::Health | Self::Stats => "GET, HEAD, OPTIONS",
-            Self::Put => "POST, OPTIONS",
-            Self::Server => "GET, HEAD, POST, OPTIONS",
+            Self::Put | Self::Incr | Self::Touch => "POST, OPTIONS",
+            Self::Entry => "GET, HEAD, PUT, DELETE, OPTIONS",
+            Self::Server => "GET, HEAD, POST, PUT, DELETE, OPTIONS",
         }
     }
 
     /// Whether the body of a request may hold what is put into the store.
     #[must_use]
     pub fn stores(self) -> bool {
-        matches!(self, Self::Put)
+        matches!(self, Self::Put | Self::Entry)
     }
 
     #[must_use]
-    pub fn operation(self) -> Operation {
+    pub fn operation(self, method: Method) -> Operation {
         match self {
-            Self::Get => Operation::Get,
+            Self::Entry if method == Method::Put => Operation::Put,
+            Self::Entry if method == Method::Delete => Operation::Delete,
+            Self::Get | Self::Entry => Operation::Get,
             Self::Put => Operation::Put,
+            Self::Incr => Operation::Incr,
+            Self::Touch => Operation::Touch,
             Self::Health => Operation::Health,
             Self::Stats => Operation::Admin,
             Self::Server => Operation::Other,
@@ -104,7 +124,7 @@ impl Route {
 }
 
 /// Everything that the head alone decides, so that a body need not be sent for nothing.
-pub fn admit(head: &Head<'_>, route: Option<Route>) -> Result<Route, Problem> {
+pub fn admit(head: &Head<'_>, route: Option<Route>, config: &Config) -> Result<Route, Problem> {
     if matches!(head.method, Method::Unknown | Method::Connect) {
         return Err(Problem::new(501, "not_implemented", "This method is not known here."));
     }
@@ -119,7 +139,10 @@ pub fn admit(head: &Head<'_>, route: Option<Route>) -> Result<Route, Problem> {
             Route::Get | Route::Health | Route::Stats => {
                 matches!(head.method, Method::Get | Method::Head)
             }
-            Route::Put => head.method == Method::Post,
+            Route::Put | Route::Incr | Route::Touch => head.method == Method::Post,
+            Route::Entry => {
+                matches!(head.method, Method::Get | Method::Head | Method::Put | Method::Delete)
+            }
             Route::Server => false,
         };
     if !allowed {
@@ -134,6 +157,9 @@ pub fn admit(head: &Head<'_>, route: Option<Route>) -> Result<Route, Problem> {
         let message = "The body of /put is application/json.";
         return Err(Problem::new(415, "unsupported_media_type", message));
     }
+    if route == Route::Entry {
+        kv::admit(head, config)?;
+    }
     Ok(route)
 }
 
@@ -147,23 +173,32 @@ pub fn read<'a>(
     request: &Request<'a>,
     route: Option<Route>,
     config: &Config,
+    hasher: &KeyHasher,
 ) -> Result<Action<'a>, Problem> {
-    let route = admit(&request.head, route)?;
+    let route = admit(&request.head, route, config)?;
     if request.head.method == Method::Options {
         return Ok(Action::Options { allow: route.allow() });
     }
     match route {
         Route::Get => {
-            let key = query::key(request.head.query.unwrap_or_default())?;
+            let [key, lease] = query::parameters(request.head.query, ["key", "lease"])?;
+            let key = query::text_key(key)?;
             check_key(&key, config)?;
+            let lease_ms = lifetime::parameter(Span::Lease, lease.as_deref())?;
             let verb = match request.head.method {
-                Method::Head => Verb::Measure,
+                Method::Head => Verb::Peek,
+                _ if lease_ms.is_some() => {
+                    Verb::Read { condition: Condition::NONE, lease_ms, is_use: true }
+                }
+                _ if gzip::is_accepted(request.head.lines) => {
+                    Verb::Lend { above: *gzip::BODY_BYTES.end() }
+                }
                 _ => Verb::Lend { above: config.limits.piece_bytes_max },
             };
             Ok(Action::Call { key, verb, render: Render::Get })
         }
         Route::Put => {
-            let PutBody { key, value, ttl } = json::put_body(request.body)?;
+            let PutBody { key, value, ttl, stale_ttl, tags } = json::put_body(request.body)?;
             check_key(key.as_bytes(), config)?;
             let limit = config.limits.value_bytes_max;
             if value.len() > limit {
@@ -174,12 +209,26 @@ pub fn read<'a>(
                 return Err(Problem::new(400, "value_too_long", message));
             }
             let ttl_ms = match ttl {
-                Some(seconds) => Some(ttl_millis(seconds)?),
-                None => config.default_ttl.map(whole_millis),
+                Some(seconds) => Some(lifetime::millis(Span::Ttl, seconds)?),
+                None => lifetime::default_ttl(config),
             };
-            let verb = Verb::Put { value: bytes_of(value), ttl_ms };
+            let value = bytes_of(value);
+            let verb = if stale_ttl.is_none() && tags.is_empty() {
+                Verb::Put { value, ttl_ms }
+            } else {
+                let stale_ms = stale_ttl
+                    .map(|seconds| lifetime::millis(Span::StaleTtl, seconds))
+                    .transpose()?;
+                let extras = Extras {
+                    content_type: None,
+                    tags: tags::hashes(tags.iter().map(String::as_bytes), hasher)?,
+                    stale_ms: stale_ms.filter(|_| ttl_ms.is_some()),
+                };
+                Verb::Write { value, extras, ttl_ms, condition: Condition::NONE }
+            };
             Ok(Action::Call { key: bytes_of(key), verb, render: Render::Put })
         }
+        Route::Entry | Route::Incr | Route::Touch => kv::read(request, route, config, hasher),
         Route::Health => Ok(Action::Health),
         Route::Stats => Ok(Action::Stats),
         Route::Server => Ok(Action::Options { allow: route.allow() }),
@@ -208,25 +257,6 @@ fn check_key(key: &[u8], config: &Config) -> Result<(), Problem> {
     Ok(())
 }
 
-fn ttl_millis(seconds: f64) -> Result<NonZeroU64, Problem> {
-    if seconds > 0.0 && seconds <= TTL_MAX.as_secs_f64() {
-        return Ok(whole_millis(Duration::from_secs_f64(seconds)));
-    }
-    Err(bad_ttl())
-}
-
-/// Rounded up, so that no time above zero becomes zero.
-fn whole_millis(span: Duration) -> NonZeroU64 {
-    let millis = u64::try_from(span.as_nanos().div_ceil(1_000_000)).unwrap_or(u64::MAX);
-    NonZeroU64::new(millis).unwrap_or(NonZeroU64::MIN)
-}
-
-fn bad_ttl() -> Problem {
-    let max = TTL_MAX.as_secs();
-    let message = format!("`ttl` is a number of seconds above 0 and at most {max} (ten years).");
-    Problem::new(400, "bad_ttl", message)
-}
-
 /// What is said where the way to the key's shard is full.
 #[must_use]
 pub fn overloaded() -> Problem {
@@ -251,28 +281,23 @@ pub fn write_reply(
     reply: Reply<&[u8]>,
 ) -> (u16, Option<Rest>) {
     let problem = match (render, reply) {
-        (Render::Get, Reply::Value(value)) => match std::str::from_utf8(value) {
-            Ok(value) => {
-                let value = JsonString::new(value);
-                if let Some(out) = begin_found(out, exchange, date, key, value.length) {
-                    value.write(out);
-                    out.extend_from_slice(FOUND_END);
+        (Render::Get, Reply::Value(value) | Reply::Entry { value, .. }) => {
+            let stale = if let Reply::Entry { stale, .. } = reply { stale } else { None };
+            match str::from_utf8(value) {
+                Ok(value) => {
+                    write_text(out, exchange, date, (key, value), stale);
+                    return (200, None);
                 }
-                return (200, None);
+                Err(error) => not_text(error.valid_up_to()),
             }
-            Err(error) => not_text(error.valid_up_to()),
-        },
-        (Render::Get, Reply::Measured(text)) => match text.json {
-            Ok(length) => {
-                let _no_body = begin_found(out, exchange, date, key, length);
-                return (200, None);
-            }
-            Err(valid) => not_text(valid),
-        },
+        }
         (Render::Get, Reply::Lent { loan, text }) => match text.json {
             Ok(length) => {
-                let out = begin_found(out, exchange, date, key, length);
+                let found = Found::new(key, length);
+                let response = Response::begin(out, exchange, date, 200);
+                let out = response.body_in_pieces(JSON.as_bytes(), found.length);
                 let rest = out.map(|out| {
+                    found.write_start(out);
                     out.push(b'"');
                     Rest { loan, text, from: 0 }
                 });
@@ -286,20 +311,26 @@ pub fn write_reply(
             Response::begin(out, exchange, date, 200).text(JSON, BODY);
             return (200, None);
         }
-        (Render::Put, Reply::TooLarge) => {
-            Problem::new(507, "no_room", "The entry is larger than its shard's memory takes.")
-        }
-        (Render::Put, Reply::Full) => {
-            Problem::new(507, "full", "The memory is full and nothing is evicted.")
-        }
-        (Render::Get, _) => {
-            const BODY: &[u8] =
-                b"{\"status\":\"ERROR\",\"message\":\"Key not found.\",\"code\":\"not_found\"}";
-            Response::begin(out, exchange, date, 404).text(JSON, BODY);
+        (_, Reply::Absent) => {
+            write_absent(out, exchange, date, Lease::NotAsked);
             return (404, None);
         }
-        (Render::Put, _) => {
-            unreachable!("a put is never answered so")
+        (_, Reply::Missing(lease)) => {
+            write_absent(out, exchange, date, lease);
+            return (404, None);
+        }
+        (_, Reply::TooLarge) => {
+            Problem::new(507, "no_room", "The entry is larger than its shard's memory takes.")
+        }
+        (_, Reply::Full) => Problem::new(507, "full", "The memory is full and nothing is evicted."),
+        (Render::Entry { knows_coded }, reply) => {
+            match kv::write_reply(out, exchange, date, knows_coded, reply) {
+                Ok(status) => return (status, None),
+                Err(problem) => problem,
+            }
+        }
+        (Render::Get | Render::Put, _) => {
+            unreachable!("neither is ever answered so")
         }
     };
     write_problem(out, exchange, date, &problem);
@@ -310,26 +341,28 @@ fn not_text(valid_bytes: usize) -> Problem {
     Problem::new(406, "not_text", format!("The value is not UTF-8 from byte {valid_bytes} on."))
 }
 
-const FOUND_END: &[u8] = b"}";
-
-/// Writes the answer to a get up to the value. Returns where `length` bytes of value and then
-/// `FOUND_END` go, unless the request was HEAD.
-fn begin_found<'a>(
-    out: &'a mut Vec<u8>,
-    exchange: Exchange,
-    date: &Date,
-    key: &[u8],
+/// The body of an answer to a get, around the value.
+struct Found<'a> {
+    key: JsonString<'a>,
     length: usize,
-) -> Option<&'a mut Vec<u8>> {
-    const PARTS: [&[u8]; 2] = [b"{\"status\":\"OK\",\"key\":", b",\"value\":"];
-    const PARTS_BYTES: usize = PARTS[0].len() + PARTS[1].len() + FOUND_END.len();
-    let key = JsonString::new(std::str::from_utf8(key).expect("read from UTF-8"));
-    let length = PARTS_BYTES + key.length + length;
-    let out = Response::begin(out, exchange, date, 200).begin_body(JSON, length)?;
-    out.extend_from_slice(PARTS[0]);
-    key.write(out);
-    out.extend_from_slice(PARTS[1]);
-    Some(out)
+}
+
+impl<'a> Found<'a> {
+    const PARTS: [&'static [u8]; 2] = [b"{\"status\":\"OK\",\"key\":", b",\"value\":"];
+    const END: &'static [u8] = b"}";
+
+    /// For a value that has `value_length` bytes as JSON.
+    fn new(key: &'a [u8], value_length: usize) -> Self {
+        let parts = Self::PARTS[0].len() + Self::PARTS[1].len() + Self::END.len();
+        let key = JsonString::new(str::from_utf8(key).expect("read from UTF-8"));
+        Self { length: parts + key.length + value_length, key }
+    }
+
+    fn write_start(&self, out: &mut Vec<u8>) {
+        out.extend_from_slice(Self::PARTS[0]);
+        self.key.write(out);
+        out.extend_from_slice(Self::PARTS[1]);
+    }
 }
 
 /// Writes a piece of a value, or as much of it as `room` bytes take. Returns what is left then.
@@ -345,8 +378,53 @@ pub fn write_piece(out: &mut Vec<u8>, rest: Rest, piece: &[u8], room: usize) -> 
         return Some(rest);
     }
     out.push(b'"');
-    out.extend_from_slice(FOUND_END);
+    out.extend_from_slice(Found::END);
     None
+}
+
+/// Writes key and value as JSON.
+fn write_text(
+    out: &mut Vec<u8>,
+    exchange: Exchange,
+    date: &Date,
+    (key, value): (&[u8], &str),
+    stale: Option<Lease>,
+) {
+    let value = JsonString::new(value);
+    let found = Found::new(key, value.length);
+    let response = say_stale(Response::begin(out, exchange, date, 200), stale);
+    response.body(JSON, found.length, |out| {
+        found.write_start(out);
+        value.write(out);
+        out.extend_from_slice(Found::END);
+    });
+}
+
+/// Says that the key is not there, and who is to put it.
+fn write_absent(out: &mut Vec<u8>, exchange: Exchange, date: &Date, lease: Lease) {
+    const BODY: &[u8] =
+        b"{\"status\":\"ERROR\",\"message\":\"Key not found.\",\"code\":\"not_found\"}";
+    let mut response = say_lease(Response::begin(out, exchange, date, 404), lease);
+    if let Lease::Taken { left_ms } = lease {
+        response = response.number("Retry-After: ", left_ms.get().div_ceil(1000));
+    }
+    response.text(JSON, BODY);
+}
+
+/// Says that the time to live of what follows is over, and who is to bring it up to date.
+fn say_stale(response: Response<'_>, stale: Option<Lease>) -> Response<'_> {
+    match stale {
+        None => response,
+        Some(lease) => say_lease(response.lines("Kv-Stale: 1\r\n"), lease),
+    }
+}
+
+fn say_lease(response: Response<'_>, lease: Lease) -> Response<'_> {
+    match lease {
+        Lease::NotAsked => response,
+        Lease::Granted => response.lines("Kv-Lease: granted\r\n"),
+        Lease::Taken { .. } => response.lines("Kv-Lease: wait\r\n"),
+    }
 }
 
 /// Writes the answer to an action that needs no store.

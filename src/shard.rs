@@ -9,7 +9,7 @@ use crate::{
     clock::Millis,
     config::{Config, Limits},
     http::{
-        Connection, Intent, Next, Overdue, Request, Responses,
+        Connection, Intent, Next, Overdue, Request, Responses, gzip,
         request::{Head, Method, Version},
         response::{CONTINUE, Date, Exchange, Persistence, Problem, write_problem},
     },
@@ -187,15 +187,20 @@ impl Service {
         responses: &mut Responses<Owing>,
     ) -> bool {
         let last = self.draining && request.is_last;
-        let exchange = exchange(&request.head, last);
+        let mut exchange = exchange(&request.head, last);
         let route = route(role, request.head.path);
-        let operation = route.map_or(Operation::Other, Route::operation);
+        let operation = operation(route, &request.head);
         let owe = |responses: &mut Responses<Owing>, answer| Ticket {
             connection,
             sequence: responses.owe(Owing { exchange, operation, answer }),
         };
-        match api::read(request, route, &self.config) {
-            Err(problem) => self.refuse(responses, operation, exchange, &problem),
+        match api::read(request, route, &self.config, &self.hasher) {
+            Err(problem) => {
+                if problem.closes {
+                    exchange.persistence = Persistence::Close;
+                }
+                self.refuse(responses, operation, exchange, &problem);
+            }
             Ok(Action::Call { key, verb, render }) => {
                 let key = Key { bytes: &*key, hash: self.hasher.hash(&key) };
                 let mut verb = verb.as_ref().map(|value| &**value);
@@ -394,7 +399,12 @@ fn exchange(head: &Head<'_>, last: bool) -> Exchange {
             (true, Version::Http10) => Persistence::KeepAlive,
             (true, Version::Http11) => Persistence::Implicit,
         };
-    Exchange { head_only: head.method == Method::Head, persistence }
+    let accepts_gzip = gzip::is_accepted(head.lines);
+    Exchange { head_only: head.method == Method::Head, accepts_gzip, persistence }
+}
+
+fn operation(route: Option<Route>, head: &Head<'_>) -> Operation {
+    route.map_or(Operation::Other, |route| route.operation(head.method))
 }
 
 /// One core's share of the server.
@@ -526,14 +536,14 @@ impl Shard {
                 }
                 Ok(Next::Body { head, waits }) => {
                     let route = route(role, head.path);
-                    let admitted = api::admit(&head, route);
+                    let admitted = api::admit(&head, route, &service.config);
                     connection.announce_above = match &admitted {
                         Ok(route) if route.stores() => LARGE_BODY_BYTES_MIN,
                         _ => usize::MAX,
                     };
                     match admitted {
-                        Err(problem) if waits => {
-                            let operation = route.map_or(Operation::Other, Route::operation);
+                        Err(problem) if waits || problem.closes => {
+                            let operation = operation(route, &head);
                             let exchange = exchange(&head, true);
                             service.refuse(responses, operation, exchange, &problem);
                             false

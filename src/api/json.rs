@@ -1,6 +1,6 @@
 //! JSON bodies: a full parser, and a short way for the plain bodies that nearly all clients send.
 
-use super::bad_ttl;
+use super::lifetime::{self, Span};
 use crate::http::response::Problem;
 use serde::de::{Deserializer as _, Error as _, IgnoredAny, MapAccess, Visitor};
 use std::{borrow::Cow, fmt};
@@ -12,6 +12,8 @@ pub(super) struct PutBody<'a> {
     pub(super) value: Cow<'a, str>,
     /// Seconds, as sent.
     pub(super) ttl: Option<f64>,
+    pub(super) stale_ttl: Option<f64>,
+    pub(super) tags: Vec<String>,
 }
 
 pub(super) fn put_body(body: &[u8]) -> Result<PutBody<'_>, Problem> {
@@ -45,6 +47,8 @@ fn plain_put_body(text: &str) -> Option<PutBody<'_>> {
         key: Cow::Borrowed(key),
         value: Cow::Borrowed(value),
         ttl: None,
+        stale_ttl: None,
+        tags: Vec::new(),
     })
 }
 
@@ -74,14 +78,19 @@ fn any_put_body(text: &str) -> Result<PutBody<'_>, Problem> {
     let missing = |code, name| {
         Problem::new(400, code, format!("The body must have a string member `{name}`."))
     };
-    let ttl = match members.ttl {
-        Some(ttl) => Some(ttl.as_f64().ok_or_else(bad_ttl)?),
-        None => None,
+    let seconds = |span, member: Option<serde_json::Value>| {
+        member.map(|it| it.as_f64().ok_or_else(|| lifetime::bad(span))).transpose()
     };
+    let tags = members
+        .tags
+        .map_or(Ok(Vec::new()), serde_json::from_value)
+        .map_err(|_| Problem::new(400, "bad_tags", "The member `tags` is an array of strings."))?;
     Ok(PutBody {
         key: members.key.ok_or_else(|| missing("missing_key", "key"))?,
         value: members.value.ok_or_else(|| missing("missing_value", "value"))?,
-        ttl,
+        ttl: seconds(Span::Ttl, members.ttl)?,
+        stale_ttl: seconds(Span::StaleTtl, members.stale_ttl)?,
+        tags,
     })
 }
 
@@ -90,6 +99,8 @@ struct Members<'a> {
     key: Option<Cow<'a, str>>,
     value: Option<Cow<'a, str>>,
     ttl: Option<serde_json::Value>,
+    stale_ttl: Option<serde_json::Value>,
+    tags: Option<serde_json::Value>,
 }
 
 struct MembersVisitor;
@@ -108,6 +119,8 @@ impl<'de> Visitor<'de> for MembersVisitor {
                 "key" => members.key.replace(map.next_value::<Text<'_>>()?.0).is_none(),
                 "value" => members.value.replace(map.next_value::<Text<'_>>()?.0).is_none(),
                 "ttl" => members.ttl.replace(map.next_value()?).is_none(),
+                "stale_ttl" => members.stale_ttl.replace(map.next_value()?).is_none(),
+                "tags" => members.tags.replace(map.next_value()?).is_none(),
                 _ => {
                     map.next_value::<IgnoredAny>()?;
                     true

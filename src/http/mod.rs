@@ -17,6 +17,8 @@ use request::{Expect, Framing, Head, HeadScan, HeadSpan, parse_head};
 use std::{collections::VecDeque, time::Duration};
 
 pub mod body;
+pub mod etag;
+pub mod gzip;
 pub mod request;
 pub mod response;
 

@@ -5,8 +5,10 @@
 //! The verdict never depends on how the bytes were cut: a wrong request line comes first, then the
 //! first byte or limit that [`HeadScan`] refuses, then the fields. Sections are those of RFC 9112.
 
+mod field;
 mod scan;
 
+pub use field::{Field, Lines};
 pub use scan::{HeadScan, HeadSpan};
 
 use crate::config::Limits;
@@ -54,6 +56,7 @@ pub enum Error {
     TransferEncodingInHttp10,
     TransferCodingNotSupported,
     ContentTypeRepeated,
+    AuthorizationRepeated,
     BodyTooLarge(usize),
     ChunkSize,
     ChunkExtension,
@@ -110,6 +113,7 @@ impl Error {
             Self::TransferEncodingInHttp10 => (400, "transfer_encoding_in_http_1_0", "HTTP/1.0 has no Transfer-Encoding.", None),
             Self::TransferCodingNotSupported => (501, "transfer_coding_not_supported", "The only transfer coding served is: chunked.", None),
             Self::ContentTypeRepeated => (400, "repeated_content_type", "More than one Content-Type field.", None),
+            Self::AuthorizationRepeated => (400, "repeated_authorization", "More than one Authorization field.", None),
             Self::BodyTooLarge(n) => (413, "body_too_large", "The request body has too many bytes.", Some(n)),
             Self::ChunkSize => (400, "bad_chunk_size", "A chunk size is not 1 to 16 hexadecimal digits ended by CRLF.", None),
             Self::ChunkExtension => (400, "bad_chunk_extension", "A chunk extension is malformed.", None),
@@ -193,6 +197,7 @@ pub struct Head<'a> {
     pub content_type: Option<&'a [u8]>,
     /// Present only when the body is encoded: `identity` counts as absent.
     pub content_encoding: Option<&'a [u8]>,
+    pub lines: Lines<'a>,
 }
 
 /// Reads one request head, as delimited by [`HeadScan`], which has already refused bare CR, bare LF
@@ -262,7 +267,7 @@ impl<'a> RequestLine<'a> {
     #[inline]
     fn with_fields(
         self,
-        bytes: &[u8],
+        bytes: &'a [u8],
         parsed: httparse::Result<(usize, &[httparse::Header<'a>])>,
         limits: &Limits,
     ) -> Result<Head<'a>, Error> {
@@ -277,7 +282,7 @@ impl<'a> RequestLine<'a> {
         if fields.len() > limits.fields_max {
             return Err(Error::TooManyFields(limits.fields_max));
         }
-        let mut known = Fields::default();
+        let mut known = Fields { lines: Lines::new(bytes), ..Fields::default() };
         for field in fields {
             known.take(field.name.as_bytes(), field.value)?;
         }
@@ -299,6 +304,7 @@ impl<'a> RequestLine<'a> {
             },
             content_type: known.content_type,
             content_encoding: known.content_encoding,
+            lines: known.lines,
         })
     }
 }
@@ -360,6 +366,7 @@ struct Fields<'a> {
     expect: Option<Expect>,
     content_type: Option<&'a [u8]>,
     content_encoding: Option<&'a [u8]>,
+    lines: Lines<'a>,
 }
 
 impl<'a> Fields<'a> {
@@ -400,7 +407,14 @@ impl<'a> Fields<'a> {
             17 if name.eq_ignore_ascii_case(b"transfer-encoding") => {
                 return set_once(&mut self.transfer_encoding, value, Error::TransferEncoding);
             }
-            _ => {}
+            _ => {
+                if let Some(field) = Field::of(name)
+                    && !self.lines.note(field)
+                    && field == Field::Authorization
+                {
+                    return Err(Error::AuthorizationRepeated);
+                }
+            }
         }
         Ok(())
     }

@@ -1,5 +1,6 @@
 //! Responses: status line, headers and the JSON bodies, written straight into an output buffer.
 
+use super::{etag::EntityTag, gzip};
 use crate::text::JsonString;
 use std::{borrow::Cow, time::SystemTime};
 
@@ -8,6 +9,8 @@ use std::{borrow::Cow, time::SystemTime};
 pub struct Exchange {
     /// HEAD: the head of the answer without its body.
     pub head_only: bool,
+    /// The client takes a compressed body.
+    pub accepts_gzip: bool,
     pub persistence: Persistence,
 }
 
@@ -22,7 +25,8 @@ pub enum Persistence {
 
 impl Exchange {
     /// For an answer that no well-formed request asked for.
-    pub const LAST: Self = Self { head_only: false, persistence: Persistence::Close };
+    pub const LAST: Self =
+        Self { head_only: false, accepts_gzip: false, persistence: Persistence::Close };
 }
 
 /// The Date header's value, rendered once a second.
@@ -46,12 +50,15 @@ pub struct Problem {
     /// The methods that the route has, where the method was the problem.
     pub allow: Option<&'static str>,
     pub retry_after_seconds: Option<u32>,
+    /// The connection is closed after it: a body that nobody wants may be on its way.
+    pub closes: bool,
 }
 
 impl Problem {
     #[must_use]
     pub fn new(status: u16, code: &'static str, message: impl Into<Cow<'static, str>>) -> Self {
-        Self { status, code, message: message.into(), allow: None, retry_after_seconds: None }
+        let message = message.into();
+        Self { status, code, message, allow: None, retry_after_seconds: None, closes: false }
     }
 
     #[must_use]
@@ -63,12 +70,18 @@ impl Problem {
     pub fn retry_after(self, seconds: u32) -> Self {
         Self { retry_after_seconds: Some(seconds), ..self }
     }
+
+    #[must_use]
+    pub fn closing(self) -> Self {
+        Self { closes: true, ..self }
+    }
 }
 
 /// Writes one response. The order of calls is that of the bytes.
 pub struct Response<'a> {
     out: &'a mut Vec<u8>,
     exchange: Exchange,
+    version: Option<u64>,
 }
 
 pub const JSON: &str = "application/json";
@@ -87,16 +100,53 @@ impl<'a> Response<'a> {
             Persistence::KeepAlive => out.extend_from_slice(b"Connection: keep-alive\r\n"),
             Persistence::Close => out.extend_from_slice(b"Connection: close\r\n"),
         }
-        Self { out, exchange }
+        Self { out, exchange, version: None }
     }
 
     #[must_use]
-    pub fn header(self, name: &str, value: &str) -> Self {
+    pub fn header(self, name: &str, value: impl AsRef<[u8]>) -> Self {
         self.out.extend_from_slice(name.as_bytes());
         self.out.extend_from_slice(b": ");
-        self.out.extend_from_slice(value.as_bytes());
+        self.out.extend_from_slice(value.as_ref());
         self.out.extend_from_slice(b"\r\n");
         self
+    }
+
+    /// Whole header lines, each with its CRLF.
+    #[must_use]
+    pub fn lines(self, lines: &'static str) -> Self {
+        self.out.extend_from_slice(lines.as_bytes());
+        self
+    }
+
+    /// A header whose value is a number, after the `start` of the value.
+    #[must_use]
+    pub fn number(self, name_and_start: &str, number: u64) -> Self {
+        self.out.extend_from_slice(name_and_start.as_bytes());
+        push_decimal(self.out, number);
+        self.out.extend_from_slice(b"\r\n");
+        self
+    }
+
+    /// The body to come is this version of something, in a form that the client's wishes decide.
+    #[must_use]
+    pub fn version(self, version: u64) -> Self {
+        Self { version: Some(version), ..self }
+    }
+
+    /// Says which form of which version there is.
+    #[must_use]
+    pub fn entity_tag(self, tag: EntityTag) -> Self {
+        self.out.extend_from_slice(b"ETag: ");
+        tag.write(self.out);
+        self.out.extend_from_slice(b"\r\n");
+        self
+    }
+
+    /// Says that other wishes of the client's would have got another answer.
+    #[must_use]
+    pub fn varies(self) -> Self {
+        self.lines("Vary: Accept-Encoding\r\n")
     }
 
     /// Ends a response that by its status has neither body nor length.
@@ -104,9 +154,65 @@ impl<'a> Response<'a> {
         self.out.extend_from_slice(b"\r\n");
     }
 
+    /// Ends a response whose body is empty.
+    pub fn bare(self) {
+        self.out.extend_from_slice(b"Content-Length: 0\r\n\r\n");
+    }
+
     /// Ends the head and lets `write` append exactly `length` bytes of body, unless the request
-    /// was HEAD.
-    pub fn body(self, content_type: &str, length: usize, write: impl FnOnce(&mut Vec<u8>)) {
+    /// was HEAD. The body goes out compressed where that is wanted and worth it.
+    #[inline]
+    pub fn body(
+        self,
+        content_type: impl AsRef<[u8]>,
+        length: usize,
+        write: impl FnOnce(&mut Vec<u8>),
+    ) {
+        let content_type = content_type.as_ref();
+        if gzip::BODY_BYTES.contains(&length) && gzip::is_worth_trying(content_type) {
+            return self.body_in_either_form(content_type, length, write);
+        }
+        let response = match self.version {
+            Some(version) => self.varies().entity_tag(EntityTag { version, is_coded: false }),
+            None => self,
+        };
+        response.finish(content_type, length, write);
+    }
+
+    #[cold]
+    fn body_in_either_form(
+        self,
+        content_type: &[u8],
+        length: usize,
+        write: impl FnOnce(&mut Vec<u8>),
+    ) {
+        let mut plain = Vec::new();
+        let (coded, write) = if self.exchange.accepts_gzip {
+            plain.reserve_exact(length);
+            write(&mut plain);
+            (gzip::compress(&plain), None)
+        } else {
+            (None, Some(write))
+        };
+        let mut response = self.varies();
+        if let Some(version) = response.version {
+            response = response.entity_tag(EntityTag { version, is_coded: coded.is_some() });
+        }
+        match (coded, write) {
+            (Some(coded), _) => response.lines("Content-Encoding: gzip\r\n").finish(
+                content_type,
+                coded.len(),
+                |out| out.extend_from_slice(&coded),
+            ),
+            (None, Some(write)) => response.finish(content_type, length, write),
+            (None, None) => {
+                response.finish(content_type, length, |out| out.extend_from_slice(&plain));
+            }
+        }
+    }
+
+    #[inline]
+    fn finish(self, content_type: &[u8], length: usize, write: impl FnOnce(&mut Vec<u8>)) {
         if let Some(out) = self.begin_body(content_type, length) {
             let start = out.len();
             write(out);
@@ -114,20 +220,27 @@ impl<'a> Response<'a> {
         }
     }
 
-    /// Ends the head of a response. Returns where `length` bytes of body go, unless the request
-    /// was HEAD.
+    /// Ends the head of a response whose body comes in pieces, as it is. Returns where its `length`
+    /// bytes go, unless the request was HEAD.
     #[must_use]
-    pub fn begin_body(self, content_type: &str, length: usize) -> Option<&'a mut Vec<u8>> {
+    pub fn body_in_pieces(self, content_type: &[u8], length: usize) -> Option<&'a mut Vec<u8>> {
+        let comes_in_either_form = gzip::BODY_BYTES.contains(&length);
+        let response = if comes_in_either_form { self.varies() } else { self };
+        response.begin_body(content_type, length)
+    }
+
+    #[inline]
+    fn begin_body(self, content_type: &[u8], length: usize) -> Option<&'a mut Vec<u8>> {
         let out = self.out;
         out.extend_from_slice(b"Content-Type: ");
-        out.extend_from_slice(content_type.as_bytes());
+        out.extend_from_slice(content_type);
         out.extend_from_slice(b"\r\nContent-Length: ");
-        push_decimal(out, length);
+        push_decimal(out, length as u64);
         out.extend_from_slice(b"\r\n\r\n");
         (!self.exchange.head_only).then_some(out)
     }
 
-    pub fn text(self, content_type: &str, body: &[u8]) {
+    pub fn text(self, content_type: impl AsRef<[u8]>, body: &[u8]) {
         self.body(content_type, body.len(), |out| out.extend_from_slice(body));
     }
 }
@@ -140,7 +253,7 @@ pub fn write_problem(out: &mut Vec<u8>, exchange: Exchange, date: &Date, problem
         response = response.header("Allow", allow);
     }
     if let Some(seconds) = problem.retry_after_seconds {
-        response = response.header("Retry-After", &seconds.to_string());
+        response = response.number("Retry-After: ", seconds.into());
     }
     let message = JsonString::new(&problem.message);
     let length: usize =
@@ -154,7 +267,7 @@ pub fn write_problem(out: &mut Vec<u8>, exchange: Exchange, date: &Date, problem
     });
 }
 
-fn push_decimal(out: &mut Vec<u8>, mut number: usize) {
+fn push_decimal(out: &mut Vec<u8>, mut number: u64) {
     let mut digits = [0; 20];
     let mut at = digits.len();
     loop {
@@ -202,7 +315,8 @@ mod tests {
     use proptest::prelude::*;
     use std::time::{Duration, SystemTime};
 
-    const OPEN: Exchange = Exchange { head_only: false, persistence: Persistence::Implicit };
+    const OPEN: Exchange =
+        Exchange { head_only: false, accepts_gzip: false, persistence: Persistence::Implicit };
 
     fn date() -> Date {
         Date::of(SystemTime::UNIX_EPOCH + Duration::from_secs(784_111_777))
@@ -230,7 +344,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn decimals_read_back(number: usize) {
+        fn decimals_read_back(number: u64) {
             let mut out = Vec::new();
             push_decimal(&mut out, number);
             prop_assert_eq!(String::from_utf8(out).unwrap(), number.to_string());

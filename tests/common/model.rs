@@ -654,7 +654,9 @@ impl Run {
                 assert_eq!((&value, ttl_ms), (&held.value, left));
                 Some(version)
             }
-            Reply::Unchanged { version, ttl_ms, .. } if !holds && condition.none_match.is_some() => {
+            Reply::Unchanged { version, ttl_ms, .. }
+                if !holds && condition.none_match.is_some() =>
+            {
                 assert_eq!(ttl_ms, left);
                 Some(version)
             }

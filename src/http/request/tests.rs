@@ -2,7 +2,7 @@
 
 use super::scan::find_control;
 use super::{
-    Error, Expect, Framing, Head, HeadScan, HeadSpan, Method, Version, is_token, parse_head,
+    Error, Expect, Field, Framing, Head, HeadScan, HeadSpan, Method, Version, is_token, parse_head,
 };
 use crate::config::Limits;
 use proptest::prelude::{Just, ProptestConfig, Strategy, any, prop, prop_assert_eq, prop_oneof};
@@ -65,6 +65,7 @@ fn with_target(target: &str) -> String {
 fn a_plain_get_is_read() {
     let head = accepted("GET /get?key=a%20b HTTP/1.1\r\nHost: h:7171\r\nAccept: */*\r\n\r\n");
     let expected = Head {
+        lines: head.lines,
         method: Method::Get,
         version: Version::Http11,
         path: b"/get",
@@ -93,9 +94,41 @@ fn a_plain_put_is_read() {
 }
 
 #[test]
-fn content_type_may_not_repeat() {
+fn content_type_and_authorization_may_not_repeat() {
     let line = "Content-Type: text/plain\r\ncontent-type: text/plain";
     refused(&with_field(line), Error::ContentTypeRepeated);
+    let line = "Authorization: Bearer a\r\nauthorization: Bearer a";
+    refused(&with_field(line), Error::AuthorizationRepeated);
+}
+
+#[test]
+fn rare_fields_are_found_again() {
+    const FIELDS: [(Field, &str); 6] = [
+        (Field::IfMatch, "If-Match"),
+        (Field::IfNoneMatch, "If-None-Match"),
+        (Field::CacheControl, "Cache-Control"),
+        (Field::AcceptEncoding, "Accept-Encoding"),
+        (Field::Authorization, "Authorization"),
+        (Field::KvTags, "Kv-Tags"),
+    ];
+    for (field, name) in FIELDS {
+        let upper = name.to_uppercase();
+        let input = with_field(&format!("X-{name}: no\r\n{upper}:\t a: b, c \r\n{name}x: no"));
+        let head = accepted(&input);
+        assert_eq!(head.lines.values(field).collect::<Vec<_>>(), [b"a: b, c"], "{name}");
+        for (other, _) in FIELDS {
+            assert_eq!(head.lines.has(other), other == field, "{name}");
+            assert_eq!(head.lines.values(other).count(), usize::from(other == field), "{name}");
+        }
+    }
+}
+
+#[test]
+fn a_list_is_that_of_all_its_lines() {
+    let input = with_field("Kv-Tags: a,, b ,\r\nHost-Tags: no\r\nkv-tags:\r\nKV-TAGS:c\td,e");
+    let head = accepted(&input);
+    let members: Vec<_> = head.lines.members(Field::KvTags).collect();
+    assert_eq!(members, [&b"a"[..], b"b", b"c\td", b"e"]);
 }
 
 #[test]
