@@ -285,6 +285,7 @@ fn no_time_is_too_long_to_go_stale_in() {
     let mut store = Store::new(&SETTINGS);
     let mut write = |ttl, stale_ms, at| {
         store.execute(op(b"k", write_with(b"v", Extras::NONE, (ttl, stale_ms))), NOW);
+        store.check();
         store.execute(op(b"k", touch(ttl)), NOW);
         store.check();
         store.execute(op(b"k", Verb::Get), Millis(at)).map(<[u8]>::to_vec)
