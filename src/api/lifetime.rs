@@ -96,7 +96,7 @@ pub(super) fn max_age(lines: Lines<'_>) -> Result<Option<NonZeroU64>, Problem> {
 mod tests {
     use super::{Span, max_age, new_ttl, parameter};
     use crate::{config::Limits, http::request::parse_head};
-    use std::num::NonZeroU64;
+    use std::{fmt::Write, num::NonZeroU64};
 
     const YEARS: &str = "315576000";
 
@@ -154,7 +154,7 @@ mod tests {
         let read = |lines: &[&str]| {
             let mut head = "PUT / HTTP/1.1\r\nHost: h\r\n".to_owned();
             for line in lines {
-                head += &format!("Cache-Control: {line}\r\n");
+                write!(head, "Cache-Control: {line}\r\n").unwrap();
             }
             head += "\r\n";
             max_age(parse_head(head.as_bytes(), &Limits::DEFAULT).unwrap().lines)

@@ -118,11 +118,12 @@ mod tests {
         http::request::{Field, parse_head},
     };
     use proptest::prelude::*;
+    use std::fmt::Write;
 
     fn read(lines: &[&str]) -> Result<Option<List>, Malformed> {
         let mut head = "GET / HTTP/1.1\r\nHost: h\r\n".to_owned();
         for line in lines {
-            head += &format!("If-Match: {line}\r\n");
+            write!(head, "If-Match: {line}\r\n").unwrap();
         }
         head += "\r\n";
         let head = parse_head(head.as_bytes(), &Limits::DEFAULT).unwrap();

@@ -8,7 +8,8 @@ use std::{io::Write, ops::RangeInclusive};
 /// one takes would be missed by everyone else on its core.
 pub const BODY_BYTES: RangeInclusive<usize> = 1 << 10..=64 << 10;
 
-/// Whether `Accept-Encoding` prefers gzip to the plain form, or likes it as well (RFC 9110, 12.5.3).
+/// Whether `Accept-Encoding` prefers gzip to the plain form, or likes it as well (RFC 9110,
+/// 12.5.3).
 #[inline]
 #[must_use]
 pub fn is_accepted(lines: Lines<'_>) -> bool {
@@ -102,12 +103,12 @@ mod tests {
     use crate::{config::Limits, http::request::parse_head};
     use flate2::read::GzDecoder;
     use proptest::prelude::*;
-    use std::io::Read;
+    use std::{fmt::Write as _, io::Read};
 
     fn accepted(lines: &[&str]) -> bool {
         let mut head = "GET / HTTP/1.1\r\nHost: h\r\n".to_owned();
         for line in lines {
-            head += &format!("Accept-Encoding: {line}\r\n");
+            write!(head, "Accept-Encoding: {line}\r\n").unwrap();
         }
         head += "\r\n";
         is_accepted(parse_head(head.as_bytes(), &Limits::DEFAULT).unwrap().lines)
