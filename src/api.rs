@@ -10,9 +10,11 @@ use crate::{
     metrics::Operation,
     store::{Reply, Verb},
 };
+use batch::Batch;
 use json::PutBody;
-use std::{borrow::Cow, num::NonZeroU64, time::Duration};
+use std::{borrow::Cow, num::NonZeroU64, str::Utf8Error, time::Duration};
 
+pub mod batch;
 mod json;
 mod query;
 
@@ -21,12 +23,21 @@ mod query;
 pub enum Action<'a> {
     /// Run the verb on the key and write what `render` says of the reply.
     Call { key: Cow<'a, [u8]>, verb: Verb<Cow<'a, [u8]>>, render: Render },
+    /// Run all of its operations.
+    Batch(Batch<'a>),
     /// Say that the process lives.
     Health,
     /// Say which methods there are.
     Options { allow: &'static str },
     /// Gather every shard's counters.
     Stats,
+}
+
+/// A verb and the key that it is for.
+#[derive(Debug, PartialEq)]
+pub struct Command<'a> {
+    pub key: Cow<'a, [u8]>,
+    pub verb: Verb<Cow<'a, [u8]>>,
 }
 
 /// How a reply becomes a response.
@@ -41,6 +52,9 @@ pub enum Render {
 pub enum Route {
     Get,
     Put,
+    Mget,
+    Mput,
+    Mdelete,
     Health,
     Stats,
     /// `OPTIONS *`.
@@ -54,6 +68,9 @@ impl Route {
         match path {
             b"/get" => Some(Self::Get),
             b"/put" => Some(Self::Put),
+            b"/mget" => Some(Self::Mget),
+            b"/mput" => Some(Self::Mput),
+            b"/mdelete" => Some(Self::Mdelete),
             b"/healthz" => Some(Self::Health),
             b"*" => Some(Self::Server),
             _ => None,
@@ -63,9 +80,14 @@ impl Route {
     fn allow(self) -> &'static str {
         match self {
             Self::Get | Self::Health | Self::Stats => "GET, HEAD, OPTIONS",
-            Self::Put => "POST, OPTIONS",
+            Self::Put | Self::Mget | Self::Mput | Self::Mdelete => "POST, OPTIONS",
             Self::Server => "GET, HEAD, POST, OPTIONS",
         }
+    }
+
+    /// Whether requests have a body of JSON.
+    fn takes_json(self) -> bool {
+        matches!(self, Self::Put | Self::Mget | Self::Mput | Self::Mdelete)
     }
 
     #[must_use]
@@ -73,6 +95,9 @@ impl Route {
         match self {
             Self::Get => Operation::Get,
             Self::Put => Operation::Put,
+            Self::Mget => Operation::Mget,
+            Self::Mput => Operation::Mput,
+            Self::Mdelete => Operation::Mdelete,
             Self::Health => Operation::Health,
             Self::Stats => Operation::Admin,
             Self::Server => Operation::Other,
@@ -96,7 +121,7 @@ pub fn admit(head: &Head<'_>, route: Option<Route>) -> Result<Route, Problem> {
             Route::Get | Route::Health | Route::Stats => {
                 matches!(head.method, Method::Get | Method::Head)
             }
-            Route::Put => head.method == Method::Post,
+            Route::Put | Route::Mget | Route::Mput | Route::Mdelete => head.method == Method::Post,
             Route::Server => false,
         };
     if !allowed {
@@ -107,8 +132,8 @@ pub fn admit(head: &Head<'_>, route: Option<Route>) -> Result<Route, Problem> {
         let message = "A body is taken as it is: the only Content-Encoding is identity.";
         return Err(Problem::new(415, "unsupported_content_encoding", message));
     }
-    if route == Route::Put && !head.content_type.is_none_or(is_json) {
-        let message = "The body of /put is application/json.";
+    if route.takes_json() && !head.content_type.is_none_or(is_json) {
+        let message = "The body is application/json.";
         return Err(Problem::new(415, "unsupported_media_type", message));
     }
     Ok(route)
@@ -140,27 +165,37 @@ pub fn read<'a>(
             Ok(Action::Call { key, verb, render: Render::Get })
         }
         Route::Put => {
-            let PutBody { key, value, ttl } = json::put_body(request.body)?;
-            check_key(key.as_bytes(), config)?;
-            let limit = config.limits.value_bytes_max;
-            if value.len() > limit {
-                let message = format!(
-                    "The value has {} bytes; at most {limit} are taken (--value-bytes-max).",
-                    value.len()
-                );
-                return Err(Problem::new(400, "value_too_long", message));
-            }
-            let ttl_ms = match ttl {
-                Some(seconds) => Some(ttl_millis(seconds)?),
-                None => config.default_ttl.map(whole_millis),
-            };
-            let verb = Verb::Put { value: bytes_of(value), ttl_ms };
-            Ok(Action::Call { key: bytes_of(key), verb, render: Render::Put })
+            let Command { key, verb } = put_command(json::put_body(request.body)?, config)?;
+            Ok(Action::Call { key, verb, render: Render::Put })
+        }
+        Route::Mget => Ok(Action::Batch(batch::read(batch::Kind::Get, request.body, config)?)),
+        Route::Mput => Ok(Action::Batch(batch::read(batch::Kind::Put, request.body, config)?)),
+        Route::Mdelete => {
+            Ok(Action::Batch(batch::read(batch::Kind::Delete, request.body, config)?))
         }
         Route::Health => Ok(Action::Health),
         Route::Stats => Ok(Action::Stats),
         Route::Server => Ok(Action::Options { allow: route.allow() }),
     }
+}
+
+/// What one put asks the store to do.
+fn put_command<'a>(put: PutBody<'a>, config: &Config) -> Result<Command<'a>, Problem> {
+    let PutBody { key, value, ttl } = put;
+    check_key(key.as_bytes(), config)?;
+    let limit = config.limits.value_bytes_max;
+    if value.len() > limit {
+        let message = format!(
+            "The value has {} bytes; at most {limit} are taken (--value-bytes-max).",
+            value.len()
+        );
+        return Err(Problem::new(400, "value_too_long", message));
+    }
+    let ttl_ms = match ttl {
+        Some(seconds) => Some(ttl_millis(seconds)?),
+        None => config.default_ttl.map(whole_millis),
+    };
+    Ok(Command { key: bytes_of(key), verb: Verb::Put { value: bytes_of(value), ttl_ms } })
 }
 
 fn bytes_of(text: Cow<'_, str>) -> Cow<'_, [u8]> {
@@ -217,6 +252,19 @@ pub fn unavailable() -> Problem {
     Problem::new(503, "unavailable", "The shard of this key has stopped.").retry_after(1)
 }
 
+fn no_room() -> Problem {
+    Problem::new(507, "no_room", "The entry is larger than its shard's memory takes.")
+}
+
+fn full() -> Problem {
+    Problem::new(507, "full", "The memory is full and nothing is evicted.")
+}
+
+fn not_text(value: &str, error: Utf8Error) -> Problem {
+    let message = format!("{value} is not UTF-8 from byte {} on.", error.valid_up_to());
+    Problem::new(406, "not_text", message)
+}
+
 /// Writes what a reply amounts to. Returns the status.
 pub fn write_reply(
     out: &mut Vec<u8>,
@@ -232,11 +280,7 @@ pub fn write_reply(
                 write_found(out, exchange, date, key, value);
                 return 200;
             }
-            Err(error) => {
-                let message =
-                    format!("The value is not UTF-8 from byte {} on.", error.valid_up_to());
-                Problem::new(406, "not_text", message)
-            }
+            Err(error) => not_text("The value", error),
         },
         (Render::Put, Reply::Created | Reply::Replaced) => {
             const BODY: &[u8] =
@@ -244,12 +288,8 @@ pub fn write_reply(
             Response::begin(out, exchange, date, 200).text(JSON, BODY);
             return 200;
         }
-        (Render::Put, Reply::TooLarge) => {
-            Problem::new(507, "no_room", "The entry is larger than its shard's memory takes.")
-        }
-        (Render::Put, Reply::Full) => {
-            Problem::new(507, "full", "The memory is full and nothing is evicted.")
-        }
+        (Render::Put, Reply::TooLarge) => no_room(),
+        (Render::Put, Reply::Full) => full(),
         (Render::Get, _) => {
             const BODY: &[u8] =
                 b"{\"status\":\"ERROR\",\"message\":\"Key not found.\",\"code\":\"not_found\"}";

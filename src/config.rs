@@ -91,6 +91,10 @@ pub struct Limits {
     pub read_bytes_max: usize,
     /// Unsent answers of one connection before it is no longer read.
     pub output_bytes_max: usize,
+    /// Keys or entries of one batch.
+    pub batch_items_max: usize,
+    /// The body of one answer to a batch.
+    pub reply_bytes_max: usize,
     /// Requests in flight from one shard to one other.
     pub hop_requests_max: usize,
     /// Bytes in flight from one shard to one other.
@@ -119,6 +123,8 @@ impl Limits {
         pipeline_depth_max: 128,
         read_bytes_max: 32 * KIB,
         output_bytes_max: 32 * KIB,
+        batch_items_max: 1000,
+        reply_bytes_max: 8 * MIB,
         hop_requests_max: 16 * KIB,
         hop_bytes_max: 8 * MIB,
         linger_bytes_max: 64 * KIB,
@@ -147,7 +153,9 @@ impl Limits {
             ("target-bytes-max", self.target_bytes_max, target, "the longest key, escaped"),
             ("head-bytes-max", self.head_bytes_max, self.target_bytes_max, "the longest target"),
             ("hop-bytes-max", self.hop_bytes_max, entry, "the largest entry"),
+            ("hop-bytes-max", self.hop_bytes_max, self.body_bytes_max, "the largest batch"),
             ("hop-requests-max", self.hop_requests_max, self.connections_max, "every connection"),
+            ("hop-requests-max", self.hop_requests_max, self.batch_items_max, "the largest batch"),
             ("pipeline-depth-max", self.pipeline_depth_max, 1, "one answer"),
         ];
         for (name, limit, needed, what) in relations {
@@ -256,6 +264,18 @@ pub const SETTINGS: &[Setting] = &[
         default: "auto",
         help: "Longest request body; auto: 1MiB and room for one put",
         kind: Kind::Body,
+    },
+    Setting {
+        name: "batch-items-max",
+        default: "1000",
+        help: "Keys or entries of one batch",
+        kind: Kind::Count { min: 1, max: 10_000, place: |c| &mut c.limits.batch_items_max },
+    },
+    Setting {
+        name: "reply-bytes-max",
+        default: "8MiB",
+        help: "Longest answer to a batch",
+        kind: Kind::Bytes { min: KIB, max: 64 * MIB, place: |c| &mut c.limits.reply_bytes_max },
     },
     Setting {
         name: "default-ttl",

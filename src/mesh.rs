@@ -13,7 +13,9 @@
 //! - Addressing. A call carries its caller's ticket to the owner and back. There is no table of
 //!   calls in flight and no reply number that could be used twice.
 //! - Bounds. At most `hop_requests_max` calls and `hop_bytes_max` bytes of keys and values may be
-//!   under way to one peer; beyond that a call is refused and nothing is queued. At most
+//!   under way to one peer; beyond that a call is refused and nothing is queued, and so are all
+//!   calls of a group of which one would be. The replies to the calls of one group that go to one
+//!   peer pass the group's bound by at most one value: what is read after that is left out. At most
 //!   `MESSAGES_MAX` messages of calls are in flight to one peer; while they are, new calls gather
 //!   in the next one. A channel with room for `CHANNEL_MESSAGES_MAX` messages is therefore never
 //!   full, nobody waits for space, and two full directions cannot wait for each other.
@@ -27,6 +29,7 @@ use crate::{
     store::{Op, Reply, Store},
 };
 use crc::{CRC_16_XMODEM, Crc, Table};
+use std::ops::Range;
 
 /// The public hash space: `slot = CRC16/XMODEM(key) mod 16384`, as in Redis Cluster.
 pub const SLOTS: usize = 16_384;
@@ -83,12 +86,23 @@ impl Span {
     }
 }
 
+/// The calls of one group among those to one owner.
+#[derive(Debug)]
+struct Share {
+    calls: Range<usize>,
+    /// Of values in their replies.
+    bytes_max: usize,
+}
+
 /// Calls to one owner, and after their return its replies, in the same order.
 #[derive(Debug)]
 pub struct Batch<T> {
     calls: Vec<(T, Op<Span>)>,
     called_bytes: Vec<u8>,
-    replies: Vec<Reply<Span>>,
+    /// In the order of their calls.
+    shares: Vec<Share>,
+    /// `None`: left out.
+    replies: Vec<Option<Reply<Span>>>,
     replied_bytes: Vec<u8>,
 }
 
@@ -97,6 +111,7 @@ impl<T> Default for Batch<T> {
         Self {
             calls: Vec::new(),
             called_bytes: Vec::new(),
+            shares: Vec::new(),
             replies: Vec::new(),
             replied_bytes: Vec::new(),
         }
@@ -111,15 +126,36 @@ impl<T> Batch<T> {
 
     fn execute(&mut self, store: &mut Store, now: Millis) {
         self.replies.reserve(self.calls.len());
-        for (_, op) in &self.calls {
-            let reply = store.execute(op.map(|span| span.of(&self.called_bytes)), now);
-            self.replies.push(reply.map(|bytes| Span::push(&mut self.replied_bytes, bytes)));
+        let mut done = 0;
+        for share in std::mem::take(&mut self.shares) {
+            self.execute_some(done..share.calls.start, usize::MAX, store, now);
+            done = share.calls.end;
+            self.execute_some(share.calls, share.bytes_max, store, now);
+        }
+        self.execute_some(done..self.calls.len(), usize::MAX, store, now);
+    }
+
+    fn execute_some(
+        &mut self,
+        calls: Range<usize>,
+        bytes_max: usize,
+        store: &mut Store,
+        now: Millis,
+    ) {
+        let end_max = self.replied_bytes.len().saturating_add(bytes_max);
+        for (_, op) in &self.calls[calls] {
+            let reply = (self.replied_bytes.len() <= end_max).then(|| {
+                let reply = store.execute(op.map(|span| span.of(&self.called_bytes)), now);
+                reply.map(|bytes| Span::push(&mut self.replied_bytes, bytes))
+            });
+            self.replies.push(reply);
         }
     }
 
     fn clear(&mut self) {
         self.calls.clear();
         self.called_bytes.clear();
+        self.shares.clear();
         self.replies.clear();
         self.replied_bytes.clear();
     }
@@ -160,6 +196,8 @@ pub enum Called<'a> {
 pub enum Arrival<'a, T> {
     /// The answer to a call for `key`.
     Reply { ticket: T, key: &'a [u8], reply: Reply<&'a [u8]> },
+    /// The call was not executed: the replies to its group have passed their bound.
+    LeftOut { ticket: T },
     /// The call was lost: whether it was executed is not known.
     Lost { ticket: T },
     /// Every shard's report, by shard number.
@@ -287,6 +325,56 @@ impl<T> Mesh<T> {
         Called::Away
     }
 
+    /// Runs or queues a group of operations in their order, or none of them: `None` where some of
+    /// them find the way full. Tells `here` each reply to one whose key is ours, by its place in
+    /// the group, and returns how many are away. `replied_bytes_max` bounds the values that come
+    /// from each peer.
+    pub fn call_all(
+        &mut self,
+        ops: &[Op<&[u8]>],
+        now: Millis,
+        replied_bytes_max: usize,
+        ticket: impl Fn(usize) -> T,
+        mut here: impl FnMut(usize, Reply<&[u8]>),
+    ) -> Option<usize> {
+        let shards = self.peers.len();
+        let owners: Vec<usize> = ops.iter().map(|op| owner(op.key.bytes, shards)).collect();
+        let mut added = vec![(0, 0); shards];
+        for (op, &owner) in ops.iter().zip(&owners) {
+            let (calls, bytes) = &mut added[owner];
+            *calls += 1;
+            *bytes += op.bytes();
+        }
+        added[self.me] = (0, 0);
+        let fits = |(peer, &(calls, bytes)): (&Peer<T>, &(usize, usize))| {
+            peer.calls + calls <= self.hop_requests_max && peer.bytes + bytes <= self.hop_bytes_max
+        };
+        if !self.peers.iter().zip(&added).all(fits) {
+            self.hops.refused += 1;
+            return None;
+        }
+        for (at, (op, &owner)) in ops.iter().zip(&owners).enumerate() {
+            if owner == self.me {
+                here(at, self.store.execute(*op, now));
+            } else {
+                self.peers[owner].outbox.push(ticket(at), *op);
+            }
+        }
+        let mut away = 0;
+        for (peer, (calls, bytes)) in self.peers.iter_mut().zip(added) {
+            if calls > 0 {
+                let end = peer.outbox.calls.len();
+                let share = Share { calls: end - calls..end, bytes_max: replied_bytes_max };
+                peer.outbox.shares.push(share);
+                peer.calls += calls;
+                peer.bytes += bytes;
+                away += calls;
+            }
+        }
+        self.hops.calls += away as u64;
+        Some(away)
+    }
+
     /// Asks every shard for its report; the answer comes as [`Arrival::Totals`], at once where
     /// there is one shard. Only where [`Mesh::can_gather`].
     #[must_use = "with one shard the totals are here at once"]
@@ -338,8 +426,13 @@ impl<T> Mesh<T> {
                 let calls = batch.calls.len();
                 for ((ticket, op), reply) in batch.calls.drain(..).zip(&batch.replies) {
                     let key = op.key.bytes.of(&batch.called_bytes);
-                    let reply = reply.map(|span| span.of(&batch.replied_bytes));
-                    arrived(Arrival::Reply { ticket, key, reply });
+                    arrived(match reply {
+                        Some(reply) => {
+                            let reply = reply.map(|span| span.of(&batch.replied_bytes));
+                            Arrival::Reply { ticket, key, reply }
+                        }
+                        None => Arrival::LeftOut { ticket },
+                    });
                 }
                 self.peers[from].messages_in_flight -= 1;
                 self.peers[from].settle(batch, calls);
@@ -398,5 +491,85 @@ impl<T> Mesh<T> {
     pub fn is_quiet(&self) -> bool {
         self.gathers.is_empty()
             && self.peers.iter().all(|peer| peer.calls == 0 && peer.answers.is_empty())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Arrival, Mesh, owner};
+    use crate::{
+        clock::Millis,
+        config::Limits,
+        metrics::Counters,
+        store::{Key, Op, Reply, Settings, Store, Verb},
+    };
+
+    const NOW: Millis = Millis(1);
+
+    fn mesh(me: usize) -> Mesh<usize> {
+        let settings = Settings {
+            memory_bytes_max: 1 << 20,
+            key_bytes_max: 10,
+            value_bytes_max: 100,
+            entries_max: 0,
+        };
+        Mesh::new(me, 2, Store::new(&settings), &Limits::DEFAULT)
+    }
+
+    /// Of the second shard.
+    fn op(verb: Verb<&[u8]>) -> Op<&[u8]> {
+        assert_eq!(owner(b"a", 2), 1);
+        Op { key: Key { bytes: b"a", hash: 7 }, verb }
+    }
+
+    /// What arrives at the first mesh from the second.
+    fn exchange(one: &mut Mesh<usize>, two: &mut Mesh<usize>) -> Vec<(usize, bool)> {
+        let mut mail = Vec::new();
+        let mut post = |to, message| {
+            mail.push((to, message));
+            Ok(())
+        };
+        one.flush(&mut post, |_| {});
+        assert_eq!(mail.len(), 1, "all calls of a turn are one message");
+        let (_, message) = mail.remove(0);
+        two.deliver(0, message, NOW, &Counters::default(), |_| {});
+        two.flush(
+            |to, message| {
+                mail.push((to, message));
+                Ok(())
+            },
+            |_| {},
+        );
+        let (_, message) = mail.remove(0);
+        let mut arrived = Vec::new();
+        one.deliver(1, message, NOW, &Counters::default(), |arrival| match arrival {
+            Arrival::Reply { ticket, reply, .. } => {
+                assert_eq!(reply, Reply::Value(&[b'v'; 100][..]));
+                arrived.push((ticket, true));
+            }
+            Arrival::LeftOut { ticket } => arrived.push((ticket, false)),
+            _ => panic!("{arrival:?}"),
+        });
+        arrived
+    }
+
+    #[test]
+    fn the_replies_to_one_group_pass_their_bound_by_at_most_one() {
+        let (mut one, mut two) = (mesh(0), mesh(1));
+        let put = Verb::Put { value: &[b'v'; 100][..], ttl_ms: None };
+        two.call(op(put), NOW, || 0);
+        let group = [op(Verb::Get); 4];
+        one.call(op(Verb::Get), NOW, || 0);
+        let away = one.call_all(&group, NOW, 150, |at| 10 + at, |_, _| panic!("it is away"));
+        assert_eq!(away, Some(4));
+        one.call(op(Verb::Get), NOW, || 1);
+        one.call_all(&group, NOW, 399, |at| 20 + at, |_, _| panic!("it is away"));
+        one.call(op(Verb::Get), NOW, || 2);
+        let arrived = exchange(&mut one, &mut two);
+        let found = |(ticket, found): &(usize, bool)| found.then_some(*ticket);
+        let found: Vec<usize> = arrived.iter().filter_map(found).collect();
+        assert_eq!(found, [0, 10, 11, 1, 20, 21, 22, 23, 2]);
+        assert_eq!(arrived.len(), 11);
+        assert!(one.is_quiet());
     }
 }

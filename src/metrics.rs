@@ -8,6 +8,9 @@ use std::ops::AddAssign;
 pub enum Operation {
     Get,
     Put,
+    Mget,
+    Mput,
+    Mdelete,
     Health,
     Admin,
     /// Everything without a handler of its own: unknown routes, wrong methods, broken requests.
@@ -15,9 +18,12 @@ pub enum Operation {
 }
 
 impl Operation {
-    pub const ALL: [(Self, &'static str); 5] = [
+    pub const ALL: [(Self, &'static str); 8] = [
         (Self::Get, "get"),
         (Self::Put, "put"),
+        (Self::Mget, "mget"),
+        (Self::Mput, "mput"),
+        (Self::Mdelete, "mdelete"),
         (Self::Health, "health"),
         (Self::Admin, "admin"),
         (Self::Other, "other"),

@@ -5,7 +5,10 @@
 
 use crate::{
     admin,
-    api::{self, Action, Render, Route},
+    api::{
+        self, Action, Command, Render, Route,
+        batch::{Assembly, Batch, Kind},
+    },
     clock::Millis,
     config::{Config, Limits},
     http::{
@@ -46,19 +49,22 @@ pub enum Role {
 pub struct Ticket {
     connection: ConnectionId,
     sequence: u64,
+    /// The place of the call in its batch.
+    item: u32,
 }
 
 /// What an answer that is away will need.
-#[derive(Clone, Copy, Debug)]
+#[derive(Debug)]
 struct Owing {
     exchange: Exchange,
     operation: Operation,
     answer: Answer,
 }
 
-#[derive(Clone, Copy, Debug)]
+#[derive(Debug)]
 enum Answer {
     Reply(Render),
+    Batch(Box<Assembly>),
     Stats,
 }
 
@@ -180,9 +186,11 @@ impl Service {
         let exchange = exchange(&request.head, last);
         let route = route(role, request.head.path);
         let operation = route.map_or(Operation::Other, Route::operation);
+        let bytes_max = self.config.limits.value_bytes_max;
         let owe = |responses: &mut Responses<Owing>, answer| Ticket {
             connection,
-            sequence: responses.owe(Owing { exchange, operation, answer }),
+            sequence: responses.owe(Owing { exchange, operation, answer }, bytes_max),
+            item: 0,
         };
         match api::read(request, route, &self.config) {
             Err(problem) => self.refuse(responses, operation, exchange, &problem),
@@ -202,6 +210,9 @@ impl Service {
                         self.refuse(responses, operation, exchange, &api::overloaded());
                     }
                 }
+            }
+            Ok(Action::Batch(batch)) => {
+                self.answer_batch(&batch, connection, responses, operation, exchange);
             }
             Ok(Action::Health) => {
                 responses.write(|out| api::write_health(out, exchange, &self.date));
@@ -226,6 +237,49 @@ impl Service {
         exchange.persistence != Persistence::Close && request.head.method != Method::Connect
     }
 
+    fn answer_batch(
+        &mut self,
+        batch: &Batch<'_>,
+        connection: ConnectionId,
+        responses: &mut Responses<Owing>,
+        operation: Operation,
+        exchange: Exchange,
+    ) {
+        let ops: Vec<Op<&[u8]>> = batch
+            .commands
+            .iter()
+            .map(|Command { key, verb }| Op {
+                key: Key { bytes: &**key, hash: self.hasher.hash(key) },
+                verb: verb.as_ref().map(|value| &**value),
+            })
+            .collect();
+        let bytes_max = self.config.limits.reply_bytes_max;
+        let mut assembly = Assembly::new(batch, bytes_max);
+        let sequence = responses.next_sequence();
+        let away = self.mesh.call_all(
+            &ops,
+            self.now,
+            bytes_max,
+            |item| {
+                let item = u32::try_from(item).expect("batch_items_max is far below 2^32");
+                Ticket { connection, sequence, item }
+            },
+            |item, reply| assembly.take(item, ops[item].key.bytes, reply),
+        );
+        match away {
+            None => self.refuse(responses, operation, exchange, &api::overloaded()),
+            Some(0) => responses.write(|out| {
+                let status = assembly.write(out, exchange, &self.date);
+                self.counters.answers.count(operation, status);
+            }),
+            Some(_) => {
+                let answer = Answer::Batch(Box::new(assembly));
+                let bytes_max = if batch.kind == Kind::Get { bytes_max } else { 0 };
+                responses.owe(Owing { exchange, operation, answer }, bytes_max);
+            }
+        }
+    }
+
     fn refuse(
         &mut self,
         responses: &mut Responses<Owing>,
@@ -245,8 +299,21 @@ impl Service {
         arrival: &Arrival<'_, Ticket>,
     ) {
         let (Arrival::Reply { ticket, .. }
+        | Arrival::LeftOut { ticket }
         | Arrival::Lost { ticket }
         | Arrival::Totals { ticket, .. }) = *arrival;
+        let Some(connection) = connections.get_mut(ticket.connection) else { return };
+        if let Answer::Batch(assembly) = &mut connection.responses.owing(ticket.sequence).answer {
+            let item = ticket.item as usize;
+            match arrival {
+                Arrival::Reply { key, reply, .. } => assembly.take(item, key, *reply),
+                Arrival::LeftOut { .. } => assembly.leave_out(),
+                _ => assembly.lose(),
+            }
+            if !assembly.is_complete() {
+                return;
+            }
+        }
         connections.lend(ticket.connection);
         let Some(connection) = connections.get_mut(ticket.connection) else { return };
         connection.responses.settle(ticket.sequence, |owing, out| {
@@ -267,6 +334,7 @@ impl Service {
             (Arrival::Reply { key, reply, .. }, Answer::Reply(render)) => {
                 api::write_reply(out, exchange, date, render, key, *reply)
             }
+            (_, Answer::Batch(assembly)) => assembly.write(out, exchange, date),
             (Arrival::Totals { reports, .. }, Answer::Stats) => {
                 admin::write_stats(out, exchange, date, reports);
                 200

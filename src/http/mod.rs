@@ -240,6 +240,8 @@ pub struct Responses<T> {
     owed: VecDeque<Owed<T>>,
     /// Sequence number of the first answer owed.
     first: u64,
+    /// The most that the answers that are away can bring.
+    away_bytes_max: usize,
     /// Bytes of answers that are ready but stand behind one that is not.
     held_bytes: usize,
     /// Since when the client has not taken a byte of what there is to send.
@@ -248,7 +250,7 @@ pub struct Responses<T> {
 
 #[derive(Debug)]
 enum Owed<T> {
-    Away(T),
+    Away { owing: T, bytes_max: usize },
     Ready(Vec<u8>),
 }
 
@@ -259,6 +261,7 @@ impl<T> Default for Responses<T> {
             sent: 0,
             owed: VecDeque::new(),
             first: 0,
+            away_bytes_max: 0,
             held_bytes: 0,
             stalled: None,
         }
@@ -275,7 +278,7 @@ impl<T> Responses<T> {
                 write(bytes);
                 self.held_bytes += bytes.len();
             }
-            Some(Owed::Away(_)) => {
+            Some(Owed::Away { .. }) => {
                 let mut bytes = Vec::new();
                 write(&mut bytes);
                 self.held_bytes += bytes.len();
@@ -284,10 +287,27 @@ impl<T> Responses<T> {
         }
     }
 
-    /// Reserves the place of an answer that is away; its number is never used again.
-    pub fn owe(&mut self, owing: T) -> u64 {
-        self.owed.push_back(Owed::Away(owing));
-        self.first + self.owed.len() as u64 - 1
+    /// Reserves the place of an answer that is away and brings about `bytes_max` bytes at most. Its
+    /// number, which [`Responses::next_sequence`] tells before, is never used again.
+    pub fn owe(&mut self, owing: T, bytes_max: usize) -> u64 {
+        let sequence = self.next_sequence();
+        self.away_bytes_max += bytes_max;
+        self.owed.push_back(Owed::Away { owing, bytes_max });
+        sequence
+    }
+
+    #[must_use]
+    pub fn next_sequence(&self) -> u64 {
+        self.first + self.owed.len() as u64
+    }
+
+    /// What an answer that is away will need.
+    pub fn owing(&mut self, sequence: u64) -> &mut T {
+        let at = usize::try_from(sequence - self.first).expect("few answers are owed");
+        match &mut self.owed[at] {
+            Owed::Away { owing, .. } => owing,
+            Owed::Ready(_) => unreachable!("an answer comes once"),
+        }
     }
 
     /// Writes the answer that was away, in its place.
@@ -296,15 +316,19 @@ impl<T> Responses<T> {
         if at > 0 {
             let mut bytes = Vec::new();
             let place = std::mem::replace(&mut self.owed[at], Owed::Ready(Vec::new()));
-            let Owed::Away(owing) = place else { unreachable!("an answer comes once") };
+            let Owed::Away { owing, bytes_max } = place else {
+                unreachable!("an answer comes once")
+            };
+            self.away_bytes_max -= bytes_max;
             write(owing, &mut bytes);
             self.held_bytes += bytes.len();
             self.owed[at] = Owed::Ready(bytes);
             return;
         }
-        let Some(Owed::Away(owing)) = self.owed.pop_front() else {
+        let Some(Owed::Away { owing, bytes_max }) = self.owed.pop_front() else {
             unreachable!("an answer comes once")
         };
+        self.away_bytes_max -= bytes_max;
         self.first += 1;
         write(owing, &mut self.output);
         while let Some(Owed::Ready(bytes)) =
@@ -339,12 +363,11 @@ impl<T> Responses<T> {
         self.owed.is_empty() && self.output.is_empty()
     }
 
-    /// Whether another request may be taken. Each answer owed may hold the largest value.
+    /// Whether another request may be taken.
     #[must_use]
     pub fn has_room(&self, limits: &Limits) -> bool {
-        let owed = self.owed.len();
-        owed < limits.pipeline_depth_max
-            && owed.saturating_mul(limits.value_bytes_max) < limits.output_bytes_max
+        self.owed.len() < limits.pipeline_depth_max
+            && self.away_bytes_max < limits.output_bytes_max
             && self.unsent().len() + self.held_bytes < limits.output_bytes_max
     }
 
