@@ -300,6 +300,12 @@ impl<T> Mesh<T> {
         self.store.expire(now, steps)
     }
 
+    /// Gives back the memory of entries of this shard whose tag was invalidated, in about `steps`
+    /// steps. Returns whether there is more to do.
+    pub fn sweep(&mut self, steps: u32) -> bool {
+        self.store.sweep(steps)
+    }
+
     /// Everything that this shard counts.
     #[must_use]
     pub fn report(&self, counters: &Counters) -> Report {

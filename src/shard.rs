@@ -18,7 +18,7 @@ use crate::{
     },
     mesh::{Arrival, Called, Mesh, Message},
     metrics::{Counters, Operation, Report},
-    store::{Key, KeyHasher, Op, Settings, Store},
+    store::{Key, KeyHasher, Op, SCAN_STEPS_MAX, Settings, Store},
 };
 
 /// A connection of this shard. The serial number is never used again, so what arrives late for a
@@ -419,11 +419,12 @@ impl Shard {
         &self.service.config.limits
     }
 
-    /// Begins a turn of the loop at `now` and gives back the memory of some entries whose time is
-    /// over. Returns whether there are more of them.
+    /// Begins a turn of the loop at `now` and gives back the memory of some entries that nobody may
+    /// read any more. Returns whether there may be more of them.
     pub fn begin_turn(&mut self, now: Millis) -> bool {
         self.service.now = now;
-        self.service.mesh.expire(now, EXPIRE_STEPS_MAX)
+        let may_expire = self.service.mesh.expire(now, EXPIRE_STEPS_MAX);
+        self.service.mesh.sweep(SCAN_STEPS_MAX) || may_expire
     }
 
     /// A new connection.

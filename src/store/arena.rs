@@ -326,7 +326,8 @@ impl Arena {
         (at >> (self.page_shift - GRANULE.trailing_zeros())) as usize
     }
 
-    fn copy(&mut self, from: Ref, to: Ref, bytes: usize) {
+    /// Copies the first bytes of a slot to another.
+    pub(super) fn copy(&mut self, from: Ref, to: Ref, bytes: usize) {
         let from = offset(from);
         self.region.bytes_mut().copy_within(from..from + bytes, offset(to));
     }

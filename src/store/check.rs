@@ -23,14 +23,24 @@ impl Store {
         let mut entries = HashSet::new();
         self.index.check(&self.arena, |at| assert!(entries.insert(at), "indexed twice: {at}"));
         assert_eq!(entries.len(), self.index.entries());
+        self.leases.check();
         let queued = self.policy.check(&self.arena, &entries);
         assert_eq!(queued, entries.len());
         let on_wheel = self.wheel.check(&self.arena, &entries);
         let mut chunks = HashSet::new();
-        let mut with_ttl = 0;
+        let (mut with_ttl, mut payload_bytes) = (0, 0);
         for &at in &entries {
             let meta = entry::meta(&self.arena, at);
             with_ttl += usize::from(meta.has_ttl());
+            payload_bytes += entry::bytes_used(&self.arena, at, meta) as u64;
+            let slot_bytes = self.arena.slot_bytes(self.arena.class_at(at));
+            assert!(entry::slot_bytes_used(&self.arena, at, meta) <= slot_bytes);
+            if let Some(extended) = entry::extended(&self.arena, at, meta) {
+                assert!(extended.version <= self.writes);
+                let expires = entry::expires(&self.arena, at, meta);
+                assert!(extended.stale_at.is_none_or(|stale_at| expires > Some(stale_at)));
+                self.tags.check(meta.hash(), extended.tags, extended.version);
+            }
             for index in 0..entry::chunk_count(&self.arena, at, meta) {
                 let chunk = entry::chunk(&self.arena, at, meta, index);
                 assert!(chunk != NIL && chunks.insert(chunk));
@@ -38,6 +48,7 @@ impl Store {
             }
         }
         assert_eq!(on_wheel, with_ttl);
+        assert_eq!(payload_bytes, self.stats.payload_bytes);
         let classes = self.arena.overflow_class();
         let slots: usize = (0..classes).map(|class| self.arena.slots_in_use(class)).sum();
         assert_eq!(slots, entries.len());

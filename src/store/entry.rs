@@ -3,22 +3,23 @@
 //! ```text
 //! | prev u32 | next u32 | meta u64 |                        16 bytes
 //! | expires u32 | wheel_prev u32 | wheel_next u32 |         12 more, with a time to live
-//! | version u64 |                                            8 more, when versioned
 //! | key |
+//! | version, content type, tags ... |                       10 and more, when extended: extras.rs
 //! | value_len u32 | chunk u32 ... |                         when the value is chunked
 //! | value, or the end of it that is not in chunks |
 //!
 //! meta, from the lowest bit: hash 24 | key_len 11 | inline_len 14 | has_ttl 1 | chunked 1 |
-//!                            versioned 1 | was_read 1 | policy 4 | high bits of expires 7
+//!                            extended 1 | was_read 1 | policy 4 | high bits of expires 7
 //! ```
 //!
 //! `prev` and `next` belong to the eviction policy. The hash is the part of the key's that picks
 //! its bucket: with it an entry finds its place in the index without its key. Milliseconds in 39
-//! bits last 17 years.
+//! bits last 17 years. `expires` is when nobody may read the entry any more, stale or not.
 
 #![expect(clippy::cast_possible_truncation, reason = "fields are masked to their width")]
 
 use super::arena::{Arena, Ref};
+use super::extras::{self, Extended};
 
 pub(super) const KEY_BYTES_MAX: usize = 1 << 10;
 /// A value that is too large for a slot lies in chunks, of this size or of a page.
@@ -29,15 +30,14 @@ pub(super) const HASH_BITS: u32 = 24;
 
 const HEADER_BYTES: usize = 16;
 const TTL_BYTES: usize = 12;
-const VERSION_BYTES: usize = 8;
 const INLINE_LEN_MAX: usize = (1 << 14) - 1;
 
 const KEY_LEN: u32 = HASH_BITS;
 const INLINE_LEN: u32 = KEY_LEN + 11;
 const HAS_TTL: u32 = INLINE_LEN + 14;
 const CHUNKED: u32 = HAS_TTL + 1;
-const VERSIONED: u32 = CHUNKED + 1;
-const WAS_READ: u32 = VERSIONED + 1;
+const EXTENDED: u32 = CHUNKED + 1;
+const WAS_READ: u32 = EXTENDED + 1;
 const POLICY: u32 = WAS_READ + 1;
 const EXPIRES_HIGH: u32 = POLICY + 4;
 const _: () = assert!(EXPIRES_HIGH + 7 == u64::BITS);
@@ -71,8 +71,8 @@ impl Meta {
         self.0 >> CHUNKED & 1 != 0
     }
 
-    pub(super) fn is_versioned(self) -> bool {
-        self.0 >> VERSIONED & 1 != 0
+    pub(super) fn is_extended(self) -> bool {
+        self.0 >> EXTENDED & 1 != 0
     }
 
     pub(super) fn was_read(self) -> bool {
@@ -94,39 +94,39 @@ impl Meta {
         self.0 & both == u64::from(hash) | (key_len as u64) << KEY_LEN
     }
 
-    fn version_at(self) -> usize {
+    fn key_at(self) -> usize {
         HEADER_BYTES + if self.has_ttl() { TTL_BYTES } else { 0 }
     }
 
-    fn key_at(self) -> usize {
-        self.version_at() + if self.is_versioned() { VERSION_BYTES } else { 0 }
+    fn extended_at(self) -> usize {
+        self.key_at() + self.key_len()
     }
 }
 
 /// What an entry consists of, before it has a place.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Shape {
+pub(super) struct Shape<'a> {
     pub(super) hash: u32,
     pub(super) key_len: usize,
     pub(super) value_len: usize,
     pub(super) expires: Option<u64>,
-    pub(super) version: Option<u64>,
+    pub(super) extended: Option<Extended<'a>>,
     /// Chunks beside the slot, and what of the value stays in it.
     pub(super) chunks: usize,
     inline_len: usize,
 }
 
-impl Shape {
+impl<'a> Shape<'a> {
     /// Spreads a value over a slot of at most `slot_bytes_max` and chunks of `chunk_bytes`.
     /// `None` if that is not possible.
     pub(super) fn new(
         (hash, key_len, value_len): (u32, usize, usize),
-        (expires, version): (Option<u64>, Option<u64>),
+        (expires, extended): (Option<u64>, Option<Extended<'a>>),
         (slot_bytes_max, chunk_bytes): (usize, usize),
     ) -> Option<Self> {
         let expires = expires.filter(|&expires| expires < EXPIRES_MAX);
         let mut shape =
-            Self { hash, key_len, value_len, expires, version, chunks: 0, inline_len: value_len };
+            Self { hash, key_len, value_len, expires, extended, chunks: 0, inline_len: value_len };
         if key_len > KEY_BYTES_MAX {
             return None;
         }
@@ -147,7 +147,11 @@ impl Shape {
 
     pub(super) fn slot_bytes(&self) -> usize {
         let list = if self.chunks > 0 { (1 + self.chunks) * size_of::<Ref>() } else { 0 };
-        self.meta(0).key_at() + self.key_len + list + self.inline_len
+        self.meta(0).extended_at() + self.extended_bytes() + list + self.inline_len
+    }
+
+    fn extended_bytes(&self) -> usize {
+        self.extended.map_or(0, |extended| extended.bytes())
     }
 
     /// Bytes of the slot and of the chunks that are filled.
@@ -163,7 +167,7 @@ impl Shape {
                 | (self.inline_len as u64) << INLINE_LEN
                 | u64::from(self.expires.is_some()) << HAS_TTL
                 | u64::from(self.chunks > 0) << CHUNKED
-                | u64::from(self.version.is_some()) << VERSIONED
+                | u64::from(self.extended.is_some()) << EXTENDED
                 | high << EXPIRES_HIGH,
         )
         .with_policy(policy)
@@ -189,11 +193,12 @@ impl Shape {
         if let Some(expires) = self.expires {
             write_u32(bytes, HEADER_BYTES, expires as u32);
         }
-        if let Some(version) = self.version {
-            write_u64(bytes, meta.version_at(), version);
-        }
-        let (key_bytes, mut rest) = bytes[meta.key_at()..].split_at_mut(self.key_len);
+        let (key_bytes, rest) = bytes[meta.key_at()..].split_at_mut(self.key_len);
         key_bytes.copy_from_slice(key);
+        let (extended, mut rest) = rest.split_at_mut(self.extended_bytes());
+        if let Some(extras) = self.extended {
+            extras.write(extended);
+        }
         if self.chunks > 0 {
             let len = u32::try_from(value.len()).expect("a value has fewer than 2^32 bytes");
             let (list, inline) = rest.split_at_mut((1 + chunks.len()) * size_of::<Ref>());
@@ -274,23 +279,55 @@ pub(super) fn set_expires(arena: &mut Arena, at: Ref, expires: u64) {
     write_u32(bytes, HEADER_BYTES, expires as u32);
 }
 
-pub(super) fn version(arena: &Arena, at: Ref, meta: Meta) -> Option<u64> {
-    meta.is_versioned().then(|| read_u64(arena.bytes(at), meta.version_at()))
+/// What the entry carries beside its value.
+pub(super) fn extended(arena: &Arena, at: Ref, meta: Meta) -> Option<Extended<'_>> {
+    meta.is_extended().then(|| Extended::read(&arena.bytes(at)[meta.extended_at()..]))
+}
+
+/// The same as it lies there; empty where there is nothing.
+pub(super) fn extended_bytes(arena: &Arena, at: Ref, meta: Meta) -> &[u8] {
+    let bytes = &arena.bytes(at)[meta.extended_at()..];
+    if meta.is_extended() { &bytes[..extras::len(bytes)] } else { &[] }
+}
+
+/// Sets the instant of an entry that has one.
+pub(super) fn set_stale_at(arena: &mut Arena, at: Ref, meta: Meta, stale_at: u64) {
+    write_u64(arena.bytes_mut(at), meta.extended_at() + extras::STALE_AT, stale_at);
+}
+
+/// Gives an entry that is not extended a version, in a slot that has `VERSION_BYTES` to spare.
+pub(super) fn extend(arena: &mut Arena, at: Ref, version: u64) {
+    let meta = meta(arena, at);
+    let (from, end) = (meta.extended_at(), slot_bytes_used(arena, at, meta));
+    let bytes = &mut arena.bytes_mut(at)[..end + extras::VERSION_BYTES];
+    bytes.copy_within(from..end, from + extras::VERSION_BYTES);
+    Extended::version(version).write(&mut bytes[from..]);
+    set_meta(arena, at, Meta(meta.0 | 1 << EXTENDED));
 }
 
 pub(super) fn key(arena: &Arena, at: Ref, meta: Meta) -> &[u8] {
     &arena.bytes(at)[meta.key_at()..][..meta.key_len()]
 }
 
+/// Where the value begins, or the list of its chunks.
+fn value_at(arena: &Arena, at: Ref, meta: Meta) -> usize {
+    meta.extended_at() + extended_bytes(arena, at, meta).len()
+}
+
+/// Bytes of the list of chunks.
+fn list_bytes(arena: &Arena, at: Ref, meta: Meta) -> usize {
+    if meta.is_chunked() { (1 + chunk_count(arena, at, meta)) * size_of::<Ref>() } else { 0 }
+}
+
 /// The part of the value that lies in the slot: all of it unless there are chunks.
 pub(super) fn inline_value(arena: &Arena, at: Ref, meta: Meta) -> &[u8] {
-    let list = if meta.is_chunked() { (1 + chunk_count(arena, at, meta)) * 4 } else { 0 };
-    &arena.bytes(at)[meta.key_at() + meta.key_len() + list..][..meta.inline_len()]
+    let from = value_at(arena, at, meta) + list_bytes(arena, at, meta);
+    &arena.bytes(at)[from..][..meta.inline_len()]
 }
 
 pub(super) fn value_len(arena: &Arena, at: Ref, meta: Meta) -> usize {
     if meta.is_chunked() {
-        read_u32(arena.bytes(at), meta.key_at() + meta.key_len()) as usize
+        read_u32(arena.bytes(at), value_at(arena, at, meta)) as usize
     } else {
         meta.inline_len()
     }
@@ -305,11 +342,11 @@ pub(super) fn chunk_count(arena: &Arena, at: Ref, meta: Meta) -> usize {
 }
 
 pub(super) fn chunk(arena: &Arena, at: Ref, meta: Meta, index: usize) -> Ref {
-    read_u32(arena.bytes(at), meta.key_at() + meta.key_len() + (1 + index) * size_of::<Ref>())
+    read_u32(arena.bytes(at), value_at(arena, at, meta) + (1 + index) * size_of::<Ref>())
 }
 
 pub(super) fn set_chunk(arena: &mut Arena, at: Ref, meta: Meta, index: usize, chunk: Ref) {
-    let list = meta.key_at() + meta.key_len();
+    let list = value_at(arena, at, meta);
     write_u32(arena.bytes_mut(at), list + (1 + index) * size_of::<Ref>(), chunk);
 }
 
@@ -328,8 +365,13 @@ pub(super) fn gather(arena: &Arena, at: Ref, meta: Meta, value: &mut Vec<u8>) {
 
 /// What `Shape::bytes` was.
 pub(super) fn bytes_used(arena: &Arena, at: Ref, meta: Meta) -> usize {
-    let list = if meta.is_chunked() { (1 + chunk_count(arena, at, meta)) * 4 } else { 0 };
-    meta.key_at() + meta.key_len() + list + value_len(arena, at, meta)
+    let used = slot_bytes_used(arena, at, meta);
+    used - meta.inline_len() + value_len(arena, at, meta)
+}
+
+/// What `Shape::slot_bytes` was.
+pub(super) fn slot_bytes_used(arena: &Arena, at: Ref, meta: Meta) -> usize {
+    value_at(arena, at, meta) + list_bytes(arena, at, meta) + meta.inline_len()
 }
 
 pub(super) fn read_u32(bytes: &[u8], at: usize) -> u32 {

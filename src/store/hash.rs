@@ -25,4 +25,10 @@ impl KeyHasher {
     pub fn hash(&self, key: &[u8]) -> u64 {
         self.0.hash_one(key)
     }
+
+    /// The hash by which the store knows a tag. A key of the same bytes has another.
+    #[must_use]
+    pub fn tag(&self, tag: &[u8]) -> u64 {
+        self.0.hash_one(("tag", tag))
+    }
 }

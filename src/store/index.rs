@@ -15,7 +15,8 @@
 #![expect(clippy::cast_possible_truncation, reason = "a hash is cut on purpose")]
 
 use super::arena::{self, Arena, BUCKET_BYTES, GRANULE, Moved, NIL, Ref};
-use super::entry::{self, HASH_BITS, read_u32, write_u32};
+use super::entry::{self, HASH_BITS, Meta, read_u32, write_u32};
+use std::ops::ControlFlow;
 
 const ENTRIES: usize = 12;
 const TAGS: usize = ENTRIES * size_of::<Ref>();
@@ -29,6 +30,29 @@ const JOIN_BELOW: usize = 72;
 const BUCKETS_MAX: usize = 1 << HASH_BITS;
 
 type Bucket = [u8; BUCKET_BYTES];
+
+/// How far a scan over all buckets has come.
+///
+/// It goes through the hashes in the order of their bits read backwards, highest first. In that
+/// order the hashes of a bucket are neighbours, and to split it cuts their range in two. So the
+/// buckets may change as they like between two steps: what stays is met exactly once. (The cursor
+/// of SCAN in Redis, by Pieter Noordhuis, counts alike.)
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Cursor(u32);
+
+impl Cursor {
+    pub(super) const START: Self = Self(0);
+    /// Every entry has been met.
+    pub(super) const END: Self = Self(1 << HASH_BITS);
+
+    pub(super) fn has_met(self, hash: u32) -> bool {
+        backwards(hash) < self.0
+    }
+}
+
+fn backwards(hash: u32) -> u32 {
+    hash.reverse_bits() >> (u32::BITS - HASH_BITS)
+}
 
 pub(super) struct Index {
     /// The page that holds each run of buckets.
@@ -163,6 +187,37 @@ impl Index {
             at = read_u32(bucket, OVERFLOW);
             assert!(at != NIL, "every entry is in the index");
         }
+    }
+
+    /// The first entry in the bucket at the cursor that was not met before and that `is_it`
+    /// accepts, else where the next bucket begins.
+    pub(super) fn scan(
+        &self,
+        arena: &Arena,
+        cursor: Cursor,
+        mut is_it: impl FnMut(Ref, Meta) -> bool,
+    ) -> ControlFlow<Ref, Cursor> {
+        let hash = backwards(cursor.0);
+        let mut at = self.primary(hash);
+        loop {
+            let bucket: &Bucket = arena.array(at);
+            for slot in 0..count(bucket) {
+                let found = read_ref(bucket, slot);
+                let meta = entry::meta(arena, found);
+                if !cursor.has_met(meta.hash()) && is_it(found, meta) {
+                    return ControlFlow::Break(found);
+                }
+            }
+            at = read_u32(bucket, OVERFLOW);
+            if at == NIL {
+                break;
+            }
+        }
+        let (whole, low) =
+            (self.buckets.ilog2(), hash as usize & ((1 << self.buckets.ilog2()) - 1));
+        let is_split = low + (1 << whole) < self.buckets;
+        let hashes = 1 << (HASH_BITS - whole - u32::from(is_split));
+        ControlFlow::Continue(Cursor((cursor.0 / hashes + 1) * hashes))
     }
 
     /// Frees an overflow bucket that is in no chain any more.

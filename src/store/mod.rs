@@ -1,4 +1,4 @@
-//! One shard's data: a single-threaded key-value store with LRU eviction and a byte budget.
+//! One shard's data: a single-threaded key-value store with eviction and a byte budget.
 //!
 //! No I/O, no clock, no knowledge of cores: `execute(op, now)` is the whole protocol, and both the
 //! local path and the far side of a hop call it.
@@ -11,12 +11,17 @@ mod arena;
 #[cfg(debug_assertions)]
 mod check;
 mod entry;
+mod extras;
 mod hash;
 mod index;
+mod lease;
 mod op;
 mod policy;
 mod room;
+mod scan;
 mod stats;
+mod tags;
+mod version;
 mod wheel;
 
 pub use hash::KeyHasher;
@@ -24,14 +29,18 @@ pub use op::{
     CONTENT_TYPE_BYTES_MAX, Condition, Extras, Key, Lease, Op, Reply, TAGS_MAX, Verb, Versions,
 };
 pub use policy::Eviction;
+pub use scan::{SCAN_STEPS_MAX, Scan};
 pub use stats::Stats;
 
 use crate::clock::Millis;
 use arena::{Arena, Class, Moved, NIL, Ref};
 use entry::{Meta, Shape};
+use extras::Extended;
 use index::Index;
+use lease::Leases;
 use policy::{Policy, Walk};
 use std::num::NonZeroU64;
+use tags::Tags;
 use wheel::Wheel;
 
 /// The bounds of one store.
@@ -48,9 +57,6 @@ pub struct Settings {
 /// The least memory of one store.
 pub const MEMORY_BYTES_MIN: usize = 1 << 20;
 
-/// Marks the version of an entry that keeps none of its own.
-const CONTENT_VERSION: u64 = 1 << 63;
-
 /// One shard's entries.
 pub struct Store {
     arena: Arena,
@@ -59,6 +65,8 @@ pub struct Store {
     eviction: Eviction,
     walk: Walk,
     wheel: Wheel,
+    leases: Leases,
+    tags: Tags,
     /// The entry of each chunk.
     owners: Vec<Ref>,
     /// Where a chunked value is put together for a reader.
@@ -80,7 +88,13 @@ pub struct Store {
 pub struct Item<'a> {
     pub key: &'a [u8],
     pub value: &'a [u8],
+    pub content_type: Option<&'a [u8]>,
+    /// Eight bytes each.
+    pub tags: Option<&'a [u8]>,
+    /// The end of its time to live.
     pub expires: Option<Millis>,
+    /// Until when it may be read after that.
+    pub stale_until: Option<Millis>,
 }
 
 /// What is to be written under a key.
@@ -88,7 +102,23 @@ pub struct Item<'a> {
 struct Fresh<'a> {
     value: &'a [u8],
     expires: Option<u64>,
-    version: Option<u64>,
+    extended: Option<Extended<'a>>,
+}
+
+/// When an entry ends.
+#[derive(Clone, Copy)]
+struct Life {
+    /// Nobody may read it from here on.
+    expires: Option<u64>,
+    /// It is stale from here on, where it may be read after its time to live.
+    stale_at: Option<u64>,
+}
+
+/// Why nobody may read an entry any more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum End {
+    Expired,
+    Invalidated,
 }
 
 /// What `Settings` comes to.
@@ -117,20 +147,25 @@ impl Store {
         let extra = size_of::<Self>()
             + Index::table_bytes(budget)
             + Policy::table_bytes(eviction, budget)
+            + Leases::table_bytes(budget)
+            + Tags::table_bytes(budget)
             + owners * size_of::<Ref>()
             + value_bytes_max;
         let mut arena = Arena::new(budget, extra);
+        let versions = KeyHasher::random();
         Self {
             index: Index::new(&mut arena),
             policy: Policy::new(eviction, budget),
             eviction,
             walk: Walk::default(),
             wheel: Wheel::new(),
+            leases: Leases::new(budget),
+            tags: Tags::new(budget),
             owners: vec![NIL; owners],
             scratch: Vec::with_capacity(value_bytes_max),
             chunks: Vec::new(),
-            writes: 0,
-            versions: KeyHasher::random(),
+            writes: version::first(&versions),
+            versions,
             limits: Limits {
                 budget,
                 key_bytes_max: settings.key_bytes_max.min(entry::KEY_BYTES_MAX),
@@ -157,25 +192,29 @@ impl Store {
             Verb::Get => self.get(key, now, true),
             Verb::Peek => self.get(key, now, false),
             Verb::Put { value, ttl_ms } => {
-                let fresh = Fresh { value, expires: expires(now, ttl_ms), version: None };
+                let expires = Life::new(now, ttl_ms, None).expires;
                 let found = self.find_live(key, now);
-                self.put(key, fresh, found, now)
+                self.put(key, Fresh { value, expires, extended: None }, found, now)
             }
             Verb::Delete => self.delete(key, Condition::NONE, now),
-            Verb::Read { condition, lease_ms: _, is_use } => self.read(key, condition, is_use, now),
-            Verb::Write { value, extras: _, ttl_ms, condition } => {
+            Verb::Read { condition, lease_ms, is_use } => {
+                self.read(key, condition, lease_ms, is_use, now)
+            }
+            Verb::Write { value, extras, ttl_ms, condition } => {
                 let found = self.find_live(key, now);
                 if self.refuses(condition, found) {
                     return Reply::Refused;
                 }
-                self.writes += 1;
-                let version = Some(self.writes);
-                self.put(key, Fresh { value, expires: expires(now, ttl_ms), version }, found, now)
+                let life = Life::new(now, ttl_ms, extras.stale_ms);
+                let extended = Extended::new(self.next_version(), life.stale_at, extras);
+                if extended.is_none() {
+                    self.stats.rejected += 1;
+                    return Reply::TooLarge;
+                }
+                self.put(key, Fresh { value, expires: life.expires, extended }, found, now)
             }
             Verb::Remove { condition } => self.delete(key, condition, now),
-            Verb::Touch { ttl_ms, condition } => {
-                self.touch(key, condition, expires(now, ttl_ms), now)
-            }
+            Verb::Touch { ttl_ms, condition } => self.touch(key, condition, ttl_ms, now),
             Verb::Add { by, condition } => self.add(key, condition, by, now),
         }
     }
@@ -190,37 +229,59 @@ impl Store {
     }
 
     fn get(&mut self, key: Key<&[u8]>, now: Millis, is_use: bool) -> Reply<&[u8]> {
-        match self.look_up(key, now, is_use) {
-            Some((at, meta)) => Reply::Value(self.value(at, meta)),
-            None => Reply::Absent,
+        let Some((at, meta)) = self.look_up(key, now, is_use) else { return Reply::Absent };
+        if meta.is_extended() && self.is_stale(at, meta, now) {
+            self.stats.stale += 1;
+            return self.entry(at, meta, now, Some(Lease::NotAsked));
         }
+        Reply::Value(self.value(at, meta))
     }
 
     fn read(
         &mut self,
         key: Key<&[u8]>,
         condition: Condition<&[u8]>,
+        lease_ms: Option<NonZeroU64>,
         is_use: bool,
         now: Millis,
     ) -> Reply<&[u8]> {
-        let Some((at, meta)) = self.look_up(key, now, is_use) else {
-            return if condition.matches.is_some() { Reply::Refused } else { Reply::Absent };
+        let mut found = self.look_up(key, now, is_use);
+        if let Some((at, meta)) = found
+            && !meta.is_extended()
+        {
+            found = self.extend(key, (at, meta), now);
+        }
+        let Some((at, meta)) = found else {
+            return match lease_ms {
+                _ if condition.matches.is_some() => Reply::Refused,
+                Some(lease_ms) => Reply::Missing(self.leases.ask(key.hash, lease_ms, now)),
+                None => Reply::Absent,
+            };
         };
         let version = self.version(at, meta);
-        let expires = entry::expires(&self.arena, at, meta);
-        let ttl_ms = expires.and_then(|expires| NonZeroU64::new(expires - now.0));
         if condition.matches.is_some_and(|versions| !versions.include(version)) {
             return Reply::Refused;
         }
+        let stale = self.is_stale(at, meta, now).then(|| {
+            self.stats.stale += 1;
+            lease_ms.map_or(Lease::NotAsked, |lease_ms| self.leases.ask(key.hash, lease_ms, now))
+        });
         if condition.none_match.is_some_and(|versions| versions.include(version)) {
-            return Reply::Unchanged { version, ttl_ms };
+            return Reply::Unchanged { version, ttl_ms: self.ttl_ms(at, meta, now), stale };
         }
+        self.entry(at, meta, now, stale)
+    }
+
+    /// Everything about an entry.
+    fn entry(&mut self, at: Ref, meta: Meta, now: Millis, stale: Option<Lease>) -> Reply<&[u8]> {
+        let version = self.version(at, meta);
+        self.gather(at, meta);
         Reply::Entry {
-            value: self.value(at, meta),
-            content_type: None,
+            value: self.gathered(at, meta),
+            content_type: entry::extended(&self.arena, at, meta).and_then(|it| it.content_type()),
             version,
-            ttl_ms,
-            stale: None,
+            ttl_ms: self.ttl_ms(at, meta, now),
+            stale,
         }
     }
 
@@ -244,31 +305,35 @@ impl Store {
     }
 
     fn value(&mut self, at: Ref, meta: Meta) -> &[u8] {
-        if !meta.is_chunked() {
-            return entry::inline_value(&self.arena, at, meta);
-        }
-        entry::gather(&self.arena, at, meta, &mut self.scratch);
-        &self.scratch
+        self.gather(at, meta);
+        self.gathered(at, meta)
     }
 
-    /// Of an entry that keeps none, the version is a hash of its value.
-    fn version(&mut self, at: Ref, meta: Meta) -> u64 {
-        if let Some(version) = entry::version(&self.arena, at, meta) {
-            return version;
+    /// Puts a chunked value together.
+    fn gather(&mut self, at: Ref, meta: Meta) {
+        if meta.is_chunked() {
+            entry::gather(&self.arena, at, meta, &mut self.scratch);
         }
-        let versions = self.versions.clone();
-        CONTENT_VERSION | versions.hash(self.value(at, meta))
     }
 
-    /// Whether the condition forbids a change of what was found.
-    fn refuses(&mut self, condition: Condition<&[u8]>, found: Option<(Ref, Meta)>) -> bool {
-        if condition == Condition::NONE {
-            return false;
-        }
-        let version = found.map(|(at, meta)| self.version(at, meta));
-        let is_among = |versions: Versions<&[u8]>| version.is_some_and(|it| versions.include(it));
-        condition.matches.is_some_and(|versions| !is_among(versions))
-            || condition.none_match.is_some_and(is_among)
+    /// The value of an entry for which `gather` was called.
+    fn gathered(&self, at: Ref, meta: Meta) -> &[u8] {
+        if meta.is_chunked() { &self.scratch } else { entry::inline_value(&self.arena, at, meta) }
+    }
+
+    fn stale_at(&self, at: Ref, meta: Meta) -> Option<u64> {
+        entry::extended(&self.arena, at, meta).and_then(|extended| extended.stale_at)
+    }
+
+    /// Whether the time to live is over of an entry that may be read all the same.
+    fn is_stale(&self, at: Ref, meta: Meta, now: Millis) -> bool {
+        self.stale_at(at, meta).is_some_and(|stale_at| stale_at <= now.0)
+    }
+
+    /// What is left of the time to live.
+    fn ttl_ms(&self, at: Ref, meta: Meta, now: Millis) -> Option<NonZeroU64> {
+        let end = self.stale_at(at, meta).or_else(|| entry::expires(&self.arena, at, meta));
+        end.and_then(|end| NonZeroU64::new(end.saturating_sub(now.0)))
     }
 
     fn put(
@@ -278,7 +343,7 @@ impl Store {
         found: Option<(Ref, Meta)>,
         now: Millis,
     ) -> Reply<&[u8]> {
-        let Some(shape) = self.shape(key, &fresh) else {
+        let Some(shape) = self.shape(key, fresh) else {
             self.stats.rejected += 1;
             return Reply::TooLarge;
         };
@@ -288,6 +353,7 @@ impl Store {
             && shape.chunks == 0
             && !meta.is_chunked()
         {
+            self.leases.end(key.hash, now);
             self.overwrite(at, meta, &shape, (key.bytes, fresh.value));
             self.policy.hit(&mut self.arena, at);
             self.stats.replaced += 1;
@@ -301,6 +367,7 @@ impl Store {
             self.stats.rejected += 1;
             return Reply::Full;
         }
+        self.leases.end(key.hash, now);
         if let Some((at, meta)) = found {
             self.remove(at, meta);
         }
@@ -320,7 +387,7 @@ impl Store {
         &mut self,
         key: Key<&[u8]>,
         condition: Condition<&[u8]>,
-        expires: Option<u64>,
+        ttl_ms: Option<NonZeroU64>,
         now: Millis,
     ) -> Reply<&[u8]> {
         let found = self.find_live(key, now);
@@ -328,10 +395,17 @@ impl Store {
             return Reply::Refused;
         }
         let Some((at, meta)) = found else { return Reply::Absent };
-        match expires.filter(|&expires| expires < entry::EXPIRES_MAX) {
-            Some(expires) if meta.has_ttl() => {
+        let old_end = entry::expires(&self.arena, at, meta).unwrap_or(0);
+        let stale_ms = self.stale_at(at, meta).map(|stale_at| old_end - stale_at);
+        let Life { expires, stale_at } = Life::new(now, ttl_ms, stale_ms.and_then(NonZeroU64::new));
+        match expires {
+            Some(expires) if meta.has_ttl() && stale_at.is_some() == stale_ms.is_some() => {
+                self.leases.end(key.hash, now);
                 self.wheel.remove(&mut self.arena, at);
                 entry::set_expires(&mut self.arena, at, expires);
+                if let Some(stale_at) = stale_at {
+                    entry::set_stale_at(&mut self.arena, at, meta, stale_at);
+                }
                 self.wheel.insert(&mut self.arena, at, expires);
                 self.policy.hit(&mut self.arena, at);
             }
@@ -340,8 +414,10 @@ impl Store {
                 // The entry changes its size: it is written again.
                 let mut value = std::mem::take(&mut self.scratch);
                 entry::gather(&self.arena, at, meta, &mut value);
-                let version = entry::version(&self.arena, at, meta);
-                let fresh = Fresh { value: &value, expires, version };
+                let extended = entry::extended_bytes(&self.arena, at, meta).to_vec();
+                let extended =
+                    meta.is_extended().then(|| Extended { stale_at, ..Extended::read(&extended) });
+                let fresh = Fresh { value: &value, expires, extended };
                 let replaced = self.stats.replaced;
                 let is_done =
                     matches!(self.put(key, fresh, Some((at, meta)), now), Reply::Replaced);
@@ -366,19 +442,19 @@ impl Store {
         if self.refuses(condition, found) {
             return Reply::Refused;
         }
-        let (mut number, mut expires, mut version) = (0, None, None);
-        if let Some((at, meta)) = found {
+        let (mut number, mut expires, mut extras) = (0, None, Vec::new());
+        // What is stale counts for nothing.
+        if let Some((at, meta)) = found.filter(|&(at, meta)| !self.is_stale(at, meta, now)) {
             let Some(held) = parse_number(self.value(at, meta)) else { return Reply::NotANumber };
             number = held;
             expires = entry::expires(&self.arena, at, meta);
-            version = entry::version(&self.arena, at, meta).map(|_| {
-                self.writes += 1;
-                self.writes
-            });
+            extras.extend_from_slice(entry::extended_bytes(&self.arena, at, meta));
         }
         let Some(sum) = number.checked_add(by) else { return Reply::Overflow };
         let text = sum.to_string();
-        let fresh = Fresh { value: text.as_bytes(), expires, version };
+        let extended = (!extras.is_empty())
+            .then(|| Extended { version: self.next_version(), ..Extended::read(&extras) });
+        let fresh = Fresh { value: text.as_bytes(), expires, extended };
         match self.put(key, fresh, found, now) {
             Reply::Created | Reply::Replaced => Reply::Number(sum),
             Reply::TooLarge => Reply::TooLarge,
@@ -403,41 +479,57 @@ impl Store {
     }
 
     /// How an entry would lie, if it may be put at all.
-    fn shape(&self, key: Key<&[u8]>, fresh: &Fresh<'_>) -> Option<Shape> {
+    fn shape<'a>(&mut self, key: Key<&[u8]>, mut fresh: Fresh<'a>) -> Option<Shape<'a>> {
         let lengths = (key.bytes.len(), fresh.value.len());
         if lengths.0 > self.limits.key_bytes_max || lengths.1 > self.limits.value_bytes_max {
             return None;
         }
         let chunk_class = self.arena.chunk_class();
-        let shape = Shape::new(
-            (index::bucket_bits(key.hash), lengths.0, lengths.1),
-            (fresh.expires, fresh.version),
-            (self.arena.entry_bytes_max(), self.arena.slot_bytes(chunk_class)),
-        )?;
+        let slot_bytes_max = self.arena.entry_bytes_max();
+        let lengths = (index::bucket_bits(key.hash), lengths.0, lengths.1);
+        let slots = (slot_bytes_max, self.arena.slot_bytes(chunk_class));
+        let mut shape = Shape::new(lengths, (fresh.expires, fresh.extended), slots)?;
+        if fresh.extended.is_none() && shape.slot_bytes() + extras::VERSION_BYTES > slot_bytes_max {
+            // No slot is large enough to give it a version later.
+            fresh.extended = Some(Extended::version(self.next_version()));
+            shape = Shape::new(lengths, (fresh.expires, fresh.extended), slots)?;
+        }
         let pages = shape.chunks.div_ceil(self.arena.slots_per_page(chunk_class));
         (pages <= self.limits.pages_max).then_some(shape)
     }
 
-    /// The entry of `key`. One whose time is over is dropped on the way.
     #[inline]
-    fn find_live(&mut self, key: Key<&[u8]>, now: Millis) -> Option<(Ref, Meta)> {
+    fn find(&self, key: Key<&[u8]>) -> Option<(Ref, Meta)> {
         let hash = index::bucket_bits(key.hash);
         let arena = &self.arena;
         let at = self.index.find(arena, key.hash, |at| {
             let meta = entry::meta(arena, at);
             meta.may_be(hash, key.bytes.len()) && entry::key(arena, at, meta) == key.bytes
         })?;
-        let meta = entry::meta(arena, at);
-        if entry::expires(arena, at, meta).is_some_and(|expires| expires <= now.0) {
-            self.stats.expirations += 1;
+        Some((at, entry::meta(arena, at)))
+    }
+
+    /// The entry of `key`, fresh or stale. One that nobody may read is dropped on the way.
+    #[inline]
+    fn find_live(&mut self, key: Key<&[u8]>, now: Millis) -> Option<(Ref, Meta)> {
+        let (at, meta) = self.find(key)?;
+        if let Some(end) = self.end(at, meta, now) {
+            self.count(end);
             self.remove(at, meta);
             return None;
         }
         Some((at, meta))
     }
 
+    fn count(&mut self, end: End) {
+        match end {
+            End::Expired => self.stats.expirations += 1,
+            End::Invalidated => self.stats.invalidated += 1,
+        }
+    }
+
     /// Writes to the slot of an entry of the same key and class.
-    fn overwrite(&mut self, at: Ref, meta: Meta, shape: &Shape, bytes: (&[u8], &[u8])) {
+    fn overwrite(&mut self, at: Ref, meta: Meta, shape: &Shape<'_>, bytes: (&[u8], &[u8])) {
         if meta.has_ttl() {
             self.wheel.remove(&mut self.arena, at);
         }
@@ -450,7 +542,7 @@ impl Store {
     }
 
     /// Writes an entry that is not there, for which there is room.
-    fn insert(&mut self, shape: &Shape, class: Class, key: Key<&[u8]>, value: &[u8]) {
+    fn insert(&mut self, shape: &Shape<'_>, class: Class, key: Key<&[u8]>, value: &[u8]) {
         let chunk_class = self.arena.chunk_class();
         self.chunks.clear();
         for _ in 0..shape.chunks {
@@ -485,6 +577,8 @@ impl Store {
         self.policy = Policy::new(self.eviction, self.limits.budget);
         self.wheel = Wheel::new();
         self.walk = Walk::default();
+        self.leases.clear();
+        self.tags.clear();
     }
 
     /// Begins a walk over all entries, from the coldest to the hottest.
@@ -499,15 +593,20 @@ impl Store {
         loop {
             let at = self.policy.walk_on(&self.arena, &mut self.walk)?;
             let meta = entry::meta(&self.arena, at);
-            let expires = entry::expires(&self.arena, at, meta);
-            if expires.is_some_and(|expires| expires <= now.0) {
+            if self.end(at, meta, now).is_some() {
                 continue;
             }
             entry::gather(&self.arena, at, meta, &mut self.scratch);
+            let extended = entry::extended(&self.arena, at, meta);
+            let end = entry::expires(&self.arena, at, meta);
+            let stale_at = extended.and_then(|extended| extended.stale_at);
             return Some(Item {
                 key: entry::key(&self.arena, at, meta),
                 value: &self.scratch,
-                expires: expires.map(Millis),
+                content_type: extended.and_then(|extended| extended.content_type()),
+                tags: extended.and_then(|extended| extended.tags()),
+                expires: stale_at.or(end).map(Millis),
+                stale_until: stale_at.and(end).map(Millis),
             });
         }
     }
@@ -563,9 +662,16 @@ impl Store {
     }
 }
 
-/// The instant that is `ttl_ms` from now.
-fn expires(now: Millis, ttl_ms: Option<NonZeroU64>) -> Option<u64> {
-    ttl_ms.map(|ttl| now.0.saturating_add(ttl.get()))
+impl Life {
+    /// Of an entry that is written now. What would end later than an entry can say never ends.
+    fn new(now: Millis, ttl_ms: Option<NonZeroU64>, stale_ms: Option<NonZeroU64>) -> Self {
+        let end = ttl_ms.map(|ttl| now.0.saturating_add(ttl.get()));
+        let end = end.filter(|&end| end < entry::EXPIRES_MAX);
+        let last = end.zip(stale_ms).map(|(end, stale)| end.saturating_add(stale.get()));
+        let last =
+            last.map(|last| last.min(entry::EXPIRES_MAX - 1)).filter(|&last| Some(last) > end);
+        Self { expires: last.or(end), stale_at: last.and(end) }
+    }
 }
 
 /// Reads an integer that is written as it would be printed.

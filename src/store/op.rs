@@ -2,7 +2,13 @@
 
 use std::num::NonZeroU64;
 
-/// One operation on one key. `B` is how the bytes are held: `&[u8]` where they are borrowed, a
+/// One operation on one key.
+///
+/// A key is live from its put until its time to live is over, and stale from then on for as long as
+/// its extras say. What is stale is still there: reads say that it is, conditions see its version,
+/// a put replaces it, a delete deletes it, a touch makes it live. Only an addition starts from 0.
+///
+/// `B` is how the bytes are held: `&[u8]` where they are borrowed, a
 /// span of a buffer where they travel between cores.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Op<B> {
@@ -46,26 +52,29 @@ pub enum Verb<B> {
     Put { value: B, ttl_ms: Option<NonZeroU64> },
     /// Forget the key.
     Delete,
-    /// `Get`, or `Peek` where it is no use, that tells everything about the entry.
+    /// `Get`, or `Peek` where it is no use, that tells everything about the entry. Where the key is
+    /// missing or stale it asks for the lease, if `lease_ms` is there.
     Read { condition: Condition<B>, lease_ms: Option<NonZeroU64>, is_use: bool },
-    /// `Put` of an entry that keeps a version of its own.
+    /// `Put` of an entry that may carry more than its value.
     Write { value: B, extras: Extras<B>, ttl_ms: Option<NonZeroU64>, condition: Condition<B> },
     /// `Delete` under a condition.
     Remove { condition: Condition<B> },
-    /// Let a live key expire after `ttl_ms` milliseconds from now, or never.
+    /// Let a key expire after `ttl_ms` milliseconds from now, or never. It keeps its extras.
     Touch { ttl_ms: Option<NonZeroU64>, condition: Condition<B> },
-    /// Add to a value that is a decimal integer; a key that is not there counts as 0.
+    /// Add to a value that is a decimal integer; a key that is not there, or stale, counts as 0.
+    /// What is live keeps its extras and its time to live.
     Add { by: i64, condition: Condition<B> },
 }
 
 /// What an entry may carry beside its value. What is not there takes no memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Extras<B> {
-    /// At most `CONTENT_TYPE_BYTES_MAX`.
+    /// At most `CONTENT_TYPE_BYTES_MAX`; an empty one is none.
     pub content_type: Option<B>,
     /// The hashes of at most `TAGS_MAX` tags, eight little-endian bytes each.
     pub tags: Option<B>,
-    /// For how long the entry may still be read once its time to live is over.
+    /// For how long the entry may still be read once its time to live is over. Without a time to
+    /// live, or when a touch takes that away, it means nothing.
     pub stale_ms: Option<NonZeroU64>,
 }
 
@@ -210,7 +219,8 @@ impl<B> Verb<B> {
 pub enum Reply<B> {
     /// `Get` and `Peek` of a live key.
     Value(B),
-    /// `Read` of a live key, and any reading of one that is stale. Each write changes the version.
+    /// `Read` of a live key, and any reading of one that is stale. Each write changes the version,
+    /// a touch does not.
     Entry {
         value: B,
         content_type: Option<B>,
@@ -220,19 +230,19 @@ pub enum Reply<B> {
         /// The time to live is over: who is to bring the entry up to date?
         stale: Option<Lease>,
     },
-    /// `Read` of a live key that is just as the reader knows it.
-    Unchanged { version: u64, ttl_ms: Option<NonZeroU64> },
+    /// `Read` of a key that is just as the reader knows it.
+    Unchanged { version: u64, ttl_ms: Option<NonZeroU64>, stale: Option<Lease> },
     /// Anything but a put, write or addition, of a key that is not there, or no longer.
     Absent,
     /// `Read` with a lease, of a key that is not there. Never [`Lease::NotAsked`].
     Missing(Lease),
     /// `Put` or `Write` of a new key.
     Created,
-    /// `Put` or `Write` over a live key.
+    /// `Put` or `Write` over a key that is there.
     Replaced,
     /// The condition does not hold. Nothing changed.
     Refused,
-    /// `Touch` of a live key.
+    /// `Touch` of a key that is there.
     Touched,
     /// The value after an `Add`.
     Number(i64),
@@ -240,15 +250,16 @@ pub enum Reply<B> {
     NotANumber,
     /// `Add` whose result is no integer of 64 bits. Nothing changed.
     Overflow,
-    /// `Delete` or `Remove` of a live key.
+    /// `Delete` or `Remove` of a key that is there.
     Deleted,
-    /// An entry that is larger than the whole budget allows. Nothing changed.
+    /// An entry that is larger than the whole budget or than extras may be. Nothing changed.
     TooLarge,
     /// An entry for which there is no room where nothing is evicted. Nothing changed.
     Full,
 }
 
-/// Who is to write a key that is missing or stale. A put of the key ends its lease.
+/// Who is to write a key that is missing or stale. To write or touch the key ends its lease. Of
+/// more leases than the store has room for, those that end first give way.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Lease {
     NotAsked,
@@ -273,7 +284,9 @@ impl<B> Reply<B> {
                 ttl_ms,
                 stale,
             },
-            Self::Unchanged { version, ttl_ms } => Reply::Unchanged { version, ttl_ms },
+            Self::Unchanged { version, ttl_ms, stale } => {
+                Reply::Unchanged { version, ttl_ms, stale }
+            }
             Self::Absent => Reply::Absent,
             Self::Missing(lease) => Reply::Missing(lease),
             Self::Created => Reply::Created,

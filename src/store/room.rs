@@ -24,16 +24,21 @@ const VICTIMS_UNIT_BYTES: usize = 640;
 /// Entries that one put moves at most to free a page.
 const MERGES_MAX: u32 = 32;
 /// Pages that a put leaves alone where nothing can be evicted: the index may need them.
-const SPARE_PAGES: usize = 3;
+pub(super) const SPARE_PAGES: usize = 3;
 /// Entries that one put drops or moves at most because of their time.
 pub(super) const EXPIRE_STEPS: u32 = 2;
 
 impl Store {
     /// Evicts and moves entries until the shape fits, and a little ahead of that.
-    pub(super) fn make_room(&mut self, shape: &Shape, class: Class, now: Millis) {
+    pub(super) fn make_room(&mut self, shape: &Shape<'_>, class: Class, now: Millis) {
         while self.index.entries() >= self.limits.entries_max && self.evict(now) {}
-        let want = self.pool_wanted() + self.chunk_pages(shape);
-        let most = VICTIMS_MAX * shape.bytes().div_ceil(VICTIMS_UNIT_BYTES);
+        self.make_place(class, shape.bytes(), shape.chunks, now);
+    }
+
+    /// The same for a slot of the class and for chunks, `bytes` together.
+    pub(super) fn make_place(&mut self, class: Class, bytes: usize, chunks: usize, now: Millis) {
+        let want = self.pool_wanted() + self.chunk_pages(chunks);
+        let most = VICTIMS_MAX * bytes.div_ceil(VICTIMS_UNIT_BYTES);
         let mut victims = 0;
         while let missing @ 1.. = want.saturating_sub(self.arena.pool())
             && victims < most.min(VICTIMS_PER_POOL / self.pool_wanted() * missing)
@@ -45,7 +50,7 @@ impl Store {
             let Some(moved) = self.arena.merge_one() else { break };
             self.entry_moved(moved);
         }
-        while !self.has_room(shape, class) {
+        while !self.has_room(class, chunks) {
             let evicted = self.evict(now);
             assert!(evicted, "an empty store has room for any entry that is accepted");
             victims += 1;
@@ -66,20 +71,20 @@ impl Store {
         self.arena.pool() >= want
     }
 
-    fn has_room(&self, shape: &Shape, class: Class) -> bool {
+    fn has_room(&self, class: Class, chunks: usize) -> bool {
         let overflow_pages = usize::from(!Index::has_room(&self.arena));
-        self.arena.has_place(class, self.chunk_pages(shape) + overflow_pages)
+        self.arena.has_place(class, self.chunk_pages(chunks) + overflow_pages)
     }
 
     /// Whether the shape fits without an eviction, whatever the index does meanwhile.
-    pub(super) fn has_room_for_good(&self, shape: &Shape, class: Class) -> bool {
-        self.arena.has_place(class, self.chunk_pages(shape) + SPARE_PAGES)
+    pub(super) fn has_room_for_good(&self, shape: &Shape<'_>, class: Class) -> bool {
+        self.arena.has_place(class, self.chunk_pages(shape.chunks) + SPARE_PAGES)
     }
 
-    /// Pages to open for the chunks of the shape.
-    fn chunk_pages(&self, shape: &Shape) -> usize {
+    /// Pages to open for that many chunks.
+    fn chunk_pages(&self, chunks: usize) -> usize {
         let class = self.arena.chunk_class();
-        let missing = shape.chunks.saturating_sub(self.arena.room(class));
+        let missing = chunks.saturating_sub(self.arena.room(class));
         missing.div_ceil(self.arena.slots_per_page(class))
     }
 
@@ -87,8 +92,8 @@ impl Store {
     fn evict(&mut self, now: Millis) -> bool {
         let Some(at) = self.policy.victim(&mut self.arena) else { return false };
         let meta = entry::meta(&self.arena, at);
-        if entry::expires(&self.arena, at, meta).is_some_and(|expires| expires <= now.0) {
-            self.stats.expirations += 1;
+        if let Some(end) = self.end(at, meta, now) {
+            self.count(end);
         } else {
             self.stats.evictions += 1;
             self.stats.evicted_unread += u64::from(!meta.was_read());

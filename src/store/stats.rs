@@ -17,6 +17,8 @@ counters! {
         hits,
         /// Reads that found none.
         misses,
+        /// Those of `hits` whose key was there though its time to live was over.
+        stale,
         /// Those of `misses` whose key was there but had expired.
         expired,
         /// Puts of a new key.
@@ -27,6 +29,8 @@ counters! {
         rejected,
         /// Deletes of a live key.
         deleted,
+        /// Live entries deleted because of how their key begins.
+        prefix_deleted,
         /// Live entries dropped to make room.
         evictions,
         /// Those of `evictions` that were never read.
@@ -35,6 +39,8 @@ counters! {
         flushed,
         /// Entries dropped because their time was over.
         expirations,
+        /// Entries dropped because one of their tags was invalidated.
+        invalidated,
         /// Entries and chunks that moved so that pages stay dense.
         relocations,
         /// Evictions beyond the bound that one put keeps to. Expected to stay 0.
