@@ -7,8 +7,9 @@ use crate::{
         request::{Expect, Head, Method},
         response::{Date, Exchange, JSON, JsonString, Problem, Response, write_problem},
     },
+    mesh::Question,
     metrics::Operation,
-    store::{Reply, Verb},
+    store::{KeyHasher, Reply, Verb},
 };
 use batch::Batch;
 use json::PutBody;
@@ -17,6 +18,8 @@ use std::{borrow::Cow, num::NonZeroU64, str::Utf8Error, time::Duration};
 pub mod batch;
 mod json;
 mod query;
+pub mod question;
+mod tags;
 
 /// What a request asks to be done.
 #[derive(Debug, PartialEq)]
@@ -29,8 +32,8 @@ pub enum Action<'a> {
     Health,
     /// Say which methods there are.
     Options { allow: &'static str },
-    /// Gather every shard's counters.
-    Stats,
+    /// Ask every shard.
+    Ask(Question),
 }
 
 /// A verb and the key that it is for.
@@ -55,6 +58,9 @@ pub enum Route {
     Mget,
     Mput,
     Mdelete,
+    Invalidate,
+    DeletePrefix,
+    Flush,
     Health,
     Stats,
     /// `OPTIONS *`.
@@ -71,6 +77,7 @@ impl Route {
             b"/mget" => Some(Self::Mget),
             b"/mput" => Some(Self::Mput),
             b"/mdelete" => Some(Self::Mdelete),
+            b"/invalidate" => Some(Self::Invalidate),
             b"/healthz" => Some(Self::Health),
             b"*" => Some(Self::Server),
             _ => None,
@@ -80,14 +87,28 @@ impl Route {
     fn allow(self) -> &'static str {
         match self {
             Self::Get | Self::Health | Self::Stats => "GET, HEAD, OPTIONS",
-            Self::Put | Self::Mget | Self::Mput | Self::Mdelete => "POST, OPTIONS",
+            Self::Put
+            | Self::Mget
+            | Self::Mput
+            | Self::Mdelete
+            | Self::Invalidate
+            | Self::DeletePrefix
+            | Self::Flush => "POST, OPTIONS",
             Self::Server => "GET, HEAD, POST, OPTIONS",
         }
     }
 
     /// Whether requests have a body of JSON.
     fn takes_json(self) -> bool {
-        matches!(self, Self::Put | Self::Mget | Self::Mput | Self::Mdelete)
+        matches!(
+            self,
+            Self::Put
+                | Self::Mget
+                | Self::Mput
+                | Self::Mdelete
+                | Self::Invalidate
+                | Self::DeletePrefix
+        )
     }
 
     #[must_use]
@@ -98,8 +119,9 @@ impl Route {
             Self::Mget => Operation::Mget,
             Self::Mput => Operation::Mput,
             Self::Mdelete => Operation::Mdelete,
+            Self::Invalidate => Operation::Invalidate,
             Self::Health => Operation::Health,
-            Self::Stats => Operation::Admin,
+            Self::DeletePrefix | Self::Flush | Self::Stats => Operation::Admin,
             Self::Server => Operation::Other,
         }
     }
@@ -121,7 +143,13 @@ pub fn admit(head: &Head<'_>, route: Option<Route>) -> Result<Route, Problem> {
             Route::Get | Route::Health | Route::Stats => {
                 matches!(head.method, Method::Get | Method::Head)
             }
-            Route::Put | Route::Mget | Route::Mput | Route::Mdelete => head.method == Method::Post,
+            Route::Put
+            | Route::Mget
+            | Route::Mput
+            | Route::Mdelete
+            | Route::Invalidate
+            | Route::DeletePrefix
+            | Route::Flush => head.method == Method::Post,
             Route::Server => false,
         };
     if !allowed {
@@ -149,6 +177,7 @@ pub fn read<'a>(
     request: &Request<'a>,
     route: Option<Route>,
     config: &Config,
+    hasher: &KeyHasher,
 ) -> Result<Action<'a>, Problem> {
     let route = admit(&request.head, route)?;
     if request.head.method == Method::Options {
@@ -174,7 +203,10 @@ pub fn read<'a>(
             Ok(Action::Batch(batch::read(batch::Kind::Delete, request.body, config)?))
         }
         Route::Health => Ok(Action::Health),
-        Route::Stats => Ok(Action::Stats),
+        Route::Invalidate => Ok(Action::Ask(question::invalidate(request.body, hasher)?)),
+        Route::DeletePrefix => Ok(Action::Ask(question::delete_prefix(request.body, config)?)),
+        Route::Flush => Ok(Action::Ask(Question::Flush)),
+        Route::Stats => Ok(Action::Ask(Question::Report)),
         Route::Server => Ok(Action::Options { allow: route.allow() }),
     }
 }

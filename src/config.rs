@@ -28,6 +28,9 @@ const MILLISECOND: Duration = Duration::from_millis(1);
 /// The longest time to live: ten years of 365.25 days.
 pub const TTL_MAX: Duration = Duration::from_hours(87_660);
 
+/// The longest tag.
+pub const TAG_BYTES_MAX: usize = 64;
+
 /// What the program uses.
 #[derive(Clone, Debug)]
 pub struct Config {

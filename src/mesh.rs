@@ -19,17 +19,21 @@
 //!   `MESSAGES_MAX` messages of calls are in flight to one peer; while they are, new calls gather
 //!   in the next one. A channel with room for `CHANNEL_MESSAGES_MAX` messages is therefore never
 //!   full, nobody waits for space, and two full directions cannot wait for each other.
+//! - Questions. A question goes to every shard, the asking one included, and stands in the order of
+//!   the calls: it comes after those that were made before it and before those made after it. At
+//!   most `GATHERS_MAX` questions of one shard are open. Work that takes long is done in slices
+//!   between turns; the answer is told when all of it is done.
 //! - Loss. A message that cannot be sent, because the peer is gone, is handed back and each of its
-//!   calls resolves as lost.
+//!   calls resolves as lost, or the question that it asks.
 
 use crate::{
     clock::Millis,
     config::Limits,
     metrics::{Counters, Hops, Report},
-    store::{Op, Reply, Store},
+    store::{Op, Reply, Scan, Store},
 };
 use crc::{CRC_16_XMODEM, Crc, Table};
-use std::ops::Range;
+use std::{collections::VecDeque, ops::Range};
 
 /// The public hash space: `slot = CRC16/XMODEM(key) mod 16384`, as in Redis Cluster.
 pub const SLOTS: usize = 16_384;
@@ -37,11 +41,11 @@ pub const SLOTS: usize = 16_384;
 /// Messages of calls in flight to one peer.
 pub const MESSAGES_MAX: usize = 64;
 
-/// Totals being gathered by one shard at a time.
+/// Questions of one shard that are open at a time.
 pub const GATHERS_MAX: usize = 16;
 
 /// Room that a channel in one direction needs for everything this module sends: calls, replies
-/// to the peer's calls, questions and answers about totals.
+/// to the peer's calls, questions and what there is to tell about the peer's.
 pub const CHANNEL_MESSAGES_MAX: usize = 2 * (MESSAGES_MAX + GATHERS_MAX);
 
 const CRC: Crc<u16, Table<16>> = Crc::<u16, Table<16>>::new(&CRC_16_XMODEM);
@@ -170,14 +174,40 @@ impl<T> Batch<T> {
 pub enum Message<T> {
     Calls(Box<Batch<T>>),
     Replies(Box<Batch<T>>),
-    /// Asks for the peer's report; `gather` is never used twice by the asking shard.
+    /// Asks the peer; `gather` is never used twice by the asking shard.
     Ask {
         gather: u64,
+        question: Question,
     },
     Told {
         gather: u64,
-        report: Box<Report>,
+        finding: Finding,
     },
+}
+
+/// What every shard is asked to tell or to do.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Question {
+    /// What the shard counts.
+    Report,
+    /// End every entry that carries the tag of this hash.
+    Invalidate { tag: u64 },
+    /// Forget every entry.
+    Flush,
+    /// Remove the live entries whose key begins like this, or count them in a dry run.
+    DeletePrefix { prefix: Box<[u8]>, dry_run: bool },
+}
+
+/// One shard's answer to a question.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Finding {
+    Report(Box<Report>),
+    /// It is done, to so many entries where they are counted.
+    Done {
+        entries: u64,
+    },
+    /// It cannot be done for now.
+    Full,
 }
 
 /// What came of a call, at once.
@@ -200,15 +230,17 @@ pub enum Arrival<'a, T> {
     LeftOut { ticket: T },
     /// The call was lost: whether it was executed is not known.
     Lost { ticket: T },
-    /// Every shard's report, by shard number.
-    Totals { ticket: T, reports: Vec<Report> },
+    /// Every shard's answer to a question, by shard number.
+    Findings { ticket: T, findings: Vec<Finding> },
 }
 
 #[derive(Debug)]
 struct Peer<T> {
+    /// Calls that were made before a question, and the question.
+    questions: VecDeque<Message<T>>,
     outbox: Box<Batch<T>>,
     answers: Vec<Message<T>>,
-    /// Calls and their bytes, in the outbox or in flight.
+    /// Calls and their bytes, waiting to leave or in flight.
     calls: usize,
     bytes: usize,
     messages_in_flight: usize,
@@ -222,12 +254,38 @@ struct Peer<T> {
 impl<T> Peer<T> {
     fn new() -> Self {
         Self {
+            questions: VecDeque::new(),
             outbox: Box::default(),
             answers: Vec::new(),
             calls: 0,
             bytes: 0,
             messages_in_flight: 0,
             spares: Vec::new(),
+        }
+    }
+
+    /// The calls made so far, as one message.
+    fn seal(&mut self) -> Message<T> {
+        let next = self.spares.pop().unwrap_or_default();
+        Message::Calls(std::mem::replace(&mut self.outbox, next))
+    }
+
+    fn ask(&mut self, gather: u64, question: Question) {
+        if !self.outbox.calls.is_empty() {
+            let calls = self.seal();
+            self.questions.push_back(calls);
+        }
+        self.questions.push_back(Message::Ask { gather, question });
+    }
+
+    /// What is to leave next, if it may leave now.
+    fn next(&mut self) -> Option<Message<T>> {
+        let is_held = self.messages_in_flight == MESSAGES_MAX;
+        match self.questions.front() {
+            Some(Message::Calls(_)) if is_held => None,
+            Some(_) => self.questions.pop_front(),
+            None if is_held || self.outbox.calls.is_empty() => None,
+            None => Some(self.seal()),
         }
     }
 
@@ -246,7 +304,17 @@ impl<T> Peer<T> {
 struct Gather<T> {
     id: u64,
     ticket: T,
-    reports: Vec<Option<Report>>,
+    findings: Vec<Option<Finding>>,
+}
+
+/// A removal by prefix that shard `from` has asked for.
+#[derive(Debug)]
+struct Removal {
+    from: usize,
+    gather: u64,
+    prefix: Box<[u8]>,
+    dry_run: bool,
+    scan: Scan,
 }
 
 /// One shard's end of the mesh. `T` finds the way back to whoever made a call.
@@ -257,6 +325,8 @@ pub struct Mesh<T> {
     peers: Vec<Peer<T>>,
     gathers: Vec<Gather<T>>,
     gathers_begun: u64,
+    /// One is worked on at a time. At most `GATHERS_MAX` are of one shard.
+    removals: VecDeque<Removal>,
     hop_requests_max: usize,
     hop_bytes_max: usize,
     hops: Hops,
@@ -273,6 +343,7 @@ impl<T> Mesh<T> {
             peers: (0..shards).map(|_| Peer::new()).collect(),
             gathers: Vec::new(),
             gathers_begun: 0,
+            removals: VecDeque::new(),
             hop_requests_max: limits.hop_requests_max,
             hop_bytes_max: limits.hop_bytes_max,
             hops: Hops::default(),
@@ -381,37 +452,101 @@ impl<T> Mesh<T> {
         Some(away)
     }
 
-    /// Asks every shard for its report; the answer comes as [`Arrival::Totals`], at once where
-    /// there is one shard. Only where [`Mesh::can_gather`].
-    #[must_use = "with one shard the totals are here at once"]
-    pub fn gather(&mut self, ticket: T, counters: &Counters) -> Option<Arrival<'static, T>> {
-        let mut reports = vec![None; self.peers.len()];
-        reports[self.me] = Some(self.report(counters));
-        debug_assert!(self.can_gather(), "the caller asked first");
+    /// Asks every shard; the answer comes as [`Arrival::Findings`], at once where there is one shard
+    /// and the work is short. Only where [`Mesh::can_ask`].
+    #[must_use = "with one shard the findings may be here at once"]
+    pub fn ask(
+        &mut self,
+        question: &Question,
+        ticket: T,
+        counters: &Counters,
+    ) -> Option<Arrival<'static, T>> {
+        debug_assert!(self.can_ask(), "the caller asked first");
         self.gathers_begun += 1;
-        self.gathers.push(Gather { id: self.gathers_begun, ticket, reports });
+        let id = self.gathers_begun;
+        self.gathers.push(Gather { id, ticket, findings: vec![None; self.peers.len()] });
         for (shard, peer) in self.peers.iter_mut().enumerate() {
             if shard != self.me {
-                peer.answers.push(Message::Ask { gather: self.gathers_begun });
+                peer.ask(id, question.clone());
             }
         }
-        self.finish_gather(self.gathers_begun)
+        self.heed(self.me, id, question.clone(), counters);
+        self.finish_gather(id)
     }
 
-    /// Whether another [`Mesh::gather`] may begin.
+    /// Whether another question may be asked.
     #[must_use]
-    pub fn can_gather(&self) -> bool {
+    pub fn can_ask(&self) -> bool {
         self.gathers.len() < GATHERS_MAX
+    }
+
+    /// Does what shard `from` asks for, or begins to.
+    fn heed(&mut self, from: usize, gather: u64, question: Question, counters: &Counters) {
+        let finding = match question {
+            Question::Report => Finding::Report(Box::new(self.report(counters))),
+            Question::Invalidate { tag } if self.store.invalidate(tag) => {
+                Finding::Done { entries: 0 }
+            }
+            Question::Invalidate { .. } => Finding::Full,
+            Question::Flush => {
+                let entries = self.store.stats().entries;
+                self.store.flush();
+                Finding::Done { entries }
+            }
+            Question::DeletePrefix { prefix, dry_run } => {
+                let scan = Scan::START;
+                self.removals.push_back(Removal { from, gather, prefix, dry_run, scan });
+                return;
+            }
+        };
+        self.tell(from, gather, finding);
+    }
+
+    /// Goes on with what takes long, for about `steps` steps. Returns whether there is more to do.
+    pub fn work(
+        &mut self,
+        now: Millis,
+        steps: u32,
+        mut arrived: impl FnMut(Arrival<'_, T>),
+    ) -> bool {
+        let Some(removal) = self.removals.front_mut() else { return false };
+        let Removal { from, gather, prefix, dry_run, scan } = removal;
+        if self.store.delete_prefix(scan, prefix, *dry_run, now, steps) {
+            let (from, gather, entries) = (*from, *gather, scan.matched);
+            self.removals.pop_front();
+            self.tell(from, gather, Finding::Done { entries });
+            if from == self.me
+                && let Some(findings) = self.finish_gather(gather)
+            {
+                arrived(findings);
+            }
+        }
+        !self.removals.is_empty()
+    }
+
+    fn tell(&mut self, to: usize, gather: u64, finding: Finding) {
+        if to == self.me {
+            self.note(to, gather, finding);
+        } else {
+            self.peers[to].answers.push(Message::Told { gather, finding });
+        }
+    }
+
+    /// Notes what a shard found, unless another was lost before.
+    fn note(&mut self, shard: usize, gather: u64, finding: Finding) {
+        if let Some(open) = self.gathers.iter_mut().find(|open| open.id == gather) {
+            open.findings[shard] = Some(finding);
+        }
     }
 
     fn finish_gather(&mut self, id: u64) -> Option<Arrival<'static, T>> {
         let at = self.gathers.iter().position(|gather| gather.id == id)?;
-        if self.gathers[at].reports.iter().any(Option::is_none) {
+        if self.gathers[at].findings.iter().any(Option::is_none) {
             return None;
         }
         let gather = self.gathers.swap_remove(at);
-        let reports = gather.reports.into_iter().flatten().collect();
-        Some(Arrival::Totals { ticket: gather.ticket, reports })
+        let findings = gather.findings.into_iter().flatten().collect();
+        Some(Arrival::Findings { ticket: gather.ticket, findings })
     }
 
     /// Takes in one message from a peer. `counters` are this shard's own, should it be asked.
@@ -443,16 +578,11 @@ impl<T> Mesh<T> {
                 self.peers[from].messages_in_flight -= 1;
                 self.peers[from].settle(batch, calls);
             }
-            Message::Ask { gather } => {
-                let report = Box::new(self.report(counters));
-                self.peers[from].answers.push(Message::Told { gather, report });
-            }
-            Message::Told { gather, report } => {
-                if let Some(open) = self.gathers.iter_mut().find(|open| open.id == gather) {
-                    open.reports[from] = Some(*report);
-                }
-                if let Some(totals) = self.finish_gather(gather) {
-                    arrived(totals);
+            Message::Ask { gather, question } => self.heed(from, gather, question, counters),
+            Message::Told { gather, finding } => {
+                self.note(from, gather, finding);
+                if let Some(findings) = self.finish_gather(gather) {
+                    arrived(findings);
                 }
             }
         }
@@ -470,24 +600,30 @@ impl<T> Mesh<T> {
                 // A reply that cannot be delivered has nobody left to miss it.
                 drop(send(shard, answer));
             }
-            if peer.outbox.calls.is_empty() || peer.messages_in_flight == MESSAGES_MAX {
-                continue;
-            }
-            let next = peer.spares.pop().unwrap_or_default();
-            let batch = std::mem::replace(&mut peer.outbox, next);
-            match send(shard, Message::Calls(batch)) {
-                Ok(()) => {
-                    peer.messages_in_flight += 1;
-                    self.hops.messages += 1;
-                }
-                Err(Message::Calls(mut batch)) => {
-                    let calls = batch.calls.len();
-                    for (ticket, _) in batch.calls.drain(..) {
-                        arrived(Arrival::Lost { ticket });
+            while let Some(message) = peer.next() {
+                let is_calls = matches!(message, Message::Calls(_));
+                match send(shard, message) {
+                    Ok(()) if is_calls => {
+                        peer.messages_in_flight += 1;
+                        self.hops.messages += 1;
                     }
-                    peer.settle(batch, calls);
+                    Ok(()) => {}
+                    Err(Message::Calls(mut batch)) => {
+                        let calls = batch.calls.len();
+                        for (ticket, _) in batch.calls.drain(..) {
+                            arrived(Arrival::Lost { ticket });
+                        }
+                        peer.settle(batch, calls);
+                    }
+                    Err(Message::Ask { gather, .. }) => {
+                        let open = self.gathers.iter().position(|open| open.id == gather);
+                        if let Some(at) = open {
+                            let ticket = self.gathers.swap_remove(at).ticket;
+                            arrived(Arrival::Lost { ticket });
+                        }
+                    }
+                    Err(_) => unreachable!("a refused message comes back as it was"),
                 }
-                Err(_) => unreachable!("a refused message comes back as it was"),
             }
         }
     }

@@ -11,6 +11,7 @@ pub enum Operation {
     Mget,
     Mput,
     Mdelete,
+    Invalidate,
     Health,
     Admin,
     /// Everything without a handler of its own: unknown routes, wrong methods, broken requests.
@@ -18,12 +19,13 @@ pub enum Operation {
 }
 
 impl Operation {
-    pub const ALL: [(Self, &'static str); 8] = [
+    pub const ALL: [(Self, &'static str); 9] = [
         (Self::Get, "get"),
         (Self::Put, "put"),
         (Self::Mget, "mget"),
         (Self::Mput, "mput"),
         (Self::Mdelete, "mdelete"),
+        (Self::Invalidate, "invalidate"),
         (Self::Health, "health"),
         (Self::Admin, "admin"),
         (Self::Other, "other"),

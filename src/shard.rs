@@ -8,6 +8,7 @@ use crate::{
     api::{
         self, Action, Command, Render, Route,
         batch::{Assembly, Batch, Kind},
+        question::{Form, write_findings},
     },
     clock::Millis,
     config::{Config, Limits},
@@ -65,7 +66,7 @@ struct Owing {
 enum Answer {
     Reply(Render),
     Batch(Box<Assembly>),
-    Stats,
+    Findings(Form),
 }
 
 #[derive(Debug)]
@@ -192,7 +193,7 @@ impl Service {
             sequence: responses.owe(Owing { exchange, operation, answer }, bytes_max),
             item: 0,
         };
-        match api::read(request, route, &self.config) {
+        match api::read(request, route, &self.config, &self.hasher) {
             Err(problem) => self.refuse(responses, operation, exchange, &problem),
             Ok(Action::Call { key, verb, render }) => {
                 let key = Key { bytes: &*key, hash: self.hasher.hash(&key) };
@@ -222,15 +223,15 @@ impl Service {
                 responses.write(|out| api::write_options(out, exchange, &self.date, allow));
                 self.counters.answers.count(operation, 204);
             }
-            Ok(Action::Stats) if self.mesh.can_gather() => {
-                let ticket = owe(responses, Answer::Stats);
-                if let Some(totals) = self.mesh.gather(ticket, &self.counters) {
+            Ok(Action::Ask(question)) if self.mesh.can_ask() => {
+                let ticket = owe(responses, Answer::Findings(Form::of(&question)));
+                if let Some(findings) = self.mesh.ask(&question, ticket, &self.counters) {
                     responses.settle(ticket.sequence, |owing, out| {
-                        Self::complete(out, &self.date, &mut self.counters, owing, &totals);
+                        Self::complete(out, &self.date, &mut self.counters, owing, &findings);
                     });
                 }
             }
-            Ok(Action::Stats) => {
+            Ok(Action::Ask(_)) => {
                 self.refuse(responses, operation, exchange, &api::overloaded());
             }
         }
@@ -301,7 +302,7 @@ impl Service {
         let (Arrival::Reply { ticket, .. }
         | Arrival::LeftOut { ticket }
         | Arrival::Lost { ticket }
-        | Arrival::Totals { ticket, .. }) = *arrival;
+        | Arrival::Findings { ticket, .. }) = *arrival;
         let Some(connection) = connections.get_mut(ticket.connection) else { return };
         if let Answer::Batch(assembly) = &mut connection.responses.owing(ticket.sequence).answer {
             let item = ticket.item as usize;
@@ -335,10 +336,14 @@ impl Service {
                 api::write_reply(out, exchange, date, render, key, *reply)
             }
             (_, Answer::Batch(assembly)) => assembly.write(out, exchange, date),
-            (Arrival::Totals { reports, .. }, Answer::Stats) => {
-                admin::write_stats(out, exchange, date, reports);
-                200
-            }
+            (Arrival::Findings { findings, .. }, Answer::Findings(form)) => match form {
+                Form::Stats => {
+                    admin::write_stats(out, exchange, date, findings);
+                    200
+                }
+                Form::Done => write_findings(out, exchange, date, None, findings),
+                Form::Count(name) => write_findings(out, exchange, date, Some(name), findings),
+            },
             _ => {
                 let problem = api::unavailable();
                 write_problem(out, exchange, date, &problem);
@@ -419,12 +424,19 @@ impl Shard {
         &self.service.config.limits
     }
 
-    /// Begins a turn of the loop at `now` and gives back the memory of some entries that nobody may
-    /// read any more. Returns whether there may be more of them.
+    /// Begins a turn of the loop at `now`: gives back the memory of some entries that nobody may
+    /// read any more, and goes on with what was asked of all shards. Returns whether there may be
+    /// more to do.
     pub fn begin_turn(&mut self, now: Millis) -> bool {
         self.service.now = now;
-        let may_expire = self.service.mesh.expire(now, EXPIRE_STEPS_MAX);
-        self.service.mesh.sweep(SCAN_STEPS_MAX) || may_expire
+        let Service { mesh, counters, date, .. } = &mut self.service;
+        let connections = &mut self.connections;
+        let may_expire = mesh.expire(now, EXPIRE_STEPS_MAX);
+        let may_sweep = mesh.sweep(SCAN_STEPS_MAX);
+        let may_work = mesh.work(now, SCAN_STEPS_MAX, |arrival| {
+            Service::settle(date, counters, connections, &arrival);
+        });
+        may_expire || may_sweep || may_work
     }
 
     /// A new connection.

@@ -16,7 +16,7 @@ use common::{
 use kvcache::{
     config::{Config, Limits},
     shard::Role,
-    store::Eviction,
+    store::{Eviction, SCAN_STEPS_MAX},
 };
 use std::time::Duration;
 
@@ -402,6 +402,10 @@ fn every_route_knows_its_methods() {
         (Role::Data, "/mget", "POST, OPTIONS", &["POST"]),
         (Role::Data, "/mput", "POST, OPTIONS", &["POST"]),
         (Role::Data, "/mdelete", "POST, OPTIONS", &["POST"]),
+        (Role::Data, "/invalidate", "POST, OPTIONS", &["POST"]),
+        (Role::Admin, "/invalidate", "POST, OPTIONS", &["POST"]),
+        (Role::Admin, "/delete-prefix", "POST, OPTIONS", &["POST"]),
+        (Role::Admin, "/flush", "POST, OPTIONS", &["POST"]),
         (Role::Data, "/healthz", "GET, HEAD, OPTIONS", &["GET", "HEAD"]),
         (Role::Admin, "/healthz", "GET, HEAD, OPTIONS", &["GET", "HEAD"]),
         (Role::Admin, "/stats", "GET, HEAD, OPTIONS", &["GET", "HEAD"]),
@@ -1904,5 +1908,160 @@ fn row_48_limits_of_key_and_value_in_batches() {
         declined(&input, 400, code);
         let message = message_of(&kept(&input)[0]);
         assert!(message.starts_with(place), "{message}");
+    }
+}
+
+// What is asked of all shards.
+
+/// A cluster that holds these keys, a client of its data port and one of its admin port.
+fn cluster_of(shards: usize, keys: &[String]) -> (Cluster, Client, Client) {
+    let mut cluster = Cluster::new(&config(shards));
+    let (data, admin) = (cluster.connect(0, Role::Data), cluster.connect(0, Role::Admin));
+    for keys in keys.chunks(1000) {
+        let entries: Vec<_> = keys.iter().map(|key| (key.as_str(), "v")).collect();
+        cluster.send(data, mput(&entries));
+    }
+    assert_eq!(cluster.entries(), keys.len() as u64);
+    cluster.output(data);
+    (cluster, data, admin)
+}
+
+fn keys_of(prefix: &str, count: usize) -> Vec<String> {
+    (0..count).map(|number| format!("{prefix}{number}")).collect()
+}
+
+fn body_of(cluster: &mut Cluster, client: Client, input: &str) -> String {
+    cluster.send(client, input);
+    let mut answers = read_all(&cluster.output(client));
+    assert_eq!(answers.len(), 1, "{answers:?}");
+    answers.remove(0).body
+}
+
+#[test]
+fn a_prefix_is_counted_and_deleted_on_all_shards() {
+    for shards in [1, 2, 3] {
+        let keys = [keys_of("user:", 2_000), keys_of("use", 300), keys_of("é:", 10)].concat();
+        let (mut cluster, data, admin) = cluster_of(shards, &keys);
+        let ask = |body: &str| post_to("/delete-prefix", body);
+        for (body, expected, left) in [
+            (r#"{"prefix":"user:","dry_run":true}"#, r#"{"status":"OK","matched":2000}"#, 2_310),
+            (r#"{"prefix":"user:1","dry_run":false}"#, r#"{"status":"OK","deleted":1111}"#, 1_199),
+            (r#"{"prefix":"user:","x":[]}"#, r#"{"status":"OK","deleted":889}"#, 310),
+            (r#"{"prefix":"user:"}"#, r#"{"status":"OK","deleted":0}"#, 310),
+            (r#"{"prefix":"\u00e9"}"#, r#"{"status":"OK","deleted":10}"#, 300),
+            (r#"{"prefix":"use7"}"#, r#"{"status":"OK","deleted":11}"#, 289),
+        ] {
+            assert_eq!(body_of(&mut cluster, admin, &ask(body)), expected);
+            assert_eq!(cluster.entries(), left);
+        }
+        let found = body_of(&mut cluster, data, &mget(&["user:1", "use6", "use7", "use77"]));
+        let expected =
+            r#"{"status":"OK","values":{"user:1":null,"use6":"v","use7":null,"use77":null}}"#;
+        assert_eq!(found, expected);
+    }
+}
+
+#[test]
+fn a_long_removal_is_done_in_slices() {
+    let keys = keys_of("k", 6_000);
+    let (mut cluster, data, admin) = cluster_of(2, &keys);
+    cluster.send_only(admin, post_to("/delete-prefix", r#"{"prefix":"k"}"#));
+    let mut turns = 0;
+    let mut left = cluster.entries();
+    while left > 0 {
+        // A client is served in between.
+        cluster.send_only(data, get("nobody"));
+        assert_eq!(read_all(&cluster.output(data)).len(), 1);
+        turns += 1;
+        let now = cluster.entries();
+        assert!(left - now <= 2 * u64::from(SCAN_STEPS_MAX), "{} in one turn", left - now);
+        left = now;
+    }
+    assert!(turns > 6, "{turns} turns");
+}
+
+#[test]
+fn a_prefix_must_be_there_and_not_too_long() {
+    let long = "k".repeat(257);
+    for (body, code) in [
+        ("{}", "missing_prefix"),
+        (r#"{"tag":"a"}"#, "missing_prefix"),
+        (r#"{"prefix":""}"#, "empty_prefix"),
+        (&format!(r#"{{"prefix":"{long}"}}"#), "prefix_too_long"),
+        (r#"{"prefix":1}"#, "bad_json"),
+        (r#"{"prefix":"a","dry_run":"yes"}"#, "bad_json"),
+        (r#"{"prefix":"a","dry_run":null}"#, "bad_json"),
+        (r#"{"prefix":"a","prefix":"b"}"#, "bad_json"),
+        (r#"{"prefix":"a","dry_run":true,"dry_run":true}"#, "bad_json"),
+        (r#""a""#, "bad_json"),
+        ("", "bad_json"),
+    ] {
+        let input = post_to("/delete-prefix", body);
+        let told = tell_to(Role::Admin, input.as_bytes(), |_| {});
+        assert!(told.is_open);
+        is_problem(&told.answers(), 400, code, input.as_bytes());
+    }
+    // Never on the port that everybody may reach.
+    declined(post_to("/delete-prefix", r#"{"prefix":"a"}"#), 404, "no_such_route");
+    declined(post_to("/flush", ""), 404, "no_such_route");
+}
+
+#[test]
+fn a_flush_forgets_every_entry() {
+    for shards in [1, 2] {
+        let (mut cluster, data, admin) = cluster_of(shards, &keys_of("k", 500));
+        let flush = post_to("/flush", "");
+        let body = body_of(&mut cluster, admin, &flush);
+        assert_eq!(body, r#"{"status":"OK","flushed":500}"#);
+        assert_eq!(cluster.entries(), 0);
+        assert_eq!(body_of(&mut cluster, data, &get("k1")), ABSENT);
+        assert_eq!(body_of(&mut cluster, data, &put("k1", "v")), STORED);
+        assert_eq!(body_of(&mut cluster, admin, &flush), r#"{"status":"OK","flushed":1}"#);
+    }
+}
+
+#[test]
+fn an_invalidation_names_a_tag() {
+    for role in [Role::Data, Role::Admin] {
+        for (body, code) in [
+            ("{}", "missing_tag"),
+            (r#"{"tag":""}"#, "empty_tag"),
+            (&format!(r#"{{"tag":"{}"}}"#, "t".repeat(65)), "tag_too_long"),
+            (r#"{"tag":["a"]}"#, "bad_json"),
+            (r#"{"tag":"a","tag":"a"}"#, "bad_json"),
+            ("a", "bad_json"),
+        ] {
+            let input = post_to("/invalidate", body);
+            let told = tell_to(role, input.as_bytes(), |_| {});
+            assert!(told.is_open);
+            is_problem(&told.answers(), 400, code, input.as_bytes());
+        }
+        let longest = format!(r#"{{"tag":"{}"}}"#, "t".repeat(64));
+        for body in [&longest, r#"{"tag":"a"}"#] {
+            let told = tell_to(role, post_to("/invalidate", body).as_bytes(), |_| {});
+            assert_eq!(told.answers()[0].body, HEALTHY);
+        }
+    }
+}
+
+#[test]
+fn too_many_invalidations_at_once_are_refused_and_may_come_again() {
+    for shards in [1, 2] {
+        let mut cluster = Cluster::new(&config(shards));
+        let client = cluster.connect(0, Role::Data);
+        let all: Vec<String> = keys_of("tag-", 60)
+            .iter()
+            .map(|tag| post_to("/invalidate", &format!(r#"{{"tag":"{tag}"}}"#)))
+            .collect();
+        cluster.send(client, all.concat());
+        let answers = read_all(&cluster.output(client));
+        let done = answers.iter().filter(|answer| answer.status == 200).count();
+        assert_eq!(answers.len(), 60);
+        assert!((10..60).contains(&done), "{done} of 60");
+        for answer in answers.iter().filter(|answer| answer.status != 200) {
+            let told = (answer.status, answer.code(), answer.field("retry-after"));
+            assert_eq!(told, (503, "overloaded".to_owned(), Some("1")));
+        }
+        assert_eq!(body_of(&mut cluster, client, &all[59]), HEALTHY);
     }
 }

@@ -41,6 +41,18 @@ pub(super) fn put_body(body: &[u8]) -> Result<PutBody<'_>, Problem> {
     }
 }
 
+/// The members of the body of a question to all shards, as far as they are there.
+#[derive(Debug, Default, PartialEq)]
+pub(super) struct QuestionBody<'a> {
+    pub(super) tag: Option<Cow<'a, str>>,
+    pub(super) prefix: Option<Cow<'a, str>>,
+    pub(super) dry_run: Option<bool>,
+}
+
+pub(super) fn question_body(body: &[u8]) -> Result<QuestionBody<'_>, Problem> {
+    object(utf8(body)?, "question", QuestionVisitor)
+}
+
 /// The keys of a batch. Those past the first `items_max` are counted but not read.
 pub(super) fn keys_body(body: &[u8], items_max: usize) -> Result<List<Cow<'_, str>>, Problem> {
     let list = list_body::<Text<'_>>(body, "keys", "missing_keys", items_max)?;
@@ -94,7 +106,7 @@ fn bad_json(message: String) -> Problem {
     Problem::new(400, "bad_json", message)
 }
 
-fn missing(code: &'static str, what: &str) -> Problem {
+pub(super) fn missing(code: &'static str, what: &str) -> Problem {
     Problem::new(400, code, format!("There must be {what}."))
 }
 
@@ -178,6 +190,35 @@ impl<'de> Visitor<'de> for MembersVisitor {
             }
         }
         Ok(members)
+    }
+}
+
+struct QuestionVisitor;
+
+impl<'de> Visitor<'de> for QuestionVisitor {
+    type Value = QuestionBody<'de>;
+
+    fn expecting(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str("an object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<QuestionBody<'de>, A::Error> {
+        let mut body = QuestionBody::default();
+        while let Some(Text(name)) = map.next_key()? {
+            let first = match &*name {
+                "tag" => body.tag.replace(map.next_value::<Text<'_>>()?.0).is_none(),
+                "prefix" => body.prefix.replace(map.next_value::<Text<'_>>()?.0).is_none(),
+                "dry_run" => body.dry_run.replace(map.next_value()?).is_none(),
+                _ => {
+                    map.next_value::<IgnoredAny>()?;
+                    true
+                }
+            };
+            if !first {
+                return Err(A::Error::custom(format_args!("`{name}` stands twice")));
+            }
+        }
+        Ok(body)
     }
 }
 

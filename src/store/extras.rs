@@ -54,7 +54,7 @@ impl<'a> Extended<'a> {
     ) -> Option<Self> {
         let tags = extras.tags.unwrap_or_default().as_chunks::<WORD_BYTES>().0;
         let content_type = extras.content_type.unwrap_or_default();
-        (tags.len() <= TAGS_MAX && content_type.len() <= CONTENT_TYPE_BYTES_MAX).then(|| Self {
+        (tags.len() <= TAGS_MAX && content_type.len() <= CONTENT_TYPE_BYTES_MAX).then_some(Self {
             version,
             stale_at,
             tags: tags.as_flattened(),

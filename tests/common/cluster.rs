@@ -99,6 +99,12 @@ impl Cluster {
         self.settle();
     }
 
+    /// Sends bytes, and every shard takes one turn.
+    pub(crate) fn send_only(&mut self, client: Client, bytes: impl AsRef<[u8]>) {
+        self.wires[client.0].arrived.extend(bytes.as_ref());
+        self.turn();
+    }
+
     /// Closes the client's side.
     pub(crate) fn finish(&mut self, client: Client) {
         self.wires[client.0].finished = true;
@@ -184,27 +190,30 @@ impl Cluster {
 
     /// Serves until nothing moves any more.
     fn settle(&mut self) {
-        loop {
-            let mut moved = false;
-            for at in 0..self.wires.len() {
-                moved |= self.serve(at);
-            }
-            for (from, shard) in self.shards.iter_mut().enumerate() {
-                shard.take_listed(&mut Vec::new());
-                shard.flush(|to, message| {
-                    self.mail.push_back((from, to, message));
-                    Ok(())
-                });
-            }
-            while let Some((from, to, message)) = self.mail.pop_front() {
-                self.shards[to].begin_turn(self.now);
-                self.shards[to].deliver(from, message);
-                moved = true;
-            }
-            if !moved {
-                return;
-            }
+        while self.turn() {}
+    }
+
+    /// Every shard takes a turn. Returns whether anything moved.
+    fn turn(&mut self) -> bool {
+        let mut moved = false;
+        for shard in &mut self.shards {
+            moved |= shard.begin_turn(self.now);
         }
+        for at in 0..self.wires.len() {
+            moved |= self.serve(at);
+        }
+        for (from, shard) in self.shards.iter_mut().enumerate() {
+            shard.take_listed(&mut Vec::new());
+            shard.flush(|to, message| {
+                self.mail.push_back((from, to, message));
+                Ok(())
+            });
+        }
+        while let Some((from, to, message)) = self.mail.pop_front() {
+            self.shards[to].deliver(from, message);
+            moved = true;
+        }
+        moved
     }
 
     /// Reads, writes and closes as the owner of a socket does. Returns whether anything moved.
@@ -214,7 +223,6 @@ impl Cluster {
         if wire.end == End::Closed {
             return false;
         }
-        shard.begin_turn(self.now);
         let mut moved = false;
         if matches!(shard.intent(wire.id), Intent::Wait { read: true, .. }) {
             moved = self.read(at);
