@@ -2,7 +2,11 @@
 
 use crate::{
     api::Route,
-    http::response::{Date, Exchange, JSON, Response},
+    auth::Access,
+    http::{
+        request::Method,
+        response::{Date, Exchange, JSON, Response},
+    },
     mesh::Finding,
     metrics::{Operation, Outcome, Report},
 };
@@ -19,6 +23,15 @@ pub fn route(path: &[u8]) -> Option<Route> {
         b"/flush" => Some(Route::Flush),
         b"*" => Some(Route::Server),
         _ => None,
+    }
+}
+
+/// What a request needs on the admin listener: to look at it is free.
+#[must_use]
+pub fn access(method: Method) -> Access {
+    match method {
+        Method::Get | Method::Head | Method::Options => Access::Open,
+        _ => Access::Write,
     }
 }
 

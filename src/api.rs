@@ -1,6 +1,7 @@
 //! The key-value routes: an HTTP request to an operation, a reply to an HTTP response.
 
 use crate::{
+    auth::Access,
     config::{Config, TTL_MAX},
     http::{
         Request,
@@ -81,6 +82,18 @@ impl Route {
             b"/healthz" => Some(Self::Health),
             b"*" => Some(Self::Server),
             _ => None,
+        }
+    }
+
+    /// What a request needs on the data port.
+    #[must_use]
+    pub fn access(route: Option<Self>, method: Method) -> Access {
+        match route {
+            Some(Self::Health) => Access::Open,
+            // To read takes a POST where there are many keys.
+            None | Some(Self::Mget) => Access::Read,
+            _ if matches!(method, Method::Get | Method::Head | Method::Options) => Access::Read,
+            _ => Access::Write,
         }
     }
 

@@ -9,6 +9,7 @@ mod read;
 use crate::store::Eviction;
 use std::{
     net::{IpAddr, Ipv4Addr, SocketAddr},
+    path::{Path, PathBuf},
     str::FromStr as _,
     time::Duration,
 };
@@ -46,6 +47,8 @@ pub struct Config {
     /// For all shards together; 0: no bound but the memory.
     pub entries_max: usize,
     pub eviction: Eviction,
+    /// Who may do what; `None`: everybody everything.
+    pub auth_token_file: Option<PathBuf>,
     /// For entries that are put without one; `None`: they do not expire.
     pub default_ttl: Option<Duration>,
     /// From the signal to the exit.
@@ -65,6 +68,7 @@ impl Default for Config {
             prefault: false,
             entries_max: 0,
             eviction: Eviction::default(),
+            auth_token_file: None,
             default_ttl: None,
             drain_timeout: Duration::from_secs(10),
             spin: Duration::ZERO,
@@ -201,6 +205,7 @@ enum Kind {
     Ttl,
     Switch(Place<bool>),
     Eviction,
+    FileOrNone(Place<Option<PathBuf>>),
     Shards,
     Memory,
     Body,
@@ -287,6 +292,12 @@ pub const SETTINGS: &[Setting] = &[
         kind: Kind::Ttl,
     },
     Setting {
+        name: "auth-token-file",
+        default: "none",
+        help: "File of the tokens that clients must bring, or none; read again at SIGHUP",
+        kind: Kind::FileOrNone(|c| &mut c.auth_token_file),
+    },
+    Setting {
         name: "read-timeout",
         default: "2s",
         help: "Time for a request's head, and again for its body, to arrive",
@@ -344,6 +355,7 @@ impl Kind {
             Self::Span { .. } | Self::Ttl => "TIME",
             Self::Switch(_) => "on|off",
             Self::Eviction => "RULE",
+            Self::FileOrNone(_) => "FILE",
         }
     }
 
@@ -353,7 +365,8 @@ impl Kind {
             | Self::AddressOrNone(_)
             | Self::Memory
             | Self::Switch(_)
-            | Self::Eviction => return None,
+            | Self::Eviction
+            | Self::FileOrNone(_) => return None,
             Self::Count { min, max, .. } => (min.to_string(), max.to_string()),
             Self::Bytes { min, max, .. } => (size_text(min), size_text(max)),
             Self::Span { min, max, .. } => (span_text(min), span_text(max)),
@@ -390,6 +403,7 @@ impl Kind {
                 }
             }
             Self::Eviction => config.eviction = eviction(text)?,
+            Self::FileOrNone(place) => *place(config) = file(text)?,
             Self::Shards => {
                 config.shards = match text {
                     "auto" => host.cpus.clamp(1, SHARDS_MAX),
@@ -423,6 +437,10 @@ impl Kind {
             Self::Ttl => span_text(config.default_ttl.unwrap_or_default()),
             Self::Switch(place) => if *place(config) { "on" } else { "off" }.to_owned(),
             Self::Eviction => config.eviction.name().to_owned(),
+            Self::FileOrNone(place) => {
+                let file = place(config).as_deref().map_or("none".into(), Path::to_string_lossy);
+                return serde_json::Value::from(file).to_string();
+            }
             Self::Shards => return config.shards.to_string(),
             Self::Memory => return config.memory_bytes.to_string(),
             Self::Body => return config.limits.body_bytes_max.to_string(),
@@ -434,6 +452,17 @@ impl Kind {
 fn address(text: &str) -> Result<SocketAddr, String> {
     text.parse()
         .map_err(|_| format!("{text:?} is not an address such as 0.0.0.0:7171 or [::]:7171"))
+}
+
+fn file(text: &str) -> Result<Option<PathBuf>, String> {
+    match text {
+        "" => Err("a file has a name".to_owned()),
+        "none" => Ok(None),
+        _ if text.contains(char::is_control) => {
+            Err("a control character in the name of the file".to_owned())
+        }
+        _ => Ok(Some(text.into())),
+    }
 }
 
 fn eviction(text: &str) -> Result<Eviction, String> {

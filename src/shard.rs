@@ -10,6 +10,7 @@ use crate::{
         batch::{Assembly, Batch, Kind},
         question::{Form, write_findings},
     },
+    auth::Tokens,
     clock::Millis,
     config::{Config, Limits},
     http::{
@@ -165,6 +166,8 @@ impl Connections {
 struct Service {
     config: Config,
     hasher: KeyHasher,
+    /// `None`: everybody may do everything.
+    tokens: Option<Tokens>,
     mesh: Mesh<Ticket>,
     counters: Counters,
     date: Date,
@@ -193,7 +196,10 @@ impl Service {
             sequence: responses.owe(Owing { exchange, operation, answer }, bytes_max),
             item: 0,
         };
-        match api::read(request, route, &self.config, &self.hasher) {
+        let read = self
+            .authorize(&request.head, route, role)
+            .and_then(|()| api::read(request, route, &self.config, &self.hasher));
+        match read {
             Err(problem) => self.refuse(responses, operation, exchange, &problem),
             Ok(Action::Call { key, verb, render }) => {
                 let key = Key { bytes: &*key, hash: self.hasher.hash(&key) };
@@ -236,6 +242,16 @@ impl Service {
             }
         }
         exchange.persistence != Persistence::Close && request.head.method != Method::Connect
+    }
+
+    /// Whether the head of a request brings what is asked for on its port.
+    fn authorize(&self, head: &Head<'_>, route: Option<Route>, role: Role) -> Result<(), Problem> {
+        let Some(tokens) = &self.tokens else { return Ok(()) };
+        let needed = match role {
+            Role::Data => Route::access(route, head.method),
+            Role::Admin => admin::access(head.method),
+        };
+        tokens.admit(head.lines, needed)
     }
 
     fn answer_batch(
@@ -405,8 +421,14 @@ impl Shard {
         }
         let mesh = Mesh::new(me, config.shards, store, &config.limits);
         let counters = Counters::default();
-        let service = Service { config, hasher, mesh, counters, date, now, draining: false };
+        let (tokens, draining) = (None, false);
+        let service = Service { config, hasher, tokens, mesh, counters, date, now, draining };
         Self { service, connections: Connections::default(), beat: now, last_beat: now }
+    }
+
+    /// From here on a request needs one of these tokens.
+    pub fn set_tokens(&mut self, tokens: Tokens) {
+        self.service.tokens = Some(tokens);
     }
 
     /// This shard's number.
@@ -498,7 +520,8 @@ impl Shard {
                 }
                 Ok(Next::Expectation(head)) => {
                     let route = route(role, head.path);
-                    match api::admit(&head, route) {
+                    let admitted = service.authorize(&head, route, role);
+                    match admitted.and_then(|()| api::admit(&head, route)) {
                         Ok(_) => {
                             responses.write(|out| out.extend_from_slice(CONTINUE));
                             true

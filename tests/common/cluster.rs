@@ -1,6 +1,7 @@
 //! Shards without sockets: bytes, messages and time move only when a test says so.
 
 use kvcache::{
+    auth::Tokens,
     clock::Millis,
     config::Config,
     http::{Intent, response::Date},
@@ -66,6 +67,11 @@ impl Cluster {
             now,
             read_bytes_max: config.limits.read_bytes_max,
         }
+    }
+
+    /// From here on clients need one of these tokens.
+    pub(crate) fn set_tokens(&mut self, tokens: &Tokens) {
+        self.shards.iter_mut().for_each(|shard| shard.set_tokens(tokens.clone()));
     }
 
     pub(crate) fn connect(&mut self, shard: usize, role: Role) -> Client {
