@@ -7,6 +7,9 @@
 #![expect(clippy::print_stdout, clippy::cast_precision_loss, reason = "this is its output")]
 
 use kvcache::clock::Millis;
+use kvcache::config::Config;
+use kvcache::http::response::Date;
+use kvcache::shard::{Role, Shard};
 use kvcache::store::{Key, KeyHasher, Op, Settings, Store, Verb};
 use rustix::time::{ClockId, clock_gettime};
 use std::num::NonZeroU64;
@@ -69,6 +72,65 @@ fn main() {
     run.report("walk");
     run.timed(|store, _| store.flush());
     run.report("flush");
+    drop(run);
+    over_http(mib << 20, entries);
+}
+
+/// 1 MiB puts over HTTP into a shard that is full of small entries: what a turn of its loop takes,
+/// where the body comes read by read and where it is there at once.
+fn over_http(memory_bytes: usize, entries: u64) {
+    let mut config = Config { memory_bytes, ..Config::default() };
+    config.limits.value_bytes_max = 1 << 20;
+    config.limits.body_bytes_max = 8 << 20;
+    let date = Date::of(std::time::SystemTime::UNIX_EPOCH);
+    let mut shard = Shard::new(0, config, KeyHasher::random(), Millis(0), date);
+    let client = shard.open(Role::Data);
+    let mut turn = |bytes: &[u8]| {
+        let start = thread_ns();
+        shard.begin_turn(Millis(0));
+        shard.receive(client, bytes, false);
+        let spent = thread_ns() - start;
+        let sent = shard.unsent(client).len();
+        shard.sent(client, sent);
+        spent
+    };
+    let value = "v".repeat(1 << 20);
+    let mut ids = 0..;
+    let mut put = |bytes: usize| {
+        let body =
+            format!(r#"{{"key":"{:016}","value":"{}"}}"#, ids.next().unwrap_or(0), &value[..bytes]);
+        format!("POST /put HTTP/1.1\r\nHost: h\r\nContent-Length: {}\r\n\r\n{body}", body.len())
+    };
+    for _ in 0..entries * 3 {
+        turn(put(128).as_bytes());
+    }
+    for (row, read_bytes) in
+        [("1 MiB by HTTP, in reads", 32 << 10), ("1 MiB by HTTP, at once", 2 << 20)]
+    {
+        let mut turns_ns = Vec::new();
+        for _ in 0..100 {
+            let large = put(value.len());
+            turns_ns.extend(large.as_bytes().chunks(read_bytes).map(&mut turn));
+            // Small entries take the place again.
+            for _ in 0..20_000 {
+                turn(put(128).as_bytes());
+            }
+        }
+        print_calls(row, turns_ns);
+    }
+}
+
+fn print_calls(row: &str, mut calls_ns: Vec<u64>) {
+    calls_ns.sort_unstable();
+    let at = |share: usize| calls_ns[(calls_ns.len() - 1) * share / 10_000];
+    println!(
+        "{row:<24}{:>10}{:>8}{:>8}{:>9}{:>10}",
+        calls_ns.len(),
+        at(5_000),
+        at(9_900),
+        at(9_999),
+        at(10_000)
+    );
 }
 
 impl Run {
@@ -145,17 +207,7 @@ impl Run {
     }
 
     fn report(&mut self, row: &str) {
-        let mut calls = std::mem::take(&mut self.calls_ns);
-        calls.sort_unstable();
-        let at = |share: usize| calls[(calls.len() - 1) * share / 10_000];
-        println!(
-            "{row:<24}{:>10}{:>8}{:>8}{:>9}{:>10}",
-            calls.len(),
-            at(5_000),
-            at(9_900),
-            at(9_999),
-            at(10_000)
-        );
+        print_calls(row, std::mem::take(&mut self.calls_ns));
         if self.evictions_max > 0 {
             println!(
                 "    most evictions {}, moves {}; forced {}; payload at least {:.3} of what is used",

@@ -2,7 +2,7 @@
 
 use crate::{
     auth::Access,
-    config::{Config, TTL_MAX},
+    config::Config,
     http::{
         Request,
         request::{Expect, Head, Method},
@@ -10,14 +10,18 @@ use crate::{
     },
     mesh::Question,
     metrics::Operation,
-    store::{KeyHasher, Reply, Verb},
+    store::{Condition, Extras, KeyHasher, Lease, Reply, Verb},
 };
 use batch::Batch;
 use json::PutBody;
-use std::{borrow::Cow, num::NonZeroU64, str::Utf8Error, time::Duration};
+use lifetime::Span;
+use std::{borrow::Cow, str::Utf8Error};
 
 pub mod batch;
+mod condition;
 mod json;
+mod kv;
+mod lifetime;
 mod query;
 pub mod question;
 mod tags;
@@ -49,6 +53,10 @@ pub struct Command<'a> {
 pub enum Render {
     Get,
     Put,
+    /// One of the routes under `/kv/`. `knows_coded`: the client may have the compressed form.
+    Entry {
+        knows_coded: bool,
+    },
 }
 
 /// A known path.
@@ -62,6 +70,12 @@ pub enum Route {
     Invalidate,
     DeletePrefix,
     Flush,
+    /// `/kv/{key}`.
+    Entry,
+    /// `/kv/{key}/incr`.
+    Incr,
+    /// `/kv/{key}/touch`.
+    Touch,
     Health,
     Stats,
     /// `OPTIONS *`.
@@ -81,7 +95,7 @@ impl Route {
             b"/invalidate" => Some(Self::Invalidate),
             b"/healthz" => Some(Self::Health),
             b"*" => Some(Self::Server),
-            _ => None,
+            _ => kv::route(path),
         }
     }
 
@@ -106,8 +120,11 @@ impl Route {
             | Self::Mdelete
             | Self::Invalidate
             | Self::DeletePrefix
-            | Self::Flush => "POST, OPTIONS",
-            Self::Server => "GET, HEAD, POST, OPTIONS",
+            | Self::Flush
+            | Self::Incr
+            | Self::Touch => "POST, OPTIONS",
+            Self::Entry => "GET, HEAD, PUT, DELETE, OPTIONS",
+            Self::Server => "GET, HEAD, POST, PUT, DELETE, OPTIONS",
         }
     }
 
@@ -124,15 +141,25 @@ impl Route {
         )
     }
 
+    /// Whether the body of a request may hold what is put into the store.
     #[must_use]
-    pub fn operation(self) -> Operation {
+    pub fn stores(self) -> bool {
+        matches!(self, Self::Put | Self::Mput | Self::Entry)
+    }
+
+    #[must_use]
+    pub fn operation(self, method: Method) -> Operation {
         match self {
-            Self::Get => Operation::Get,
+            Self::Entry if method == Method::Put => Operation::Put,
+            Self::Entry if method == Method::Delete => Operation::Delete,
+            Self::Get | Self::Entry => Operation::Get,
             Self::Put => Operation::Put,
             Self::Mget => Operation::Mget,
             Self::Mput => Operation::Mput,
             Self::Mdelete => Operation::Mdelete,
             Self::Invalidate => Operation::Invalidate,
+            Self::Incr => Operation::Incr,
+            Self::Touch => Operation::Touch,
             Self::Health => Operation::Health,
             Self::DeletePrefix | Self::Flush | Self::Stats => Operation::Admin,
             Self::Server => Operation::Other,
@@ -141,7 +168,7 @@ impl Route {
 }
 
 /// Everything that the head alone decides, so that a body need not be sent for nothing.
-pub fn admit(head: &Head<'_>, route: Option<Route>) -> Result<Route, Problem> {
+pub fn admit(head: &Head<'_>, route: Option<Route>, config: &Config) -> Result<Route, Problem> {
     if matches!(head.method, Method::Unknown | Method::Connect) {
         return Err(Problem::new(501, "not_implemented", "This method is not known here."));
     }
@@ -162,7 +189,12 @@ pub fn admit(head: &Head<'_>, route: Option<Route>) -> Result<Route, Problem> {
             | Route::Mdelete
             | Route::Invalidate
             | Route::DeletePrefix
-            | Route::Flush => head.method == Method::Post,
+            | Route::Flush
+            | Route::Incr
+            | Route::Touch => head.method == Method::Post,
+            Route::Entry => {
+                matches!(head.method, Method::Get | Method::Head | Method::Put | Method::Delete)
+            }
             Route::Server => false,
         };
     if !allowed {
@@ -176,6 +208,9 @@ pub fn admit(head: &Head<'_>, route: Option<Route>) -> Result<Route, Problem> {
     if route.takes_json() && !head.content_type.is_none_or(is_json) {
         let message = "The body is application/json.";
         return Err(Problem::new(415, "unsupported_media_type", message));
+    }
+    if route == Route::Entry {
+        kv::admit(head, config)?;
     }
     Ok(route)
 }
@@ -192,29 +227,38 @@ pub fn read<'a>(
     config: &Config,
     hasher: &KeyHasher,
 ) -> Result<Action<'a>, Problem> {
-    let route = admit(&request.head, route)?;
+    let route = admit(&request.head, route, config)?;
     if request.head.method == Method::Options {
         return Ok(Action::Options { allow: route.allow() });
     }
     match route {
         Route::Get => {
-            let key = query::key(request.head.query.unwrap_or_default())?;
+            let [key, lease] = query::parameters(request.head.query, ["key", "lease"])?;
+            let key = query::text_key(key)?;
             check_key(&key, config)?;
+            let lease_ms = lifetime::parameter(Span::Lease, lease.as_deref())?;
             let verb = match request.head.method {
                 Method::Head => Verb::Peek,
+                _ if lease_ms.is_some() => {
+                    Verb::Read { condition: Condition::NONE, lease_ms, is_use: true }
+                }
                 _ => Verb::Get,
             };
             Ok(Action::Call { key, verb, render: Render::Get })
         }
         Route::Put => {
-            let Command { key, verb } = put_command(json::put_body(request.body)?, config)?;
+            let Command { key, verb } = put_command(json::put_body(request.body)?, config, hasher)?;
             Ok(Action::Call { key, verb, render: Render::Put })
         }
-        Route::Mget => Ok(Action::Batch(batch::read(batch::Kind::Get, request.body, config)?)),
-        Route::Mput => Ok(Action::Batch(batch::read(batch::Kind::Put, request.body, config)?)),
-        Route::Mdelete => {
-            Ok(Action::Batch(batch::read(batch::Kind::Delete, request.body, config)?))
+        Route::Mget | Route::Mput | Route::Mdelete => {
+            let kind = match route {
+                Route::Mget => batch::Kind::Get,
+                Route::Mput => batch::Kind::Put,
+                _ => batch::Kind::Delete,
+            };
+            Ok(Action::Batch(batch::read(kind, request.body, config, hasher)?))
         }
+        Route::Entry | Route::Incr | Route::Touch => kv::read(request, route, config, hasher),
         Route::Health => Ok(Action::Health),
         Route::Invalidate => Ok(Action::Ask(question::invalidate(request.body, hasher)?)),
         Route::DeletePrefix => Ok(Action::Ask(question::delete_prefix(request.body, config)?)),
@@ -225,8 +269,12 @@ pub fn read<'a>(
 }
 
 /// What one put asks the store to do.
-fn put_command<'a>(put: PutBody<'a>, config: &Config) -> Result<Command<'a>, Problem> {
-    let PutBody { key, value, ttl } = put;
+fn put_command<'a>(
+    put: PutBody<'a>,
+    config: &Config,
+    hasher: &KeyHasher,
+) -> Result<Command<'a>, Problem> {
+    let PutBody { key, value, ttl, stale_ttl, tags } = put;
     check_key(key.as_bytes(), config)?;
     let limit = config.limits.value_bytes_max;
     if value.len() > limit {
@@ -237,10 +285,23 @@ fn put_command<'a>(put: PutBody<'a>, config: &Config) -> Result<Command<'a>, Pro
         return Err(Problem::new(400, "value_too_long", message));
     }
     let ttl_ms = match ttl {
-        Some(seconds) => Some(ttl_millis(seconds)?),
-        None => config.default_ttl.map(whole_millis),
+        Some(seconds) => Some(lifetime::millis(Span::Ttl, seconds)?),
+        None => lifetime::default_ttl(config),
     };
-    Ok(Command { key: bytes_of(key), verb: Verb::Put { value: bytes_of(value), ttl_ms } })
+    let value = bytes_of(value);
+    let verb = if stale_ttl.is_none() && tags.is_empty() {
+        Verb::Put { value, ttl_ms }
+    } else {
+        let stale_ms =
+            stale_ttl.map(|seconds| lifetime::millis(Span::StaleTtl, seconds)).transpose()?;
+        let extras = Extras {
+            content_type: None,
+            tags: tags::hashes(tags.iter().map(String::as_bytes), hasher)?,
+            stale_ms: stale_ms.filter(|_| ttl_ms.is_some()),
+        };
+        Verb::Write { value, extras, ttl_ms, condition: Condition::NONE }
+    };
+    Ok(Command { key: bytes_of(key), verb })
 }
 
 fn bytes_of(text: Cow<'_, str>) -> Cow<'_, [u8]> {
@@ -263,25 +324,6 @@ fn check_key(key: &[u8], config: &Config) -> Result<(), Problem> {
         return Err(Problem::new(400, "key_too_long", message));
     }
     Ok(())
-}
-
-fn ttl_millis(seconds: f64) -> Result<NonZeroU64, Problem> {
-    if seconds > 0.0 && seconds <= TTL_MAX.as_secs_f64() {
-        return Ok(whole_millis(Duration::from_secs_f64(seconds)));
-    }
-    Err(bad_ttl())
-}
-
-/// Rounded up, so that no time above zero becomes zero.
-fn whole_millis(span: Duration) -> NonZeroU64 {
-    let millis = u64::try_from(span.as_nanos().div_ceil(1_000_000)).unwrap_or(u64::MAX);
-    NonZeroU64::new(millis).unwrap_or(NonZeroU64::MIN)
-}
-
-fn bad_ttl() -> Problem {
-    let max = TTL_MAX.as_secs();
-    let message = format!("`ttl` is a number of seconds above 0 and at most {max} (ten years).");
-    Problem::new(400, "bad_ttl", message)
 }
 
 /// What is said where the way to the key's shard is full.
@@ -320,48 +362,98 @@ pub fn write_reply(
     reply: Reply<&[u8]>,
 ) -> u16 {
     let problem = match (render, reply) {
-        (Render::Get, Reply::Value(value)) => match std::str::from_utf8(value) {
-            Ok(value) => {
-                write_found(out, exchange, date, key, value);
-                return 200;
+        (Render::Get, Reply::Value(value)) => {
+            match write_text(out, exchange, date, (key, value), None) {
+                Ok(()) => return 200,
+                Err(problem) => problem,
             }
-            Err(error) => not_text("The value", error),
-        },
+        }
+        (Render::Get, Reply::Entry { value, stale, .. }) => {
+            match write_text(out, exchange, date, (key, value), stale) {
+                Ok(()) => return 200,
+                Err(problem) => problem,
+            }
+        }
         (Render::Put, Reply::Created | Reply::Replaced) => {
             const BODY: &[u8] =
                 b"{\"status\":\"OK\",\"message\":\"Key inserted/updated successfully.\"}";
             Response::begin(out, exchange, date, 200).text(JSON, BODY);
             return 200;
         }
-        (Render::Put, Reply::TooLarge) => no_room(),
-        (Render::Put, Reply::Full) => full(),
-        (Render::Get, _) => {
-            const BODY: &[u8] =
-                b"{\"status\":\"ERROR\",\"message\":\"Key not found.\",\"code\":\"not_found\"}";
-            Response::begin(out, exchange, date, 404).text(JSON, BODY);
+        (_, Reply::Absent) => {
+            write_absent(out, exchange, date, Lease::NotAsked);
             return 404;
         }
-        (Render::Put, _) => {
-            unreachable!("a put is never answered so")
+        (_, Reply::Missing(lease)) => {
+            write_absent(out, exchange, date, lease);
+            return 404;
+        }
+        (_, Reply::TooLarge) => no_room(),
+        (_, Reply::Full) => full(),
+        (Render::Entry { knows_coded }, reply) => {
+            match kv::write_reply(out, exchange, date, knows_coded, reply) {
+                Ok(status) => return status,
+                Err(problem) => problem,
+            }
+        }
+        (Render::Get | Render::Put, _) => {
+            unreachable!("neither is ever answered so")
         }
     };
     write_problem(out, exchange, date, &problem);
     problem.status
 }
 
-fn write_found(out: &mut Vec<u8>, exchange: Exchange, date: &Date, key: &[u8], value: &str) {
+/// Writes key and value as JSON.
+fn write_text(
+    out: &mut Vec<u8>,
+    exchange: Exchange,
+    date: &Date,
+    (key, value): (&[u8], &[u8]),
+    stale: Option<Lease>,
+) -> Result<(), Problem> {
     const PARTS: [&[u8]; 3] = [b"{\"status\":\"OK\",\"key\":", b",\"value\":", b"}"];
     const PARTS_BYTES: usize = PARTS[0].len() + PARTS[1].len() + PARTS[2].len();
-    let key = JsonString::new(std::str::from_utf8(key).expect("read from UTF-8"));
+    let value = str::from_utf8(value).map_err(|error| not_text("The value", error))?;
+    let key = JsonString::new(str::from_utf8(key).expect("read from UTF-8"));
     let value = JsonString::new(value);
     let length = PARTS_BYTES + key.length + value.length;
-    Response::begin(out, exchange, date, 200).body(JSON, length, |out| {
+    let response = say_stale(Response::begin(out, exchange, date, 200), stale);
+    response.body(JSON, length, |out| {
         out.extend_from_slice(PARTS[0]);
         key.write(out);
         out.extend_from_slice(PARTS[1]);
         value.write(out);
         out.extend_from_slice(PARTS[2]);
     });
+    Ok(())
+}
+
+/// Says that the key is not there, and who is to put it.
+fn write_absent(out: &mut Vec<u8>, exchange: Exchange, date: &Date, lease: Lease) {
+    const BODY: &[u8] =
+        b"{\"status\":\"ERROR\",\"message\":\"Key not found.\",\"code\":\"not_found\"}";
+    let mut response = say_lease(Response::begin(out, exchange, date, 404), lease);
+    if let Lease::Taken { left_ms } = lease {
+        response = response.number("Retry-After: ", left_ms.get().div_ceil(1000));
+    }
+    response.text(JSON, BODY);
+}
+
+/// Says that the time to live of what follows is over, and who is to bring it up to date.
+fn say_stale(response: Response<'_>, stale: Option<Lease>) -> Response<'_> {
+    match stale {
+        None => response,
+        Some(lease) => say_lease(response.header("Kv-Stale", "1"), lease),
+    }
+}
+
+fn say_lease(response: Response<'_>, lease: Lease) -> Response<'_> {
+    match lease {
+        Lease::NotAsked => response,
+        Lease::Granted => response.header("Kv-Lease", "granted"),
+        Lease::Taken { .. } => response.header("Kv-Lease", "wait"),
+    }
 }
 
 /// Writes the answer to an action that needs no store.

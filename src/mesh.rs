@@ -23,6 +23,8 @@
 //!   the calls: it comes after those that were made before it and before those made after it. At
 //!   most `GATHERS_MAX` questions of one shard are open. Work that takes long is done in slices
 //!   between turns; the answer is told when all of it is done.
+//! - Way. Word of a large value that is on its way to some shard rides with the calls, merged into
+//!   one number for each peer.
 //! - Loss. A message that cannot be sent, because the peer is gone, is handed back and each of its
 //!   calls resolves as lost, or the question that it asks.
 
@@ -108,6 +110,8 @@ pub struct Batch<T> {
     /// `None`: left out.
     replies: Vec<Option<Reply<Span>>>,
     replied_bytes: Vec<u8>,
+    /// The largest value that the owner should make room for; 0: none.
+    way_bytes: usize,
 }
 
 impl<T> Default for Batch<T> {
@@ -118,11 +122,16 @@ impl<T> Default for Batch<T> {
             shares: Vec::new(),
             replies: Vec::new(),
             replied_bytes: Vec::new(),
+            way_bytes: 0,
         }
     }
 }
 
 impl<T> Batch<T> {
+    fn is_empty(&self) -> bool {
+        self.calls.is_empty() && self.way_bytes == 0
+    }
+
     fn push(&mut self, ticket: T, op: Op<&[u8]>) {
         let op = op.map(|bytes| Span::push(&mut self.called_bytes, bytes));
         self.calls.push((ticket, op));
@@ -162,6 +171,7 @@ impl<T> Batch<T> {
         self.shares.clear();
         self.replies.clear();
         self.replied_bytes.clear();
+        self.way_bytes = 0;
     }
 
     fn is_worth_keeping(&self) -> bool {
@@ -271,7 +281,7 @@ impl<T> Peer<T> {
     }
 
     fn ask(&mut self, gather: u64, question: Question) {
-        if !self.outbox.calls.is_empty() {
+        if !self.outbox.is_empty() {
             let calls = self.seal();
             self.questions.push_back(calls);
         }
@@ -284,7 +294,7 @@ impl<T> Peer<T> {
         match self.questions.front() {
             Some(Message::Calls(_)) if is_held => None,
             Some(_) => self.questions.pop_front(),
-            None if is_held || self.outbox.calls.is_empty() => None,
+            None if is_held || self.outbox.is_empty() => None,
             None => Some(self.seal()),
         }
     }
@@ -321,6 +331,8 @@ struct Removal {
 pub struct Mesh<T> {
     me: usize,
     store: Store,
+    /// The value that this shard makes room for; 0: none.
+    way_bytes: usize,
     /// By shard number; our own entry stays empty.
     peers: Vec<Peer<T>>,
     gathers: Vec<Gather<T>>,
@@ -340,6 +352,7 @@ impl<T> Mesh<T> {
         Self {
             me,
             store,
+            way_bytes: 0,
             peers: (0..shards).map(|_| Peer::new()).collect(),
             gathers: Vec::new(),
             gathers_begun: 0,
@@ -369,6 +382,25 @@ impl<T> Mesh<T> {
     /// Returns whether there may be more.
     pub fn expire(&mut self, now: Millis, steps: u32) -> bool {
         self.store.expire(now, steps)
+    }
+
+    /// Says that a value of at most `bytes` is on its way. Its owner is not known before its key
+    /// is, so every shard makes room: where it was for nothing, the puts to come use it up before
+    /// they evict again. It costs a standing reserve and, in the long run, no eviction.
+    pub fn expect(&mut self, bytes: usize) {
+        self.way_bytes = self.way_bytes.max(bytes);
+        for (_, peer) in self.peers.iter_mut().enumerate().filter(|(shard, _)| *shard != self.me) {
+            peer.outbox.way_bytes = peer.outbox.way_bytes.max(bytes);
+        }
+    }
+
+    /// Evicts at most `victims_max` entries to make room for what is expected. Returns whether
+    /// there is more to do.
+    pub fn make_way(&mut self, now: Millis, victims_max: u32) -> bool {
+        if self.way_bytes > 0 && self.store.make_way(self.way_bytes, now, victims_max) {
+            self.way_bytes = 0;
+        }
+        self.way_bytes > 0
     }
 
     /// Gives back the memory of entries of this shard whose tag was invalidated, in about `steps`
@@ -560,6 +592,7 @@ impl<T> Mesh<T> {
     ) {
         match message {
             Message::Calls(mut batch) => {
+                self.way_bytes = self.way_bytes.max(batch.way_bytes);
                 batch.execute(&mut self.store, now);
                 self.peers[from].answers.push(Message::Replies(batch));
             }
@@ -631,8 +664,8 @@ impl<T> Mesh<T> {
     /// Nothing queued, nothing in flight, no question open.
     #[must_use]
     pub fn is_quiet(&self) -> bool {
-        self.gathers.is_empty()
-            && self.peers.iter().all(|peer| peer.calls == 0 && peer.answers.is_empty())
+        let is_quiet = |peer: &Peer<T>| peer.outbox.is_empty() && peer.answers.is_empty();
+        self.gathers.is_empty() && self.peers.iter().all(|peer| peer.calls == 0 && is_quiet(peer))
     }
 }
 

@@ -8,6 +8,9 @@ use std::ops::AddAssign;
 pub enum Operation {
     Get,
     Put,
+    Delete,
+    Incr,
+    Touch,
     Mget,
     Mput,
     Mdelete,
@@ -19,9 +22,12 @@ pub enum Operation {
 }
 
 impl Operation {
-    pub const ALL: [(Self, &'static str); 9] = [
+    pub const ALL: [(Self, &'static str); 12] = [
         (Self::Get, "get"),
         (Self::Put, "put"),
+        (Self::Delete, "delete"),
+        (Self::Incr, "incr"),
+        (Self::Touch, "touch"),
         (Self::Mget, "mget"),
         (Self::Mput, "mput"),
         (Self::Mdelete, "mdelete"),

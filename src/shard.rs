@@ -14,8 +14,8 @@ use crate::{
     clock::Millis,
     config::{Config, Limits},
     http::{
-        Connection, Intent, Next, Overdue, Request, Responses,
-        request::{Head, Method, Version},
+        Connection, Intent, Next, Overdue, Request, Responses, gzip,
+        request::{Framing, Head, Method, Version},
         response::{CONTINUE, Date, Exchange, Persistence, Problem, write_problem},
     },
     mesh::{Arrival, Called, Mesh, Message},
@@ -187,9 +187,9 @@ impl Service {
         responses: &mut Responses<Owing>,
     ) -> bool {
         let last = self.draining && request.is_last;
-        let exchange = exchange(&request.head, last);
+        let mut exchange = exchange(&request.head, last);
         let route = route(role, request.head.path);
-        let operation = route.map_or(Operation::Other, Route::operation);
+        let operation = operation(route, &request.head);
         let bytes_max = self.config.limits.value_bytes_max;
         let owe = |responses: &mut Responses<Owing>, answer| Ticket {
             connection,
@@ -200,7 +200,12 @@ impl Service {
             .authorize(&request.head, route, role)
             .and_then(|()| api::read(request, route, &self.config, &self.hasher));
         match read {
-            Err(problem) => self.refuse(responses, operation, exchange, &problem),
+            Err(problem) => {
+                if problem.closes {
+                    exchange.persistence = Persistence::Close;
+                }
+                self.refuse(responses, operation, exchange, &problem);
+            }
             Ok(Action::Call { key, verb, render }) => {
                 let key = Key { bytes: &*key, hash: self.hasher.hash(&key) };
                 let op = Op { key, verb: verb.as_ref().map(|value| &**value) };
@@ -251,7 +256,11 @@ impl Service {
             Role::Data => Route::access(route, head.method),
             Role::Admin => admin::access(head.method),
         };
-        tokens.admit(head.lines, needed)
+        tokens.admit(head.lines, needed).map_err(|problem| match head.framing {
+            Framing::Length(0) => problem,
+            // Nobody is let to fill our memory who may not.
+            _ => problem.closing(),
+        })
     }
 
     fn answer_batch(
@@ -385,7 +394,12 @@ fn exchange(head: &Head<'_>, last: bool) -> Exchange {
             (true, Version::Http10) => Persistence::KeepAlive,
             (true, Version::Http11) => Persistence::Implicit,
         };
-    Exchange { head_only: head.method == Method::Head, persistence }
+    let accepts_gzip = gzip::is_accepted(head.lines);
+    Exchange { head_only: head.method == Method::Head, accepts_gzip, persistence }
+}
+
+fn operation(route: Option<Route>, head: &Head<'_>) -> Operation {
+    route.map_or(Operation::Other, |route| route.operation(head.method))
 }
 
 /// One core's share of the server.
@@ -400,6 +414,12 @@ pub struct Shard {
 
 /// Steps of the expiry of entries in one turn; an entry takes at most a few.
 const EXPIRE_STEPS_MAX: u32 = 128;
+
+/// Entries evicted in one turn for a value that is on its way.
+const VICTIMS_MAX: u32 = 256;
+
+/// A value that comes in a body of fewer bytes needs no room made in advance.
+const LARGE_BODY_BYTES_MIN: usize = 64 << 10;
 
 /// Milliseconds between two beats, and the most that one counts for.
 pub const BEAT_MS: u64 = 250;
@@ -447,18 +467,18 @@ impl Shard {
     }
 
     /// Begins a turn of the loop at `now`: gives back the memory of some entries that nobody may
-    /// read any more, and goes on with what was asked of all shards. Returns whether there may be
-    /// more to do.
+    /// read any more, makes room for a large value on its way, and goes on with what was asked of
+    /// all shards. Returns whether there may be more to do.
     pub fn begin_turn(&mut self, now: Millis) -> bool {
         self.service.now = now;
         let Service { mesh, counters, date, .. } = &mut self.service;
         let connections = &mut self.connections;
-        let may_expire = mesh.expire(now, EXPIRE_STEPS_MAX);
-        let may_sweep = mesh.sweep(SCAN_STEPS_MAX);
-        let may_work = mesh.work(now, SCAN_STEPS_MAX, |arrival| {
-            Service::settle(date, counters, connections, &arrival);
-        });
-        may_expire || may_sweep || may_work
+        mesh.expire(now, EXPIRE_STEPS_MAX)
+            | mesh.make_way(now, VICTIMS_MAX)
+            | mesh.sweep(SCAN_STEPS_MAX)
+            | mesh.work(now, SCAN_STEPS_MAX, |arrival| {
+                Service::settle(date, counters, connections, &arrival);
+            })
     }
 
     /// A new connection.
@@ -518,19 +538,27 @@ impl Shard {
                     progressed = true;
                     service.answer(&request, role, id, responses)
                 }
-                Ok(Next::Expectation(head)) => {
+                Ok(Next::Body { head, waits }) => {
                     let route = route(role, head.path);
-                    let admitted = service.authorize(&head, route, role);
-                    match admitted.and_then(|()| api::admit(&head, route)) {
-                        Ok(_) => {
-                            responses.write(|out| out.extend_from_slice(CONTINUE));
-                            true
-                        }
-                        Err(problem) => {
-                            let operation = route.map_or(Operation::Other, Route::operation);
+                    let admitted = service
+                        .authorize(&head, route, role)
+                        .and_then(|()| api::admit(&head, route, &service.config));
+                    connection.announce_above = match &admitted {
+                        Ok(route) if route.stores() => LARGE_BODY_BYTES_MIN,
+                        _ => usize::MAX,
+                    };
+                    match admitted {
+                        Err(problem) if waits || problem.closes => {
+                            let operation = operation(route, &head);
                             let exchange = exchange(&head, true);
                             service.refuse(responses, operation, exchange, &problem);
                             false
+                        }
+                        _ => {
+                            if waits {
+                                responses.write(|out| out.extend_from_slice(CONTINUE));
+                            }
+                            true
                         }
                     }
                 }
@@ -544,6 +572,9 @@ impl Shard {
                 connection.close_when_done();
                 break;
             }
+        }
+        if let Some(bytes) = connection.announce_body(&limits) {
+            service.mesh.expect(bytes.min(limits.value_bytes_max));
         }
         connection.keep(input, progressed, self.beat);
     }

@@ -10,7 +10,7 @@ use super::{
 use crate::{
     config::Config,
     http::response::{Date, Exchange, JSON, JsonString, Problem, Response, write_problem},
-    store::{Reply, Verb},
+    store::{KeyHasher, Reply, Verb},
 };
 use std::{borrow::Cow, collections::HashSet, ops::Range};
 
@@ -29,14 +29,21 @@ pub struct Batch<'a> {
     pub commands: Vec<Command<'a>>,
 }
 
-pub(super) fn read<'a>(kind: Kind, body: &'a [u8], config: &Config) -> Result<Batch<'a>, Problem> {
+pub(super) fn read<'a>(
+    kind: Kind,
+    body: &'a [u8],
+    config: &Config,
+    hasher: &KeyHasher,
+) -> Result<Batch<'a>, Problem> {
     let max = config.limits.batch_items_max;
     let commands = match kind {
         Kind::Put => {
             let list = json::entries_body(body, max)?;
             check_count(list.count, max)?;
             let put = |(index, entry): (usize, Result<_, _>)| {
-                entry.and_then(|entry| put_command(entry, config)).map_err(at("entries", index))
+                entry
+                    .and_then(|entry| put_command(entry, config, hasher))
+                    .map_err(at("entries", index))
             };
             list.items.into_iter().enumerate().map(put).collect::<Result<_, _>>()?
         }
@@ -139,13 +146,15 @@ impl Assembly {
     pub fn take(&mut self, index: usize, key: &[u8], reply: Reply<&[u8]>) {
         self.missing -= 1;
         match (self.kind, reply) {
-            (Kind::Get, Reply::Value(value)) => match std::str::from_utf8(value) {
-                Ok(value) => self.add(index, key, Some(value)),
-                Err(error) => {
-                    let key = String::from_utf8_lossy(key);
-                    self.fail(index, not_text(&format!("The value of {key:?}"), error));
+            (Kind::Get, Reply::Value(value) | Reply::Entry { value, .. }) => {
+                match std::str::from_utf8(value) {
+                    Ok(value) => self.add(index, key, Some(value)),
+                    Err(error) => {
+                        let key = String::from_utf8_lossy(key);
+                        self.fail(index, not_text(&format!("The value of {key:?}"), error));
+                    }
                 }
-            },
+            }
             (Kind::Get, _) => self.add(index, key, None),
             (Kind::Put, Reply::TooLarge) => self.fail(index, no_room()),
             (Kind::Put, Reply::Full) => self.fail(index, full()),

@@ -1,6 +1,6 @@
 //! JSON bodies: a full parser, and a short way for the plain bodies that nearly all clients send.
 
-use super::bad_ttl;
+use super::lifetime::{self, Span};
 use crate::http::response::Problem;
 use serde::de::{
     Deserialize, DeserializeSeed, Deserializer as _, Error as _, IgnoredAny, MapAccess, SeqAccess,
@@ -15,20 +15,26 @@ pub(super) struct PutBody<'a> {
     pub(super) value: Cow<'a, str>,
     /// Seconds, as sent.
     pub(super) ttl: Option<f64>,
+    pub(super) stale_ttl: Option<f64>,
+    pub(super) tags: Vec<String>,
 }
 
 impl<'a> PutBody<'a> {
     fn of(members: Members<'a>) -> Result<Self, Problem> {
-        let ttl = match members.ttl {
-            Some(ttl) => Some(ttl.as_f64().ok_or_else(bad_ttl)?),
-            None => None,
+        let seconds = |span, member: Option<serde_json::Value>| {
+            member.map(|it| it.as_f64().ok_or_else(|| lifetime::bad(span))).transpose()
         };
+        let tags = members.tags.map_or(Ok(Vec::new()), serde_json::from_value).map_err(|_| {
+            Problem::new(400, "bad_tags", "The member `tags` is an array of strings.")
+        })?;
         Ok(PutBody {
             key: members.key.ok_or_else(|| missing("missing_key", "a string member `key`"))?,
             value: members
                 .value
                 .ok_or_else(|| missing("missing_value", "a string member `value`"))?,
-            ttl,
+            ttl: seconds(Span::Ttl, members.ttl)?,
+            stale_ttl: seconds(Span::StaleTtl, members.stale_ttl)?,
+            tags,
         })
     }
 }
@@ -127,6 +133,8 @@ fn plain_put_body(text: &str) -> Option<PutBody<'_>> {
         key: Cow::Borrowed(key),
         value: Cow::Borrowed(value),
         ttl: None,
+        stale_ttl: None,
+        tags: Vec::new(),
     })
 }
 
@@ -156,6 +164,8 @@ struct Members<'a> {
     key: Option<Cow<'a, str>>,
     value: Option<Cow<'a, str>>,
     ttl: Option<serde_json::Value>,
+    stale_ttl: Option<serde_json::Value>,
+    tags: Option<serde_json::Value>,
 }
 
 impl<'de> Deserialize<'de> for Members<'de> {
@@ -180,6 +190,8 @@ impl<'de> Visitor<'de> for MembersVisitor {
                 "key" => members.key.replace(map.next_value::<Text<'_>>()?.0).is_none(),
                 "value" => members.value.replace(map.next_value::<Text<'_>>()?.0).is_none(),
                 "ttl" => members.ttl.replace(map.next_value()?).is_none(),
+                "stale_ttl" => members.stale_ttl.replace(map.next_value()?).is_none(),
+                "tags" => members.tags.replace(map.next_value()?).is_none(),
                 _ => {
                     map.next_value::<IgnoredAny>()?;
                     true

@@ -1,21 +1,22 @@
-//! The query of a target: `key=` out of a form-encoded string.
+//! What a target names: the key and the parameters, percent-decoded once.
 
 use crate::http::response::Problem;
 use std::borrow::Cow;
 
-/// The value of the one `key=`, decoded once: `+` is a space, `%XX` a byte, and the whole is UTF-8.
-pub(super) fn key(query: &[u8]) -> Result<Cow<'_, [u8]>, Problem> {
-    let mut key = None;
-    for pair in query.split(|&byte| byte == b'&') {
-        let (name, value) = match pair.iter().position(|&byte| byte == b'=') {
-            Some(at) => (&pair[..at], &pair[at + 1..]),
-            None => (pair, &[][..]),
-        };
-        let (name, value) = (decode(name)?, decode(value)?);
-        if *name == *b"key" && key.replace(value).is_some() {
-            return Err(Problem::new(400, "duplicate_key", "The query has more than one `key=`."));
-        }
-    }
+/// What a `+` stands for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Plus {
+    Plus,
+    Space,
+}
+
+/// A key in a path: any bytes, and a `+` is a plus.
+pub(super) fn path_key(segment: &[u8]) -> Result<Cow<'_, [u8]>, Problem> {
+    decode(segment, Plus::Plus)
+}
+
+/// The key that a query names, which is UTF-8.
+pub(super) fn text_key(key: Option<Cow<'_, [u8]>>) -> Result<Cow<'_, [u8]>, Problem> {
     let key = key.ok_or_else(|| {
         Problem::new(400, "missing_key", "The query must name the key: /get?key=...")
     })?;
@@ -26,8 +27,34 @@ pub(super) fn key(query: &[u8]) -> Result<Cow<'_, [u8]>, Problem> {
     Ok(key)
 }
 
-fn decode(text: &[u8]) -> Result<Cow<'_, [u8]>, Problem> {
-    let Some(first) = text.iter().position(|byte| matches!(byte, b'%' | b'+')) else {
+/// The values of the parameters of these names, each of which may stand once: `+` is a space, `%XX`
+/// a byte. Others are skipped.
+pub(super) fn parameters<'a, const N: usize>(
+    query: Option<&'a [u8]>,
+    names: [&'static str; N],
+) -> Result<[Option<Cow<'a, [u8]>>; N], Problem> {
+    let mut values = [const { None }; N];
+    let Some(query) = query else { return Ok(values) };
+    for pair in query.split(|&byte| byte == b'&') {
+        let (name, value) = match pair.iter().position(|&byte| byte == b'=') {
+            Some(at) => (&pair[..at], &pair[at + 1..]),
+            None => (pair, &[][..]),
+        };
+        let (name, value) = (decode(name, Plus::Space)?, decode(value, Plus::Space)?);
+        let Some(at) = names.iter().position(|known| *name == *known.as_bytes()) else { continue };
+        if values[at].replace(value).is_some() {
+            let code = if names[at] == "key" { "duplicate_key" } else { "duplicate_parameter" };
+            let message = format!("The query has more than one `{}=`.", names[at]);
+            return Err(Problem::new(400, code, message));
+        }
+    }
+    Ok(values)
+}
+
+fn decode(text: &[u8], plus: Plus) -> Result<Cow<'_, [u8]>, Problem> {
+    let stands_for = if plus == Plus::Space { b' ' } else { b'+' };
+    let is_plain = |byte: &u8| *byte != b'%' && (*byte != b'+' || plus == Plus::Plus);
+    let Some(first) = text.iter().position(|byte| !is_plain(byte)) else {
         return Ok(Cow::Borrowed(text));
     };
     let mut decoded = Vec::with_capacity(text.len());
@@ -36,7 +63,7 @@ fn decode(text: &[u8]) -> Result<Cow<'_, [u8]>, Problem> {
     while let Some(&byte) = text.get(at) {
         at += 1;
         decoded.push(match byte {
-            b'+' => b' ',
+            b'+' => stands_for,
             b'%' => {
                 let digits = text.get(at..at + 2).and_then(|pair| {
                     let (high, low) = (hex(pair[0])?, hex(pair[1])?);
@@ -46,7 +73,7 @@ fn decode(text: &[u8]) -> Result<Cow<'_, [u8]>, Problem> {
                 digits.ok_or_else(|| {
                     let end = text.len().min(at);
                     let shown = String::from_utf8_lossy(&text[at - 3..end]);
-                    let message = format!("`{shown}` in the query is not % and two hex digits.");
+                    let message = format!("`{shown}` in the target is not % and two hex digits.");
                     Problem::new(400, "bad_percent_encoding", message)
                 })?
             }
@@ -62,8 +89,14 @@ fn hex(digit: u8) -> Option<u8> {
 
 #[cfg(test)]
 mod tests {
-    use super::key;
+    use super::{parameters, path_key, text_key};
+    use crate::http::response::Problem;
     use proptest::prelude::*;
+
+    fn key(query: &[u8]) -> Result<Cow<'_, [u8]>, Problem> {
+        let [key] = parameters(Some(query), ["key"])?;
+        text_key(key)
+    }
 
     fn code(query: &str) -> &'static str {
         key(query.as_bytes()).unwrap_err().code
@@ -98,7 +131,55 @@ mod tests {
         }
     }
 
+    #[test]
+    fn parameters_are_found_by_name_and_stand_once() {
+        let read = |query: &'static str| parameters(Some(query.as_bytes()), ["a", "b"]);
+        let some = |text: &'static str| Some(Cow::Borrowed(text.as_bytes()));
+        assert_eq!(read("").unwrap(), [None, None]);
+        assert_eq!(parameters(None, ["a"]).unwrap(), [None]);
+        assert_eq!(read("b=1&c&%61=+&c").unwrap(), [some(" "), some("1")]);
+        assert_eq!(read("a&B=1").unwrap(), [some(""), None]);
+        assert_eq!(read("a=1&b=1&b=2").unwrap_err().code, "duplicate_parameter");
+        assert_eq!(read("c=%").unwrap_err().code, "bad_percent_encoding");
+    }
+
+    #[test]
+    fn a_plus_in_a_path_is_a_plus() {
+        assert_eq!(*path_key(b"a+b%2B%20%2Fincr").unwrap(), *b"a+b+ /incr");
+        assert_eq!(*path_key(b"%ff%00%2525").unwrap(), *b"\xff\0%25");
+        assert_eq!(path_key(b"+%+1").unwrap_err().code, "bad_percent_encoding");
+    }
+
+    /// The decoder again, as it would be written by somebody else.
+    fn decoded(text: &[u8], plus: u8) -> Option<Vec<u8>> {
+        match text {
+            [] => Some(Vec::new()),
+            [b'%', rest @ ..] => {
+                let digits = std::str::from_utf8(rest.get(..2)?).ok()?;
+                if digits.starts_with('+') {
+                    return None;
+                }
+                let byte = u8::from_str_radix(digits, 16).ok()?;
+                Some([vec![byte], decoded(&rest[2..], plus)?].concat())
+            }
+            [first, rest @ ..] => {
+                let byte = if *first == b'+' { plus } else { *first };
+                Some([vec![byte], decoded(rest, plus)?].concat())
+            }
+        }
+    }
+
     proptest! {
+        #[test]
+        fn the_decoder_agrees_with_another(
+            text in prop::collection::vec(prop::sample::select(&b"%+09afAFgz/.-"[..]), 0..12),
+        ) {
+            prop_assert_eq!(path_key(&text).ok().map(Cow::into_owned), decoded(&text, b'+'));
+            let query = [&b"a="[..], &text].concat();
+            let read = parameters(Some(&query), ["a"]).ok().and_then(|[value]| value);
+            prop_assert_eq!(read.map(Cow::into_owned), decoded(&text, b' '));
+        }
+
         #[test]
         fn what_is_encoded_reads_back(text: String) {
             let mut encoded = String::new();

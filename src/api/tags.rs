@@ -1,6 +1,27 @@
 //! The tags of an entry: their bounds, and the hashes that the store knows them by.
 
-use crate::{config::TAG_BYTES_MAX, http::response::Problem, store::KeyHasher};
+use crate::{
+    config::TAG_BYTES_MAX,
+    http::response::Problem,
+    store::{KeyHasher, TAGS_MAX},
+};
+use std::borrow::Cow;
+
+/// The hashes of an entry's tags, or nothing where it has none.
+pub(super) fn hashes<'a, 't>(
+    tags: impl Iterator<Item = &'t [u8]>,
+    hasher: &KeyHasher,
+) -> Result<Option<Cow<'a, [u8]>>, Problem> {
+    let mut hashes = Vec::new();
+    for (index, tag) in tags.enumerate() {
+        if index == TAGS_MAX {
+            let message = format!("An entry has at most {TAGS_MAX} tags.");
+            return Err(Problem::new(400, "too_many_tags", message));
+        }
+        hashes.extend_from_slice(&hash(tag, hasher)?.to_le_bytes());
+    }
+    Ok((!hashes.is_empty()).then_some(Cow::Owned(hashes)))
+}
 
 /// The hash of one tag.
 pub(super) fn hash(tag: &[u8], hasher: &KeyHasher) -> Result<u64, Problem> {

@@ -15,6 +15,8 @@ use request::{Expect, Framing, Head, HeadScan, HeadSpan, parse_head};
 use std::{collections::VecDeque, time::Duration};
 
 pub mod body;
+pub mod etag;
+pub mod gzip;
 pub mod request;
 pub mod response;
 
@@ -39,8 +41,12 @@ pub struct Request<'a> {
 #[derive(Debug)]
 pub enum Next<'a> {
     Request(Request<'a>),
-    /// The head of a request whose client waits for a word before it sends the body.
-    Expectation(Head<'a>),
+    /// The head of a request whose body has not all arrived, once. `waits`: the client sends none
+    /// of it before it is told to.
+    Body {
+        head: Head<'a>,
+        waits: bool,
+    },
     Partial,
 }
 
@@ -142,7 +148,7 @@ impl Requests {
                 }
                 Framing::Length(length) => {
                     self.progress = Progress::Sized { head: span, length };
-                    return Ok(if waits { Next::Expectation(head) } else { Next::Partial });
+                    return Ok(Next::Body { head, waits });
                 }
                 Framing::Chunked => {
                     self.progress = Progress::Chunked(Box::new(ChunkedRequest {
@@ -151,9 +157,7 @@ impl Requests {
                         body: Vec::new(),
                     }));
                     *consumed += span.end;
-                    if waits && *consumed == bytes.len() {
-                        return Ok(Next::Expectation(head));
-                    }
+                    return Ok(Next::Body { head, waits: waits && *consumed == bytes.len() });
                 }
             }
         }
@@ -218,6 +222,16 @@ impl Requests {
             }
             Progress::Head(_) => Awaited::RestOfHead,
             Progress::Sized { .. } | Progress::Chunked(_) => Awaited::RestOfBody,
+        }
+    }
+
+    /// Bytes that the body has if its head says so, else the most that it can have; once it is
+    /// known to have more than `floor`.
+    fn large_body_bytes(&self, floor: usize, limits: &Limits) -> Option<usize> {
+        match &self.progress {
+            Progress::Sized { length, .. } if *length > floor => Some(*length),
+            Progress::Chunked(chunked) if chunked.body.len() > floor => Some(limits.body_bytes_max),
+            _ => None,
         }
     }
 
@@ -398,6 +412,8 @@ pub struct Connection<T> {
     pub blocked: bool,
     /// The last read may have left bytes in the socket.
     pub has_unread: bool,
+    /// The store is to be told of a body that has more bytes than this.
+    pub announce_above: usize,
     /// What the connection waits for, and since when.
     awaited: Awaited,
     since: Millis,
@@ -447,6 +463,7 @@ impl<T> Connection<T> {
             input_ended: false,
             blocked: false,
             has_unread: false,
+            announce_above: usize::MAX,
             awaited: Awaited::Request,
             since: now,
         }
@@ -456,6 +473,14 @@ impl<T> Connection<T> {
     #[must_use]
     pub fn is_open(&self) -> bool {
         self.stage == Stage::Open
+    }
+
+    /// The most bytes that the body on its way can have, once they are known to be more than
+    /// `announce_above`; told once for each body.
+    pub fn announce_body(&mut self, limits: &Limits) -> Option<usize> {
+        let bytes = self.requests.large_body_bytes(self.announce_above, limits)?;
+        self.announce_above = usize::MAX;
+        Some(bytes)
     }
 
     /// Takes back what was read and notes what the connection waits for now. `progressed`: at

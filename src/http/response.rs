@@ -1,5 +1,6 @@
 //! Responses: status line, headers and the JSON bodies, written straight into an output buffer.
 
+use super::{etag::EntityTag, gzip};
 use std::{borrow::Cow, ops::BitOr, time::SystemTime};
 
 /// What a response must know of the request that it answers.
@@ -7,6 +8,8 @@ use std::{borrow::Cow, ops::BitOr, time::SystemTime};
 pub struct Exchange {
     /// HEAD: the head of the answer without its body.
     pub head_only: bool,
+    /// The client takes a compressed body.
+    pub accepts_gzip: bool,
     pub persistence: Persistence,
 }
 
@@ -21,7 +24,8 @@ pub enum Persistence {
 
 impl Exchange {
     /// For an answer that no well-formed request asked for.
-    pub const LAST: Self = Self { head_only: false, persistence: Persistence::Close };
+    pub const LAST: Self =
+        Self { head_only: false, accepts_gzip: false, persistence: Persistence::Close };
 }
 
 /// The Date header's value, rendered once a second.
@@ -45,12 +49,15 @@ pub struct Problem {
     /// The methods that the route has, where the method was the problem.
     pub allow: Option<&'static str>,
     pub retry_after_seconds: Option<u32>,
+    /// The connection is closed after it: a body that nobody wants may be on its way.
+    pub closes: bool,
 }
 
 impl Problem {
     #[must_use]
     pub fn new(status: u16, code: &'static str, message: impl Into<Cow<'static, str>>) -> Self {
-        Self { status, code, message: message.into(), allow: None, retry_after_seconds: None }
+        let message = message.into();
+        Self { status, code, message, allow: None, retry_after_seconds: None, closes: false }
     }
 
     #[must_use]
@@ -62,12 +69,18 @@ impl Problem {
     pub fn retry_after(self, seconds: u32) -> Self {
         Self { retry_after_seconds: Some(seconds), ..self }
     }
+
+    #[must_use]
+    pub fn closing(self) -> Self {
+        Self { closes: true, ..self }
+    }
 }
 
 /// Writes one response. The order of calls is that of the bytes.
 pub struct Response<'a> {
     out: &'a mut Vec<u8>,
     exchange: Exchange,
+    version: Option<u64>,
 }
 
 pub const JSON: &str = "application/json";
@@ -86,16 +99,46 @@ impl<'a> Response<'a> {
             Persistence::KeepAlive => out.extend_from_slice(b"Connection: keep-alive\r\n"),
             Persistence::Close => out.extend_from_slice(b"Connection: close\r\n"),
         }
-        Self { out, exchange }
+        Self { out, exchange, version: None }
     }
 
     #[must_use]
-    pub fn header(self, name: &str, value: &str) -> Self {
+    pub fn header(self, name: &str, value: impl AsRef<[u8]>) -> Self {
         self.out.extend_from_slice(name.as_bytes());
         self.out.extend_from_slice(b": ");
-        self.out.extend_from_slice(value.as_bytes());
+        self.out.extend_from_slice(value.as_ref());
         self.out.extend_from_slice(b"\r\n");
         self
+    }
+
+    /// A header whose value is a number, after the `start` of the value.
+    #[must_use]
+    pub fn number(self, name_and_start: &str, number: u64) -> Self {
+        self.out.extend_from_slice(name_and_start.as_bytes());
+        push_decimal(self.out, number);
+        self.out.extend_from_slice(b"\r\n");
+        self
+    }
+
+    /// The body to come is this version of something, in a form that the client's wishes decide.
+    #[must_use]
+    pub fn version(self, version: u64) -> Self {
+        Self { version: Some(version), ..self }
+    }
+
+    /// Says which form of which version there is.
+    #[must_use]
+    pub fn entity_tag(self, tag: EntityTag) -> Self {
+        self.out.extend_from_slice(b"ETag: ");
+        tag.write(self.out);
+        self.out.extend_from_slice(b"\r\n");
+        self
+    }
+
+    /// Says that other wishes of the client's would have got another answer.
+    #[must_use]
+    pub fn varies(self) -> Self {
+        self.header("Vary", "Accept-Encoding")
     }
 
     /// Ends a response that by its status has neither body nor length.
@@ -103,14 +146,67 @@ impl<'a> Response<'a> {
         self.out.extend_from_slice(b"\r\n");
     }
 
+    /// Ends a response whose body is empty.
+    pub fn bare(self) {
+        self.out.extend_from_slice(b"Content-Length: 0\r\n\r\n");
+    }
+
     /// Ends the head and lets `write` append exactly `length` bytes of body, unless the request
-    /// was HEAD.
-    pub fn body(self, content_type: &str, length: usize, write: impl FnOnce(&mut Vec<u8>)) {
+    /// was HEAD. The body goes out compressed where that is wanted and worth it.
+    pub fn body(
+        self,
+        content_type: impl AsRef<[u8]>,
+        length: usize,
+        write: impl FnOnce(&mut Vec<u8>),
+    ) {
+        let content_type = content_type.as_ref();
+        if gzip::BODY_BYTES.contains(&length) && gzip::is_worth_trying(content_type) {
+            return self.body_in_either_form(content_type, length, write);
+        }
+        let response = match self.version {
+            Some(version) => self.varies().entity_tag(EntityTag { version, is_coded: false }),
+            None => self,
+        };
+        response.finish(content_type, length, write);
+    }
+
+    fn body_in_either_form(
+        self,
+        content_type: &[u8],
+        length: usize,
+        write: impl FnOnce(&mut Vec<u8>),
+    ) {
+        let mut plain = Vec::new();
+        let (coded, write) = if self.exchange.accepts_gzip {
+            plain.reserve_exact(length);
+            write(&mut plain);
+            (gzip::compress(&plain), None)
+        } else {
+            (None, Some(write))
+        };
+        let mut response = self.varies();
+        if let Some(version) = response.version {
+            response = response.entity_tag(EntityTag { version, is_coded: coded.is_some() });
+        }
+        match (coded, write) {
+            (Some(coded), _) => response.header("Content-Encoding", "gzip").finish(
+                content_type,
+                coded.len(),
+                |out| out.extend_from_slice(&coded),
+            ),
+            (None, Some(write)) => response.finish(content_type, length, write),
+            (None, None) => {
+                response.finish(content_type, length, |out| out.extend_from_slice(&plain));
+            }
+        }
+    }
+
+    fn finish(self, content_type: &[u8], length: usize, write: impl FnOnce(&mut Vec<u8>)) {
         let out = self.out;
         out.extend_from_slice(b"Content-Type: ");
-        out.extend_from_slice(content_type.as_bytes());
+        out.extend_from_slice(content_type);
         out.extend_from_slice(b"\r\nContent-Length: ");
-        push_decimal(out, length);
+        push_decimal(out, length as u64);
         out.extend_from_slice(b"\r\n\r\n");
         if self.exchange.head_only {
             return;
@@ -120,7 +216,7 @@ impl<'a> Response<'a> {
         debug_assert_eq!(out.len() - start, length, "Content-Length must be the body's");
     }
 
-    pub fn text(self, content_type: &str, body: &[u8]) {
+    pub fn text(self, content_type: impl AsRef<[u8]>, body: &[u8]) {
         self.body(content_type, body.len(), |out| out.extend_from_slice(body));
     }
 }
@@ -136,7 +232,7 @@ pub fn write_problem(out: &mut Vec<u8>, exchange: Exchange, date: &Date, problem
         response = response.header("WWW-Authenticate", "Bearer");
     }
     if let Some(seconds) = problem.retry_after_seconds {
-        response = response.header("Retry-After", &seconds.to_string());
+        response = response.number("Retry-After: ", seconds.into());
     }
     let message = JsonString::new(&problem.message);
     let length: usize =
@@ -206,7 +302,7 @@ fn escape(byte: u8) -> Option<&'static str> {
     }
 }
 
-fn push_decimal(out: &mut Vec<u8>, mut number: usize) {
+fn push_decimal(out: &mut Vec<u8>, mut number: u64) {
     let mut digits = [0; 20];
     let mut at = digits.len();
     loop {
@@ -255,7 +351,8 @@ mod tests {
     use proptest::prelude::*;
     use std::time::{Duration, SystemTime};
 
-    const OPEN: Exchange = Exchange { head_only: false, persistence: Persistence::Implicit };
+    const OPEN: Exchange =
+        Exchange { head_only: false, accepts_gzip: false, persistence: Persistence::Implicit };
 
     fn date() -> Date {
         Date::of(SystemTime::UNIX_EPOCH + Duration::from_secs(784_111_777))
@@ -294,7 +391,7 @@ mod tests {
         }
 
         #[test]
-        fn decimals_read_back(number: usize) {
+        fn decimals_read_back(number: u64) {
             let mut out = Vec::new();
             push_decimal(&mut out, number);
             prop_assert_eq!(String::from_utf8(out).unwrap(), number.to_string());

@@ -43,15 +43,15 @@ impl Leases {
     /// Lets the first who asks write the key, for `lease_ms`.
     pub(super) fn ask(&mut self, hash: u64, lease_ms: NonZeroU64, now: Millis) -> Lease {
         let bucket = self.bucket(hash);
-        let held = bucket.iter().find(|row| row.hash == hash);
-        if let Some(left) = held.and_then(|row| row.ends.checked_sub(now.0))
+        let own = bucket.iter().position(|row| row.hash == hash);
+        if let Some(left) = own.and_then(|own| bucket[own].ends.checked_sub(now.0))
             && let Some(left_ms) = NonZeroU64::new(left)
         {
             return Lease::Taken { left_ms };
         }
         let ends = now.0.saturating_add(lease_ms.get());
-        let place = bucket.iter_mut().min_by_key(|row| (row.hash != hash, row.ends));
-        *place.expect("a bucket has rows") = Row { hash, ends };
+        let first = (0..WAYS).min_by_key(|&way| bucket[way].ends).expect("a bucket has rows");
+        bucket[own.unwrap_or(first)] = Row { hash, ends };
         self.last_end = self.last_end.max(ends);
         Lease::Granted
     }

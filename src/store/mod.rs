@@ -253,7 +253,6 @@ impl Store {
         }
         let Some((at, meta)) = found else {
             return match lease_ms {
-                _ if condition.matches.is_some() => Reply::Refused,
                 Some(lease_ms) => Reply::Missing(self.leases.ask(key.hash, lease_ms, now)),
                 None => Reply::Absent,
             };
@@ -390,17 +389,16 @@ impl Store {
         ttl_ms: Option<NonZeroU64>,
         now: Millis,
     ) -> Reply<&[u8]> {
-        let found = self.find_live(key, now);
-        if self.refuses(condition, found) {
+        let Some((at, meta)) = self.find_live(key, now) else { return Reply::Absent };
+        if self.refuses(condition, Some((at, meta))) {
             return Reply::Refused;
         }
-        let Some((at, meta)) = found else { return Reply::Absent };
         let old_end = entry::expires(&self.arena, at, meta).unwrap_or(0);
         let stale_ms = self.stale_at(at, meta).map(|stale_at| old_end - stale_at);
         let Life { expires, stale_at } = Life::new(now, ttl_ms, stale_ms.and_then(NonZeroU64::new));
+        self.leases.end(key.hash, now);
         match expires {
             Some(expires) if meta.has_ttl() && stale_at.is_some() == stale_ms.is_some() => {
-                self.leases.end(key.hash, now);
                 self.wheel.remove(&mut self.arena, at);
                 entry::set_expires(&mut self.arena, at, expires);
                 if let Some(stale_at) = stale_at {
@@ -468,11 +466,10 @@ impl Store {
         condition: Condition<&[u8]>,
         now: Millis,
     ) -> Reply<&[u8]> {
-        let found = self.find_live(key, now);
-        if self.refuses(condition, found) {
+        let Some((at, meta)) = self.find_live(key, now) else { return Reply::Absent };
+        if self.refuses(condition, Some((at, meta))) {
             return Reply::Refused;
         }
-        let Some((at, meta)) = found else { return Reply::Absent };
         self.remove(at, meta);
         self.stats.deleted += 1;
         Reply::Deleted

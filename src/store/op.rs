@@ -232,7 +232,8 @@ pub enum Reply<B> {
     },
     /// `Read` of a key that is just as the reader knows it.
     Unchanged { version: u64, ttl_ms: Option<NonZeroU64>, stale: Option<Lease> },
-    /// Anything but a put, write or addition, of a key that is not there, or no longer.
+    /// Anything but a put, write or addition, of a key that is not there, or no longer, whatever
+    /// the condition.
     Absent,
     /// `Read` with a lease, of a key that is not there. Never [`Lease::NotAsked`].
     Missing(Lease),

@@ -59,13 +59,14 @@ impl Store {
     }
 
     /// Makes room for a value of `bytes` that is on its way, with at most `victims_max` evictions.
-    /// True when there is room, until other puts take it.
+    /// True when there is no more to do: there is room, until other puts take it, or nothing is
+    /// left to evict.
     pub fn make_way(&mut self, bytes: usize, now: Millis, victims_max: u32) -> bool {
         let pages = bytes.div_ceil(self.arena.page_bytes()).min(self.limits.pages_max);
         let want = self.pool_wanted() + pages;
         for _ in 0..victims_max {
             if self.arena.pool() >= want || !self.evict(now) {
-                break;
+                return true;
             }
         }
         self.arena.pool() >= want

@@ -6,6 +6,8 @@ use super::{
 use crate::clock::Millis;
 use std::num::NonZeroU64;
 
+mod extras;
+
 const SETTINGS: Settings = Settings {
     memory_bytes_max: 1 << 20,
     key_bytes_max: 256,
@@ -289,9 +291,19 @@ fn every_verb_keeps_to_its_condition() {
     assert_eq!(store.execute(op(b"k", add), NOW), Reply::Number(3));
     let remove = Verb::Remove { condition: Condition::PRESENT };
     assert_eq!(store.execute(op(b"k", remove), NOW), Reply::Deleted);
-    assert_eq!(store.execute(op(b"k", remove), NOW), Reply::Refused);
-    assert_eq!(store.execute(op(b"k", read(Condition::PRESENT)), NOW), Reply::Refused);
-    assert_eq!(store.execute(op(b"k", read(Condition::ABSENT)), NOW), Reply::Absent);
+    // Where nothing is there, only what would put something asks for the condition.
+    for condition in [Condition::PRESENT, Condition::ABSENT, matches(&new)] {
+        for verb in
+            [read(condition), Verb::Remove { condition }, Verb::Touch { ttl_ms: None, condition }]
+        {
+            assert_eq!(store.execute(op(b"k", verb), NOW), Reply::Absent, "{verb:?}");
+        }
+    }
+    for condition in [Condition::PRESENT, matches(&new)] {
+        for verb in [write(b"3", condition), Verb::Add { by: 1, condition }] {
+            assert_eq!(store.execute(op(b"k", verb), NOW), Reply::Refused, "{verb:?}");
+        }
+    }
 }
 
 #[test]

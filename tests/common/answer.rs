@@ -1,11 +1,16 @@
 //! Reads the bytes that a server sent back into answers, and checks what every answer must have.
 
+use flate2::read::GzDecoder;
+use std::io::Read;
+
 /// One response.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Answer {
     pub(crate) status: u16,
     fields: Vec<(String, String)>,
+    /// The body, decompressed if it came so; bytes that are no text show as U+FFFD.
     pub(crate) body: String,
+    pub(crate) bytes: Vec<u8>,
 }
 
 impl Answer {
@@ -26,12 +31,14 @@ impl Answer {
             status: status.unwrap_or_else(|| panic!("not a status line: {status_line}")),
             fields: fields.collect(),
             body: String::new(),
+            bytes: Vec::new(),
         };
-        let bodiless = is_head || answer.status == 204 || answer.status < 200;
+        let bodiless = is_head || matches!(answer.status, ..200 | 204 | 304);
         let length = answer.field("content-length").map(|text| text.parse::<usize>().unwrap());
         let length = if bodiless { 0 } else { length.expect("a body has a length") };
         let body = bytes[end + 4..].get(..length)?;
-        answer.body = String::from_utf8(body.to_vec()).expect("a body is UTF-8");
+        answer.bytes = body.to_vec();
+        answer.body = String::from_utf8_lossy(&answer.decoded()).into_owned();
         answer.check(is_head);
         Some((answer, end + 4 + length))
     }
@@ -42,6 +49,19 @@ impl Answer {
         let value = found.next().map(|(_, value)| value.as_str());
         assert!(found.next().is_none(), "{name} stands twice");
         value
+    }
+
+    fn decoded(&self) -> Vec<u8> {
+        let coding = self.field("content-encoding");
+        if coding.is_none() || self.bytes.is_empty() {
+            return self.bytes.clone();
+        }
+        assert_eq!(coding, Some("gzip"));
+        assert_eq!(self.field("vary"), Some("Accept-Encoding"));
+        let mut decoded = Vec::new();
+        GzDecoder::new(&*self.bytes).read_to_end(&mut decoded).expect("a gzip body");
+        assert!(decoded.len() > self.bytes.len(), "compressed in vain");
+        decoded
     }
 
     pub(crate) fn says_close(&self) -> bool {
@@ -63,16 +83,31 @@ impl Answer {
         assert!(self.field("date").is_some_and(|date| date.ends_with(" GMT")), "{self:?}");
         assert_eq!(self.field("server"), None);
         assert_eq!(self.field("transfer-encoding"), None);
-        if self.status == 204 {
+        if matches!(self.status, 204 | 304) {
             assert_eq!(self.field("content-length"), None);
+            assert_eq!(self.field("content-type"), None);
+        } else if self.status == 201 {
+            assert_eq!(self.field("content-length"), Some("0"));
         } else {
+            assert!(self.field("content-type").is_some(), "{self:?}");
+        }
+        if self.status >= 400 {
             assert_eq!(self.field("content-type"), Some("application/json"));
         }
         if self.status >= 400 && !is_head {
             self.check_problem();
         }
+        assert_eq!(self.field("age"), None);
+        if let Some(tag) = self.field("etag") {
+            assert!(matches!(self.status, 200 | 304), "{self:?}");
+            assert!(self.field("cache-control").is_some(), "{self:?}");
+            assert_eq!(self.field("vary"), Some("Accept-Encoding"));
+            let coded = self.field("content-encoding").is_some();
+            assert!(self.status == 304 || tag.ends_with("-gzip\"") == coded, "{self:?}");
+        }
         assert_eq!(self.status == 405, self.field("allow").is_some() && self.status != 204);
-        assert_eq!(self.status == 503, self.field("retry-after").is_some());
+        let waits = self.status == 404 && self.field("kv-lease") == Some("wait");
+        assert_eq!(self.status == 503 || waits, self.field("retry-after").is_some());
     }
 
     /// An error is an object of three strings; the code is in snake case.

@@ -200,7 +200,7 @@ impl Cluster {
     }
 
     /// Every shard takes a turn. Returns whether anything moved.
-    fn turn(&mut self) -> bool {
+    pub(crate) fn turn(&mut self) -> bool {
         let mut moved = false;
         for shard in &mut self.shards {
             moved |= shard.begin_turn(self.now);

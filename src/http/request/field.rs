@@ -15,14 +15,16 @@ pub enum Field {
 impl Field {
     #[inline]
     pub(super) fn of(name: &[u8]) -> Option<Self> {
-        let candidates: &[Self] = match name.len() {
-            7 => &[Self::KvTags],
-            8 => &[Self::IfMatch],
-            13 => &[Self::IfNoneMatch, Self::CacheControl, Self::Authorization],
-            15 => &[Self::AcceptEncoding],
-            _ => &[],
-        };
-        candidates.iter().copied().find(|field| name.eq_ignore_ascii_case(field.name()))
+        // Names of known length compare fast.
+        match name.len() {
+            7 if name.eq_ignore_ascii_case(b"kv-tags") => Some(Self::KvTags),
+            8 if name.eq_ignore_ascii_case(b"if-match") => Some(Self::IfMatch),
+            13 if name.eq_ignore_ascii_case(b"if-none-match") => Some(Self::IfNoneMatch),
+            13 if name.eq_ignore_ascii_case(b"cache-control") => Some(Self::CacheControl),
+            13 if name.eq_ignore_ascii_case(b"authorization") => Some(Self::Authorization),
+            15 if name.eq_ignore_ascii_case(b"accept-encoding") => Some(Self::AcceptEncoding),
+            _ => None,
+        }
     }
 
     fn name(self) -> &'static [u8] {

@@ -1,0 +1,194 @@
+//! The routes under `/kv/`: one entry each, as raw bytes with everything that HTTP says of it.
+
+use super::{
+    Action, Render, Route, check_key,
+    condition::{Demand, demand},
+    lifetime::{self, Span},
+    query, say_stale, tags,
+};
+use crate::{
+    config::Config,
+    http::{
+        Request,
+        etag::EntityTag,
+        request::{Field, Framing, Head, Method},
+        response::{Date, Exchange, Problem, Response},
+    },
+    store::{CONTENT_TYPE_BYTES_MAX, Extras, KeyHasher, Lease, Reply, Verb},
+};
+use std::{borrow::Cow, num::NonZeroU64};
+
+/// The bytes are what their type says, whatever they look like.
+const NO_SNIFF: (&str, &str) = ("X-Content-Type-Options", "nosniff");
+
+const ROOT: &[u8] = b"/kv/";
+
+/// The type of a value that was stored without one.
+const BYTES: &[u8] = b"application/octet-stream";
+
+/// The route of a path. A key is one segment: a slash in it is written `%2F`.
+pub(super) fn route(path: &[u8]) -> Option<Route> {
+    let mut segments = path.strip_prefix(ROOT)?.splitn(2, |&byte| byte == b'/');
+    let _key = segments.next()?;
+    match segments.next() {
+        None => Some(Route::Entry),
+        Some(b"incr") => Some(Route::Incr),
+        Some(b"touch") => Some(Route::Touch),
+        Some(_) => None,
+    }
+}
+
+/// Refuses a body that is known to be too long before it is read.
+pub(super) fn admit(head: &Head<'_>, config: &Config) -> Result<(), Problem> {
+    match head.framing {
+        Framing::Length(length) if head.method == Method::Put => check_value(length, config),
+        _ => Ok(()),
+    }
+}
+
+fn check_value(length: usize, config: &Config) -> Result<(), Problem> {
+    let limit = config.limits.value_bytes_max;
+    if length > limit {
+        let message =
+            format!("The value has {length} bytes; at most {limit} are taken (--value-bytes-max).");
+        return Err(Problem::new(413, "value_too_long", message).closing());
+    }
+    Ok(())
+}
+
+/// Reads a complete request for `route`, which is one of ours.
+pub(super) fn read<'a>(
+    request: &Request<'a>,
+    route: Route,
+    config: &Config,
+    hasher: &KeyHasher,
+) -> Result<Action<'a>, Problem> {
+    let head = &request.head;
+    let segment = head.path[ROOT.len()..].split(|&byte| byte == b'/').next().unwrap_or_default();
+    let key = query::path_key(segment)?;
+    check_key(&key, config)?;
+    let Demand { condition, knows_coded } = demand(head)?;
+    let verb = match (route, head.method) {
+        (Route::Incr, _) => {
+            let [by] = query::parameters(head.query, ["by"])?;
+            Verb::Add { by: summand(by.as_deref())?, condition }
+        }
+        (Route::Touch, _) => {
+            let [ttl] = query::parameters(head.query, ["ttl"])?;
+            Verb::Touch { ttl_ms: lifetime::new_ttl(ttl.as_deref())?, condition }
+        }
+        (_, Method::Put) => {
+            check_value(request.body.len(), config)?;
+            let [ttl, stale] = query::parameters(head.query, ["ttl", "stale_ttl"])?;
+            let ttl_ms = match lifetime::parameter(Span::Ttl, ttl.as_deref())? {
+                Some(ttl_ms) => Some(ttl_ms),
+                None => lifetime::max_age(head.lines)?.or_else(|| lifetime::default_ttl(config)),
+            };
+            let stale_ms = lifetime::parameter(Span::StaleTtl, stale.as_deref())?;
+            let extras = Extras {
+                content_type: content_type(head)?.map(Cow::Borrowed),
+                tags: tags::hashes(head.lines.members(Field::KvTags), hasher)?,
+                stale_ms: stale_ms.filter(|_| ttl_ms.is_some()),
+            };
+            Verb::Write { value: Cow::Borrowed(request.body), extras, ttl_ms, condition }
+        }
+        (_, Method::Delete) => {
+            let [] = query::parameters(head.query, [])?;
+            Verb::Remove { condition }
+        }
+        _ => {
+            let [lease] = query::parameters(head.query, ["lease"])?;
+            let lease_ms = lifetime::parameter(Span::Lease, lease.as_deref())?;
+            let is_use = head.method != Method::Head;
+            Verb::Read { condition, lease_ms: lease_ms.filter(|_| is_use), is_use }
+        }
+    };
+    Ok(Action::Call { key, verb, render: Render::Entry { knows_coded } })
+}
+
+fn content_type<'a>(head: &Head<'a>) -> Result<Option<&'a [u8]>, Problem> {
+    let content_type = head.content_type.filter(|content_type| !content_type.is_empty());
+    match content_type.map(<[u8]>::len) {
+        Some(length) if length > CONTENT_TYPE_BYTES_MAX => {
+            let message = format!(
+                "The content type has {length} bytes; at most {CONTENT_TYPE_BYTES_MAX} are taken."
+            );
+            Err(Problem::new(400, "content_type_too_long", message))
+        }
+        _ => Ok(content_type),
+    }
+}
+
+/// What `by` says to add; 1 if it is not there.
+fn summand(by: Option<&[u8]>) -> Result<i64, Problem> {
+    let Some(by) = by else { return Ok(1) };
+    str::from_utf8(by).ok().and_then(|by| by.parse().ok()).ok_or_else(|| {
+        let message = format!("`by` is a whole number from {} to {}.", i64::MIN, i64::MAX);
+        Problem::new(400, "bad_by", message)
+    })
+}
+
+/// Writes what a reply amounts to, but for those that other routes get as well. Returns the status.
+pub(super) fn write_reply(
+    out: &mut Vec<u8>,
+    exchange: Exchange,
+    date: &Date,
+    knows_coded: bool,
+    reply: Reply<&[u8]>,
+) -> Result<u16, Problem> {
+    let refuse = |status, code, message| Err(Problem::new(status, code, message));
+    let status = match reply {
+        Reply::Entry { .. } | Reply::Number(_) => 200,
+        Reply::Unchanged { .. } => 304,
+        Reply::Created => 201,
+        Reply::Replaced | Reply::Deleted | Reply::Touched => 204,
+        Reply::Refused => {
+            let message = "If-Match or If-None-Match does not hold.";
+            return refuse(412, "precondition_failed", message);
+        }
+        Reply::NotANumber => {
+            let message = "The value is no decimal integer of 64 bits.";
+            return refuse(409, "not_an_integer", message);
+        }
+        Reply::Overflow => {
+            return refuse(409, "overflow", "The sum is no integer of 64 bits.");
+        }
+        Reply::Value(_) | Reply::Absent | Reply::Missing(_) | Reply::TooLarge | Reply::Full => {
+            unreachable!("the caller sees to these")
+        }
+    };
+    let response = Response::begin(out, exchange, date, status);
+    match reply {
+        Reply::Entry { value, content_type, version, ttl_ms, stale } => {
+            say_freshness(response, ttl_ms, stale)
+                .header(NO_SNIFF.0, NO_SNIFF.1)
+                .version(version)
+                .text(content_type.unwrap_or(BYTES), value);
+        }
+        Reply::Unchanged { version, ttl_ms, stale } => {
+            let tag = EntityTag { version, is_coded: knows_coded };
+            say_freshness(response, ttl_ms, stale).varies().entity_tag(tag).empty();
+        }
+        Reply::Number(number) => {
+            let text = number.to_string();
+            response.header(NO_SNIFF.0, NO_SNIFF.1).text("text/plain", text.as_bytes());
+        }
+        Reply::Created => response.bare(),
+        _ => response.empty(),
+    }
+    Ok(status)
+}
+
+/// Says for how long the value may be used without asking again.
+fn say_freshness(
+    response: Response<'_>,
+    ttl_ms: Option<NonZeroU64>,
+    stale: Option<Lease>,
+) -> Response<'_> {
+    let response = match ttl_ms {
+        Some(ttl_ms) => response.number("Cache-Control: max-age=", ttl_ms.get() / 1000),
+        None if stale.is_some() => response.header("Cache-Control", "max-age=0"),
+        None => response.header("Cache-Control", "no-cache"),
+    };
+    say_stale(response, stale)
+}
