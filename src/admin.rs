@@ -18,6 +18,7 @@ pub fn route(path: &[u8]) -> Option<Route> {
     match path {
         b"/healthz" => Some(Route::Health),
         b"/stats" => Some(Route::Stats),
+        b"/openapi.json" => Some(Route::OpenApi),
         b"/invalidate" => Some(Route::Invalidate),
         b"/delete-prefix" => Some(Route::DeletePrefix),
         b"/flush" => Some(Route::Flush),

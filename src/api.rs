@@ -39,6 +39,8 @@ pub enum Action<'a> {
     Options { allow: &'static str },
     /// Ask every shard.
     Ask(Question),
+    /// Hand out the description of all routes.
+    Describe,
 }
 
 /// A verb and the key that it is for.
@@ -78,6 +80,7 @@ pub enum Route {
     Touch,
     Health,
     Stats,
+    OpenApi,
     /// `OPTIONS *`.
     Server,
 }
@@ -113,7 +116,7 @@ impl Route {
 
     fn allow(self) -> &'static str {
         match self {
-            Self::Get | Self::Health | Self::Stats => "GET, HEAD, OPTIONS",
+            Self::Get | Self::Health | Self::Stats | Self::OpenApi => "GET, HEAD, OPTIONS",
             Self::Put
             | Self::Mget
             | Self::Mput
@@ -161,7 +164,7 @@ impl Route {
             Self::Incr => Operation::Incr,
             Self::Touch => Operation::Touch,
             Self::Health => Operation::Health,
-            Self::DeletePrefix | Self::Flush | Self::Stats => Operation::Admin,
+            Self::DeletePrefix | Self::Flush | Self::Stats | Self::OpenApi => Operation::Admin,
             Self::Server => Operation::Other,
         }
     }
@@ -180,7 +183,7 @@ pub fn admit(head: &Head<'_>, route: Option<Route>, config: &Config) -> Result<R
     };
     let allowed = head.method == Method::Options
         || match route {
-            Route::Get | Route::Health | Route::Stats => {
+            Route::Get | Route::Health | Route::Stats | Route::OpenApi => {
                 matches!(head.method, Method::Get | Method::Head)
             }
             Route::Put
@@ -264,6 +267,7 @@ pub fn read<'a>(
         Route::DeletePrefix => Ok(Action::Ask(question::delete_prefix(request.body, config)?)),
         Route::Flush => Ok(Action::Ask(Question::Flush)),
         Route::Stats => Ok(Action::Ask(Question::Report)),
+        Route::OpenApi => Ok(Action::Describe),
         Route::Server => Ok(Action::Options { allow: route.allow() }),
     }
 }
@@ -459,6 +463,11 @@ fn say_lease(response: Response<'_>, lease: Lease) -> Response<'_> {
 /// Writes the answer to an action that needs no store.
 pub fn write_health(out: &mut Vec<u8>, exchange: Exchange, date: &Date) {
     Response::begin(out, exchange, date, 200).text(JSON, b"{\"status\":\"OK\"}");
+}
+
+pub fn write_openapi(out: &mut Vec<u8>, exchange: Exchange, date: &Date) {
+    const DOCUMENT: &[u8] = include_bytes!("api/openapi.json");
+    Response::begin(out, exchange, date, 200).text(JSON, DOCUMENT);
 }
 
 pub fn write_options(out: &mut Vec<u8>, exchange: Exchange, date: &Date, allow: &str) {

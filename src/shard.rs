@@ -230,6 +230,10 @@ impl Service {
                 responses.write(|out| api::write_health(out, exchange, &self.date));
                 self.counters.answers.count(operation, 200);
             }
+            Ok(Action::Describe) => {
+                responses.write(|out| api::write_openapi(out, exchange, &self.date));
+                self.counters.answers.count(operation, 200);
+            }
             Ok(Action::Options { allow }) => {
                 responses.write(|out| api::write_options(out, exchange, &self.date, allow));
                 self.counters.answers.count(operation, 204);

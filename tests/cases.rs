@@ -2307,3 +2307,76 @@ fn new_tokens_are_in_force_from_the_next_request_on() {
         statuses(&read_all(&cluster.output(client)), &statuses_then);
     }
 }
+
+// Tags.
+
+#[test]
+fn an_invalidation_ends_every_entry_with_the_tag_for_every_reader() {
+    for (shards, home) in [(1, 0), (2, 0), (2, 1), (3, 2)] {
+        let mut cluster = Cluster::new(&config(shards));
+        let client = cluster.connect(home, Role::Data);
+        let entry = |key: &str, tags: &[&str]| serde_json::json!({ "key": key, "value": "v", "tags": tags });
+        let keys = keys_of("k", 40);
+        let entries: Vec<_> = keys
+            .iter()
+            .enumerate()
+            .map(|(at, key)| entry(key, [&["news"][..], &["a", "news"], &["a"], &[]][at % 4]))
+            .collect();
+        let body = serde_json::json!({ "entries": entries }).to_string();
+        assert_eq!(
+            body_of(&mut cluster, client, &post_to("/mput", &body)),
+            r#"{"status":"OK","stored":40}"#
+        );
+        let keys: Vec<&str> = keys.iter().map(String::as_str).collect();
+        let invalidate = post_to("/invalidate", r#"{"tag":"news"}"#);
+        // One connection's requests are done in their order, whatever waits for other shards.
+        let again = post(&entry("k0", &["news"]).to_string());
+        let input = [mget(&keys), invalidate, mget(&keys), again, mget(&keys)].concat();
+        for reader in 0..shards {
+            let client = cluster.connect(reader, Role::Data);
+            cluster.send(client, post_to("/mput", &body));
+            cluster.output(client);
+            cluster.send(client, &input);
+            let answers = read_all(&cluster.output(client));
+            statuses(&answers, &[200; 5]);
+            let found = |answer: &Answer| answer.body.matches("\"v\"").count();
+            assert_eq!([0, 2, 4].map(|at| found(&answers[at])), [40, 20, 21], "reader {reader}");
+        }
+        let after = body_of(&mut cluster, client, &mget(&keys));
+        assert_eq!(after.matches("\"v\"").count(), 21);
+        assert!(after.contains(r#""k0":"v","k1":null,"k2":"v","k3":"v""#), "{after}");
+    }
+}
+
+#[test]
+fn a_batch_may_name_what_a_put_may() {
+    let entries = r#"{"entries":[{"key":"a","value":"1","ttl":1,"stale_ttl":2,"tags":["x"]}]}"#;
+    let mut cluster = Cluster::new(&config(2));
+    let client = cluster.connect(1, Role::Data);
+    cluster.send(client, post_to("/mput", entries));
+    cluster.pass(Duration::from_secs(2));
+    cluster.output(client);
+    let found = body_of(&mut cluster, client, &mget(&["a"]));
+    assert_eq!(found, r#"{"status":"OK","values":{"a":"1"}}"#, "stale entries are told");
+    cluster.pass(Duration::from_secs(1));
+    assert_eq!(
+        body_of(&mut cluster, client, &mget(&["a"])),
+        r#"{"status":"OK","values":{"a":null}}"#
+    );
+    for (tags, code) in [("[\"\"]", "empty_tag"), ("1", "bad_tags"), ("[1]", "bad_tags")] {
+        let entry = format!(r#"{{"key":"a","value":"1","tags":{tags}}}"#);
+        declined(post_to("/mput", &format!(r#"{{"entries":[{entry}]}}"#)), 400, code);
+    }
+}
+
+#[test]
+fn a_value_that_is_no_text_is_named_in_a_batch() {
+    let raw =
+        "PUT /kv/b HTTP/1.1\r\nHost: h\r\nContent-Length: 2\r\n\r\nx\u{0}".replace('\0', "\u{7f}");
+    let mut input = [put("a", "1"), raw].concat().into_bytes();
+    *input.last_mut().unwrap() = 0xff;
+    input.extend_from_slice(mget(&["a", "b", "nobody"]).as_bytes());
+    let answers = kept(&input);
+    assert_eq!((answers[2].status, answers[2].code().as_str()), (406, "not_text"));
+    assert!(message_of(&answers[2]).contains(r#""b""#));
+}
