@@ -1,4 +1,4 @@
-//! The routes, the OpenAPI document and the README say the same: paths, methods and error codes.
+//! The routes, the `OpenAPI` document and the README say the same: paths, methods and error codes.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use kvcache::{

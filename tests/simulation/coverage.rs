@@ -3,8 +3,12 @@
 use std::collections::BTreeMap;
 
 /// Each must be reached, or the simulation has gone blind.
-const PLACES: [&str; 24] = [
+const PLACES: [&str; 29] = [
+    "all shards did it",
     "backpressure",
+    "batch get",
+    "batch put",
+    "batch refused",
     "chunked put",
     "closed while idle",
     "continue",
@@ -22,6 +26,7 @@ const PLACES: [&str; 24] = [
     "partial write",
     "read timeout",
     "refused connection",
+    "reply too large",
     "reset with answers away",
     "slot used again",
     "stats told",

@@ -32,7 +32,7 @@ impl Response {
             match name {
                 "Content-Length" => response.length = value.parse().expect("a length is a number"),
                 "Connection" => response.closes = value == "close",
-                "Date" | "Content-Type" | "Allow" | "Retry-After" => {}
+                "Date" | "Content-Type" | "Allow" | "Retry-After" | "Vary" => {}
                 _ => panic!("nobody asked for {field:?}"),
             }
         }
