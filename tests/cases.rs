@@ -2380,3 +2380,25 @@ fn a_value_that_is_no_text_is_named_in_a_batch() {
     assert_eq!((answers[2].status, answers[2].code().as_str()), (406, "not_text"));
     assert!(message_of(&answers[2]).contains(r#""b""#));
 }
+
+#[test]
+fn an_invalidation_stands_in_the_order_of_its_connections_requests() {
+    let tagged = |key: &str| post(&format!(r#"{{"key":"{key}","value":"v","tags":["t"]}}"#));
+    let invalidate = post_to("/invalidate", r#"{"tag":"t"}"#);
+    for key in ["a", "b"] {
+        let input = [
+            tagged(key),
+            get(key),
+            invalidate.clone(),
+            get(key),
+            tagged(key),
+            get(key),
+            invalidate.clone(),
+            invalidate.clone(),
+            tagged(key),
+            get(key),
+        ];
+        let answers = kept(input.concat());
+        statuses(&answers, &[200, 200, 200, 404, 200, 200, 200, 200, 200, 200]);
+    }
+}
