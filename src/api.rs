@@ -366,13 +366,8 @@ pub fn write_reply(
     reply: Reply<&[u8]>,
 ) -> u16 {
     let problem = match (render, reply) {
-        (Render::Get, Reply::Value(value)) => {
-            match write_text(out, exchange, date, (key, value), None) {
-                Ok(()) => return 200,
-                Err(problem) => problem,
-            }
-        }
-        (Render::Get, Reply::Entry { value, stale, .. }) => {
+        (Render::Get, Reply::Value(value) | Reply::Entry { value, .. }) => {
+            let stale = if let Reply::Entry { stale, .. } = reply { stale } else { None };
             match write_text(out, exchange, date, (key, value), stale) {
                 Ok(()) => return 200,
                 Err(problem) => problem,
@@ -448,15 +443,15 @@ fn write_absent(out: &mut Vec<u8>, exchange: Exchange, date: &Date, lease: Lease
 fn say_stale(response: Response<'_>, stale: Option<Lease>) -> Response<'_> {
     match stale {
         None => response,
-        Some(lease) => say_lease(response.header("Kv-Stale", "1"), lease),
+        Some(lease) => say_lease(response.lines("Kv-Stale: 1\r\n"), lease),
     }
 }
 
 fn say_lease(response: Response<'_>, lease: Lease) -> Response<'_> {
     match lease {
         Lease::NotAsked => response,
-        Lease::Granted => response.header("Kv-Lease", "granted"),
-        Lease::Taken { .. } => response.header("Kv-Lease", "wait"),
+        Lease::Granted => response.lines("Kv-Lease: granted\r\n"),
+        Lease::Taken { .. } => response.lines("Kv-Lease: wait\r\n"),
     }
 }
 

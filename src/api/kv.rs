@@ -19,7 +19,7 @@ use crate::{
 use std::{borrow::Cow, num::NonZeroU64};
 
 /// The bytes are what their type says, whatever they look like.
-const NO_SNIFF: (&str, &str) = ("X-Content-Type-Options", "nosniff");
+const NO_SNIFF: &str = "X-Content-Type-Options: nosniff\r\n";
 
 const ROOT: &[u8] = b"/kv/";
 
@@ -161,7 +161,7 @@ pub(super) fn write_reply(
     match reply {
         Reply::Entry { value, content_type, version, ttl_ms, stale } => {
             say_freshness(response, ttl_ms, stale)
-                .header(NO_SNIFF.0, NO_SNIFF.1)
+                .lines(NO_SNIFF)
                 .version(version)
                 .text(content_type.unwrap_or(BYTES), value);
         }
@@ -171,7 +171,7 @@ pub(super) fn write_reply(
         }
         Reply::Number(number) => {
             let text = number.to_string();
-            response.header(NO_SNIFF.0, NO_SNIFF.1).text("text/plain", text.as_bytes());
+            response.lines(NO_SNIFF).text("text/plain", text.as_bytes());
         }
         Reply::Created => response.bare(),
         _ => response.empty(),
@@ -187,8 +187,8 @@ fn say_freshness(
 ) -> Response<'_> {
     let response = match ttl_ms {
         Some(ttl_ms) => response.number("Cache-Control: max-age=", ttl_ms.get() / 1000),
-        None if stale.is_some() => response.header("Cache-Control", "max-age=0"),
-        None => response.header("Cache-Control", "no-cache"),
+        None if stale.is_some() => response.lines("Cache-Control: max-age=0\r\n"),
+        None => response.lines("Cache-Control: no-cache\r\n"),
     };
     say_stale(response, stale)
 }

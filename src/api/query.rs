@@ -1,7 +1,7 @@
 //! What a target names: the key and the parameters, percent-decoded once.
 
 use crate::http::response::Problem;
-use std::borrow::Cow;
+use std::{borrow::Cow, ops::BitAnd};
 
 /// What a `+` stands for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,12 +29,23 @@ pub(super) fn text_key(key: Option<Cow<'_, [u8]>>) -> Result<Cow<'_, [u8]>, Prob
 
 /// The values of the parameters of these names, each of which may stand once: `+` is a space, `%XX`
 /// a byte. Others are skipped.
+#[inline]
 pub(super) fn parameters<'a, const N: usize>(
     query: Option<&'a [u8]>,
     names: [&'static str; N],
 ) -> Result<[Option<Cow<'a, [u8]>>; N], Problem> {
     let mut values = [const { None }; N];
     let Some(query) = query else { return Ok(values) };
+    // Nearly always there is one pair to read, just as it stands.
+    let is_plain = query.iter().map(|byte| !matches!(byte, b'&' | b'%' | b'+'));
+    if is_plain.fold(true, BitAnd::bitand)
+        && let Some(at) = query.iter().position(|&byte| byte == b'=')
+    {
+        if let Some(known) = names.iter().position(|name| query[..at] == *name.as_bytes()) {
+            values[known] = Some(Cow::Borrowed(&query[at + 1..]));
+        }
+        return Ok(values);
+    }
     for pair in query.split(|&byte| byte == b'&') {
         let (name, value) = match pair.iter().position(|&byte| byte == b'=') {
             Some(at) => (&pair[..at], &pair[at + 1..]),

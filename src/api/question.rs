@@ -1,4 +1,4 @@
-//! What is asked of every shard at once: one request, one question, one answer when all have done it.
+//! What is asked of every shard at once: one request, and one answer when all have done it.
 
 use super::{json, tags};
 use crate::{

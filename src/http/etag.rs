@@ -31,16 +31,13 @@ const CODED: &[u8] = b"-gzip";
 
 impl EntityTag {
     pub(super) fn write(self, out: &mut Vec<u8>) {
-        out.push(b'"');
-        let mut digits = [0; 16];
-        for (pair, byte) in digits.as_chunks_mut().0.iter_mut().zip(self.version.to_be_bytes()) {
+        let mut opaque = *b"\"0000000000000000";
+        for (pair, byte) in opaque[1..].as_chunks_mut().0.iter_mut().zip(self.version.to_be_bytes())
+        {
             *pair = [byte >> 4, byte & 15].map(|nibble| b"0123456789abcdef"[usize::from(nibble)]);
         }
-        out.extend_from_slice(&digits);
-        if self.is_coded {
-            out.extend_from_slice(CODED);
-        }
-        out.push(b'"');
+        out.extend_from_slice(&opaque);
+        out.extend_from_slice(if self.is_coded { b"-gzip\"" } else { b"\"" });
     }
 
     /// Reads what stands between the quotes. There is one way to write a tag.
@@ -64,13 +61,18 @@ impl EntityTag {
 pub struct Malformed;
 
 /// Reads `If-Match` or `If-None-Match`, if it is there.
+#[inline]
 pub fn list(lines: Lines<'_>, field: Field) -> Result<Option<List>, Malformed> {
     if !lines.has(field) {
         return Ok(None);
     }
+    read(lines, field).map(Some)
+}
+
+fn read(lines: Lines<'_>, field: Field) -> Result<List, Malformed> {
     let mut values = lines.values(field);
     if let (Some(b"*"), None) = (values.next(), values.next()) {
-        return Ok(Some(List::Any));
+        return Ok(List::Any);
     }
     let mut list = Vec::new();
     for value in lines.values(field) {
@@ -88,7 +90,7 @@ pub fn list(lines: Lines<'_>, field: Field) -> Result<Option<List>, Malformed> {
             }
         }
     }
-    Ok(Some(List::Of(list)))
+    Ok(List::Of(list))
 }
 
 /// Reads one tag and finds the comma or the end that must follow it.

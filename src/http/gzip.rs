@@ -9,8 +9,13 @@ use std::{io::Write, ops::RangeInclusive};
 pub const BODY_BYTES: RangeInclusive<usize> = 1 << 10..=64 << 10;
 
 /// Whether `Accept-Encoding` prefers gzip to the plain form, or likes it as well (RFC 9110, 12.5.3).
+#[inline]
 #[must_use]
 pub fn is_accepted(lines: Lines<'_>) -> bool {
+    lines.has(Field::AcceptEncoding) && is_preferred(lines)
+}
+
+fn is_preferred(lines: Lines<'_>) -> bool {
     let (mut gzip, mut plain, mut others) = (None, None, None);
     for member in lines.members(Field::AcceptEncoding) {
         let (coding, weight) = match member.iter().position(|&byte| byte == b';') {

@@ -111,6 +111,13 @@ impl<'a> Response<'a> {
         self
     }
 
+    /// Whole header lines, each with its CRLF.
+    #[must_use]
+    pub fn lines(self, lines: &'static str) -> Self {
+        self.out.extend_from_slice(lines.as_bytes());
+        self
+    }
+
     /// A header whose value is a number, after the `start` of the value.
     #[must_use]
     pub fn number(self, name_and_start: &str, number: u64) -> Self {
@@ -138,7 +145,7 @@ impl<'a> Response<'a> {
     /// Says that other wishes of the client's would have got another answer.
     #[must_use]
     pub fn varies(self) -> Self {
-        self.header("Vary", "Accept-Encoding")
+        self.lines("Vary: Accept-Encoding\r\n")
     }
 
     /// Ends a response that by its status has neither body nor length.
@@ -153,6 +160,7 @@ impl<'a> Response<'a> {
 
     /// Ends the head and lets `write` append exactly `length` bytes of body, unless the request
     /// was HEAD. The body goes out compressed where that is wanted and worth it.
+    #[inline]
     pub fn body(
         self,
         content_type: impl AsRef<[u8]>,
@@ -170,6 +178,7 @@ impl<'a> Response<'a> {
         response.finish(content_type, length, write);
     }
 
+    #[cold]
     fn body_in_either_form(
         self,
         content_type: &[u8],
@@ -189,7 +198,7 @@ impl<'a> Response<'a> {
             response = response.entity_tag(EntityTag { version, is_coded: coded.is_some() });
         }
         match (coded, write) {
-            (Some(coded), _) => response.header("Content-Encoding", "gzip").finish(
+            (Some(coded), _) => response.lines("Content-Encoding: gzip\r\n").finish(
                 content_type,
                 coded.len(),
                 |out| out.extend_from_slice(&coded),
@@ -201,6 +210,7 @@ impl<'a> Response<'a> {
         }
     }
 
+    #[inline]
     fn finish(self, content_type: &[u8], length: usize, write: impl FnOnce(&mut Vec<u8>)) {
         let out = self.out;
         out.extend_from_slice(b"Content-Type: ");

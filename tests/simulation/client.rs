@@ -292,28 +292,9 @@ impl Client {
                 }
                 Outcome::Done(vec![put_action(value, now)])
             }
-            Want::Mput { first, count } => {
-                let expected = format!("{{\"status\":\"OK\",\"stored\":{count}}}");
-                assert_eq!((response.status, body()), (200, &*expected), "{}", context());
-                coverage.reach("batch put");
-                Outcome::Done((first..first + count).map(|value| put_action(value, now)).collect())
-            }
-            Want::Mget { .. } if response.status == 413 => {
-                assert!(body().contains("reply_too_large"), "{}", context());
-                coverage.reach("reply too large");
-                Outcome::Refused
-            }
-            Want::Mget { keys } => {
-                assert_eq!(response.status, 200, "{}", context());
-                let found: serde_json::Value = serde_json::from_str(body()).expect("JSON");
-                let values = found["values"].as_object().expect("an object");
-                assert_eq!(values.len(), keys.count_ones() as usize, "{}", context());
-                let read = |key: usize| {
-                    let text = values[now.keys[key]].as_str();
-                    (key, Action::Get(text.map(|text| value_number(key, text, now))))
-                };
-                coverage.reach("batch get");
-                Outcome::Done(bits(keys).map(read).collect())
+            Want::Mput { .. } | Want::Mget { .. } => {
+                let told = (response.status, body());
+                batch_outcome(request.want, told, now, coverage)
             }
             Want::Get { key } if response.status == 200 => {
                 Outcome::Done(vec![(key, Action::Get(Some(read_value(key, body(), now))))])
@@ -491,6 +472,41 @@ impl Client {
             }
         }
         operations
+    }
+}
+
+/// Checks the answer to a batch and reads what it says.
+fn batch_outcome(
+    want: Want,
+    (status, body): (u16, &str),
+    now: &Moment<'_>,
+    coverage: &mut Coverage,
+) -> Outcome {
+    match want {
+        Want::Mput { first, count } => {
+            let expected = format!("{{\"status\":\"OK\",\"stored\":{count}}}");
+            assert_eq!((status, body), (200, &*expected));
+            coverage.reach("batch put");
+            Outcome::Done((first..first + count).map(|value| put_action(value, now)).collect())
+        }
+        Want::Mget { .. } if status == 413 => {
+            assert!(body.contains("reply_too_large"), "{body}");
+            coverage.reach("reply too large");
+            Outcome::Refused
+        }
+        Want::Mget { keys } => {
+            assert_eq!(status, 200, "{body}");
+            let found: serde_json::Value = serde_json::from_str(body).expect("JSON");
+            let values = found["values"].as_object().expect("an object");
+            assert_eq!(values.len(), keys.count_ones() as usize, "{body}");
+            let read = |key: usize| {
+                let text = values[now.keys[key]].as_str();
+                (key, Action::Get(text.map(|text| value_number(key, text, now))))
+            };
+            coverage.reach("batch get");
+            Outcome::Done(bits(keys).map(read).collect())
+        }
+        _ => unreachable!("only batches come here"),
     }
 }
 
