@@ -314,6 +314,52 @@ class Client:
         self.socket.close()
 
 
+def exchange(connection, request):
+    """One request and its answer on a connection that waits for each; returns the body."""
+    connection.sendall(request)
+    received = b""
+    while True:
+        received += connection.recv(1 << 16)
+        head, end, body = received.partition(b"\r\n\r\n")
+        if not end:
+            continue
+        length = int(re.search(rb"Content-Length: (\d+)", head)[1])
+        if len(body) == length:
+            if not head.startswith(b"HTTP/1.1 200 "):
+                sys.exit(head.decode())
+            return body
+
+
+def batch():
+    """CPU time of a /mget of 100 keys against 100 single GETs on one connection."""
+    count, repeats = 100, 200
+    gets, mgets = [], []
+    for repeat in range(repeats):
+        keys = [f"key-{(repeat * count + n) % KEYS}" for n in range(count)]
+        gets += [f"GET /get?key={key} HTTP/1.1\r\nHost: bench\r\n\r\n".encode() for key in keys]
+        body = json.dumps({"keys": keys})
+        head = f"POST /mget HTTP/1.1\r\nHost: bench\r\nContent-Length: {len(body)}\r\n\r\n"
+        mgets.append((head + body).encode())
+    with kvcache("--shards=1", core=0) as server:
+        fill()
+        with socket.create_connection(("127.0.0.1", PORT), 5) as connection:
+
+            def run(requests, found):
+                before, begun = running_seconds(server.pid), time.monotonic()
+                for request in requests:
+                    if found not in exchange(connection, request):
+                        sys.exit("a value is missing")
+                cpu = running_seconds(server.pid) - before
+                return Run(count * repeats, time.monotonic() - begun, cpu)
+
+            ratio, _ = compare(
+                ("/mget of 100", "single GETs"),
+                lambda: run(mgets, b'"value of key-'),
+                lambda: run(gets, b'"value of key-'),
+            )
+    return bound("CPU per key, /mget / GET", ratio, most=0.1)
+
+
 def idle():
     """What 1,000 idle connections cost."""
     count, seconds = 1000, 10
@@ -592,7 +638,7 @@ def slow():
     return kept and whole
 
 
-COMMANDS = [cpu, pipeline, shards, idle, balance, churn, sigterm, preflight, memory, slow]
+COMMANDS = [cpu, pipeline, shards, batch, idle, balance, churn, sigterm, preflight, memory, slow]
 
 
 def main():

@@ -1,8 +1,13 @@
-//! The admin listener's routes: health and statistics, never on the data port.
+//! The admin listener's routes: health, statistics and what changes many entries at once.
 
 use crate::{
     api::Route,
-    http::response::{Date, Exchange, JSON, Response},
+    auth::Access,
+    http::{
+        request::Method,
+        response::{Date, Exchange, JSON, Response},
+    },
+    mesh::Finding,
     metrics::{Operation, Outcome, Report},
 };
 use serde_json::{Value, json};
@@ -13,18 +18,33 @@ pub fn route(path: &[u8]) -> Option<Route> {
     match path {
         b"/healthz" => Some(Route::Health),
         b"/stats" => Some(Route::Stats),
+        b"/openapi.json" => Some(Route::OpenApi),
+        b"/invalidate" => Some(Route::Invalidate),
+        b"/delete-prefix" => Some(Route::DeletePrefix),
+        b"/flush" => Some(Route::Flush),
         b"*" => Some(Route::Server),
         _ => None,
     }
 }
 
-/// Writes `{"totals":{...},"shards":[{...},...]}`; each object has the same members.
-pub fn write_stats(out: &mut Vec<u8>, exchange: Exchange, date: &Date, reports: &[Report]) {
-    let mut totals = Report::default();
-    for report in reports {
-        totals += *report;
+/// What a request needs on the admin listener: to look at it is free.
+#[must_use]
+pub fn access(method: Method) -> Access {
+    match method {
+        Method::Get | Method::Head | Method::Options => Access::Open,
+        _ => Access::Write,
     }
-    let shards: Vec<Value> = reports.iter().map(report_json).collect();
+}
+
+/// Writes `{"totals":{...},"shards":[{...},...]}`; each object has the same members.
+pub fn write_stats(out: &mut Vec<u8>, exchange: Exchange, date: &Date, findings: &[Finding]) {
+    let mut totals = Report::default();
+    let mut shards: Vec<Value> = Vec::new();
+    for finding in findings {
+        let Finding::Report(report) = finding else { unreachable!("every shard reports") };
+        totals += **report;
+        shards.push(report_json(report));
+    }
     let body = json!({ "totals": report_json(&totals), "shards": shards }).to_string();
     Response::begin(out, exchange, date, 200).text(JSON, body.as_bytes());
 }

@@ -1,25 +1,30 @@
 //! The key-value routes: an HTTP request to an operation, a reply to an HTTP response.
 
 use crate::{
+    auth::Access,
     config::Config,
     http::{
         Request, gzip,
         request::{Expect, Head, Method},
         response::{Date, Exchange, JSON, Problem, Response, write_problem},
     },
+    mesh::Question,
     metrics::Operation,
     store::{Condition, Extras, KeyHasher, Lease, Loan, Reply, Verb},
     text::{JsonString, Text, push_escaped},
 };
+use batch::Batch;
 use json::PutBody;
 use lifetime::Span;
 use std::borrow::Cow;
 
+pub mod batch;
 mod condition;
 mod json;
 mod kv;
 mod lifetime;
 mod query;
+pub mod question;
 mod tags;
 
 /// What a request asks to be done.
@@ -27,12 +32,23 @@ mod tags;
 pub enum Action<'a> {
     /// Run the verb on the key and write what `render` says of the reply.
     Call { key: Cow<'a, [u8]>, verb: Verb<Cow<'a, [u8]>>, render: Render },
+    /// Run all of its operations.
+    Batch(Batch<'a>),
     /// Say that the process lives.
     Health,
     /// Say which methods there are.
     Options { allow: &'static str },
-    /// Gather every shard's counters.
-    Stats,
+    /// Ask every shard.
+    Ask(Question),
+    /// Hand out the description of all routes.
+    Describe,
+}
+
+/// A verb and the key that it is for.
+#[derive(Debug, PartialEq)]
+pub struct Command<'a> {
+    pub key: Cow<'a, [u8]>,
+    pub verb: Verb<Cow<'a, [u8]>>,
 }
 
 /// How a reply becomes a response.
@@ -67,6 +83,12 @@ impl Rest {
 pub enum Route {
     Get,
     Put,
+    Mget,
+    Mput,
+    Mdelete,
+    Invalidate,
+    DeletePrefix,
+    Flush,
     /// `/kv/{key}`.
     Entry,
     /// `/kv/{key}/incr`.
@@ -75,6 +97,7 @@ pub enum Route {
     Touch,
     Health,
     Stats,
+    OpenApi,
     /// `OPTIONS *`.
     Server,
 }
@@ -86,25 +109,62 @@ impl Route {
         match path {
             b"/get" => Some(Self::Get),
             b"/put" => Some(Self::Put),
+            b"/mget" => Some(Self::Mget),
+            b"/mput" => Some(Self::Mput),
+            b"/mdelete" => Some(Self::Mdelete),
+            b"/invalidate" => Some(Self::Invalidate),
             b"/healthz" => Some(Self::Health),
             b"*" => Some(Self::Server),
             _ => kv::route(path),
         }
     }
 
+    /// What a request needs on the data port.
+    #[must_use]
+    pub fn access(route: Option<Self>, method: Method) -> Access {
+        match route {
+            Some(Self::Health) => Access::Open,
+            // To read takes a POST where there are many keys.
+            None | Some(Self::Mget) => Access::Read,
+            _ if matches!(method, Method::Get | Method::Head | Method::Options) => Access::Read,
+            _ => Access::Write,
+        }
+    }
+
     fn allow(self) -> &'static str {
         match self {
-            Self::Get | Self::Health | Self::Stats => "GET, HEAD, OPTIONS",
-            Self::Put | Self::Incr | Self::Touch => "POST, OPTIONS",
+            Self::Get | Self::Health | Self::Stats | Self::OpenApi => "GET, HEAD, OPTIONS",
+            Self::Put
+            | Self::Mget
+            | Self::Mput
+            | Self::Mdelete
+            | Self::Invalidate
+            | Self::DeletePrefix
+            | Self::Flush
+            | Self::Incr
+            | Self::Touch => "POST, OPTIONS",
             Self::Entry => "GET, HEAD, PUT, DELETE, OPTIONS",
             Self::Server => "GET, HEAD, POST, PUT, DELETE, OPTIONS",
         }
     }
 
+    /// Whether requests have a body of JSON.
+    fn takes_json(self) -> bool {
+        matches!(
+            self,
+            Self::Put
+                | Self::Mget
+                | Self::Mput
+                | Self::Mdelete
+                | Self::Invalidate
+                | Self::DeletePrefix
+        )
+    }
+
     /// Whether the body of a request may hold what is put into the store.
     #[must_use]
     pub fn stores(self) -> bool {
-        matches!(self, Self::Put | Self::Entry)
+        matches!(self, Self::Put | Self::Mput | Self::Entry)
     }
 
     #[must_use]
@@ -114,10 +174,14 @@ impl Route {
             Self::Entry if method == Method::Delete => Operation::Delete,
             Self::Get | Self::Entry => Operation::Get,
             Self::Put => Operation::Put,
+            Self::Mget => Operation::Mget,
+            Self::Mput => Operation::Mput,
+            Self::Mdelete => Operation::Mdelete,
+            Self::Invalidate => Operation::Invalidate,
             Self::Incr => Operation::Incr,
             Self::Touch => Operation::Touch,
             Self::Health => Operation::Health,
-            Self::Stats => Operation::Admin,
+            Self::DeletePrefix | Self::Flush | Self::Stats | Self::OpenApi => Operation::Admin,
             Self::Server => Operation::Other,
         }
     }
@@ -136,10 +200,18 @@ pub fn admit(head: &Head<'_>, route: Option<Route>, config: &Config) -> Result<R
     };
     let allowed = head.method == Method::Options
         || match route {
-            Route::Get | Route::Health | Route::Stats => {
+            Route::Get | Route::Health | Route::Stats | Route::OpenApi => {
                 matches!(head.method, Method::Get | Method::Head)
             }
-            Route::Put | Route::Incr | Route::Touch => head.method == Method::Post,
+            Route::Put
+            | Route::Mget
+            | Route::Mput
+            | Route::Mdelete
+            | Route::Invalidate
+            | Route::DeletePrefix
+            | Route::Flush
+            | Route::Incr
+            | Route::Touch => head.method == Method::Post,
             Route::Entry => {
                 matches!(head.method, Method::Get | Method::Head | Method::Put | Method::Delete)
             }
@@ -153,8 +225,8 @@ pub fn admit(head: &Head<'_>, route: Option<Route>, config: &Config) -> Result<R
         let message = "A body is taken as it is: the only Content-Encoding is identity.";
         return Err(Problem::new(415, "unsupported_content_encoding", message));
     }
-    if route == Route::Put && !head.content_type.is_none_or(is_json) {
-        let message = "The body of /put is application/json.";
+    if route.takes_json() && !head.content_type.is_none_or(is_json) {
+        let message = "The body is application/json.";
         return Err(Problem::new(415, "unsupported_media_type", message));
     }
     if route == Route::Entry {
@@ -198,41 +270,62 @@ pub fn read<'a>(
             Ok(Action::Call { key, verb, render: Render::Get })
         }
         Route::Put => {
-            let PutBody { key, value, ttl, stale_ttl, tags } = json::put_body(request.body)?;
-            check_key(key.as_bytes(), config)?;
-            let limit = config.limits.value_bytes_max;
-            if value.len() > limit {
-                let message = format!(
-                    "The value has {} bytes; at most {limit} are taken (--value-bytes-max).",
-                    value.len()
-                );
-                return Err(Problem::new(400, "value_too_long", message));
-            }
-            let ttl_ms = match ttl {
-                Some(seconds) => Some(lifetime::millis(Span::Ttl, seconds)?),
-                None => lifetime::default_ttl(config),
+            let Command { key, verb } = put_command(json::put_body(request.body)?, config, hasher)?;
+            Ok(Action::Call { key, verb, render: Render::Put })
+        }
+        Route::Mget | Route::Mput | Route::Mdelete => {
+            let kind = match route {
+                Route::Mget => batch::Kind::Get,
+                Route::Mput => batch::Kind::Put,
+                _ => batch::Kind::Delete,
             };
-            let value = bytes_of(value);
-            let verb = if stale_ttl.is_none() && tags.is_empty() {
-                Verb::Put { value, ttl_ms }
-            } else {
-                let stale_ms = stale_ttl
-                    .map(|seconds| lifetime::millis(Span::StaleTtl, seconds))
-                    .transpose()?;
-                let extras = Extras {
-                    content_type: None,
-                    tags: tags::hashes(tags.iter().map(String::as_bytes), hasher)?,
-                    stale_ms: stale_ms.filter(|_| ttl_ms.is_some()),
-                };
-                Verb::Write { value, extras, ttl_ms, condition: Condition::NONE }
-            };
-            Ok(Action::Call { key: bytes_of(key), verb, render: Render::Put })
+            Ok(Action::Batch(batch::read(kind, request.body, config, hasher)?))
         }
         Route::Entry | Route::Incr | Route::Touch => kv::read(request, route, config, hasher),
         Route::Health => Ok(Action::Health),
-        Route::Stats => Ok(Action::Stats),
+        Route::Invalidate => Ok(Action::Ask(question::invalidate(request.body, hasher)?)),
+        Route::DeletePrefix => Ok(Action::Ask(question::delete_prefix(request.body, config)?)),
+        Route::Flush => Ok(Action::Ask(Question::Flush)),
+        Route::Stats => Ok(Action::Ask(Question::Report)),
+        Route::OpenApi => Ok(Action::Describe),
         Route::Server => Ok(Action::Options { allow: route.allow() }),
     }
+}
+
+/// What one put asks the store to do.
+fn put_command<'a>(
+    put: PutBody<'a>,
+    config: &Config,
+    hasher: &KeyHasher,
+) -> Result<Command<'a>, Problem> {
+    let PutBody { key, value, ttl, stale_ttl, tags } = put;
+    check_key(key.as_bytes(), config)?;
+    let limit = config.limits.value_bytes_max;
+    if value.len() > limit {
+        let message = format!(
+            "The value has {} bytes; at most {limit} are taken (--value-bytes-max).",
+            value.len()
+        );
+        return Err(Problem::new(400, "value_too_long", message));
+    }
+    let ttl_ms = match ttl {
+        Some(seconds) => Some(lifetime::millis(Span::Ttl, seconds)?),
+        None => lifetime::default_ttl(config),
+    };
+    let value = bytes_of(value);
+    let verb = if stale_ttl.is_none() && tags.is_empty() {
+        Verb::Put { value, ttl_ms }
+    } else {
+        let stale_ms =
+            stale_ttl.map(|seconds| lifetime::millis(Span::StaleTtl, seconds)).transpose()?;
+        let extras = Extras {
+            content_type: None,
+            tags: tags::hashes(tags.iter().map(String::as_bytes), hasher)?,
+            stale_ms: stale_ms.filter(|_| ttl_ms.is_some()),
+        };
+        Verb::Write { value, extras, ttl_ms, condition: Condition::NONE }
+    };
+    Ok(Command { key: bytes_of(key), verb })
 }
 
 fn bytes_of(text: Cow<'_, str>) -> Cow<'_, [u8]> {
@@ -270,6 +363,19 @@ pub fn unavailable() -> Problem {
     Problem::new(503, "unavailable", "The shard of this key has stopped.").retry_after(1)
 }
 
+fn no_room() -> Problem {
+    Problem::new(507, "no_room", "The entry is larger than its shard's memory takes.")
+}
+
+fn full() -> Problem {
+    Problem::new(507, "full", "The memory is full and nothing is evicted.")
+}
+
+fn not_text(value: &str, valid_bytes: usize) -> Problem {
+    let message = format!("{value} is not UTF-8 from byte {valid_bytes} on.");
+    Problem::new(406, "not_text", message)
+}
+
 /// Writes what a reply amounts to, or the beginning of it and then what is left. Returns the
 /// status, too.
 pub fn write_reply(
@@ -288,7 +394,7 @@ pub fn write_reply(
                     write_text(out, exchange, date, (key, value), stale);
                     return (200, None);
                 }
-                Err(error) => not_text(error.valid_up_to()),
+                Err(error) => not_text("The value", error.valid_up_to()),
             }
         }
         (Render::Get, Reply::Lent { loan, text }) => match text.json {
@@ -303,7 +409,7 @@ pub fn write_reply(
                 });
                 return (200, rest);
             }
-            Err(valid) => not_text(valid),
+            Err(valid) => not_text("The value", valid),
         },
         (Render::Put, Reply::Created | Reply::Replaced) => {
             const BODY: &[u8] =
@@ -319,10 +425,8 @@ pub fn write_reply(
             write_absent(out, exchange, date, lease);
             return (404, None);
         }
-        (_, Reply::TooLarge) => {
-            Problem::new(507, "no_room", "The entry is larger than its shard's memory takes.")
-        }
-        (_, Reply::Full) => Problem::new(507, "full", "The memory is full and nothing is evicted."),
+        (_, Reply::TooLarge) => no_room(),
+        (_, Reply::Full) => full(),
         (Render::Entry { knows_coded }, reply) => {
             match kv::write_reply(out, exchange, date, knows_coded, reply) {
                 Ok(status) => return (status, None),
@@ -335,10 +439,6 @@ pub fn write_reply(
     };
     write_problem(out, exchange, date, &problem);
     (problem.status, None)
-}
-
-fn not_text(valid_bytes: usize) -> Problem {
-    Problem::new(406, "not_text", format!("The value is not UTF-8 from byte {valid_bytes} on."))
 }
 
 /// The body of an answer to a get, around the value.
@@ -430,6 +530,11 @@ fn say_lease(response: Response<'_>, lease: Lease) -> Response<'_> {
 /// Writes the answer to an action that needs no store.
 pub fn write_health(out: &mut Vec<u8>, exchange: Exchange, date: &Date) {
     Response::begin(out, exchange, date, 200).text(JSON, b"{\"status\":\"OK\"}");
+}
+
+pub fn write_openapi(out: &mut Vec<u8>, exchange: Exchange, date: &Date) {
+    const DOCUMENT: &[u8] = include_bytes!("api/openapi.json");
+    Response::begin(out, exchange, date, 200).text(JSON, DOCUMENT);
 }
 
 pub fn write_options(out: &mut Vec<u8>, exchange: Exchange, date: &Date, allow: &str) {

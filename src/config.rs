@@ -9,6 +9,7 @@ mod read;
 use crate::store::{Eviction, INLINE_BYTES_MAX};
 use std::{
     net::{IpAddr, Ipv4Addr, SocketAddr},
+    path::{Path, PathBuf},
     str::FromStr as _,
     time::Duration,
 };
@@ -46,6 +47,8 @@ pub struct Config {
     /// For all shards together; 0: no bound but the memory.
     pub entries_max: usize,
     pub eviction: Eviction,
+    /// Who may do what; `None`: everybody everything.
+    pub auth_token_file: Option<PathBuf>,
     /// For entries that are put without one; `None`: they do not expire.
     pub default_ttl: Option<Duration>,
     /// From the signal to the exit.
@@ -65,6 +68,7 @@ impl Default for Config {
             prefault: false,
             entries_max: 0,
             eviction: Eviction::default(),
+            auth_token_file: None,
             default_ttl: None,
             drain_timeout: Duration::from_secs(10),
             spin: Duration::ZERO,
@@ -96,6 +100,10 @@ pub struct Limits {
     pub output_bytes_max: usize,
     /// A longer value leaves in pieces of at most this; they are in the output one at a time.
     pub piece_bytes_max: usize,
+    /// Keys or entries of one batch.
+    pub batch_items_max: usize,
+    /// The body of one answer to a batch.
+    pub reply_bytes_max: usize,
     /// Requests in flight from one shard to one other.
     pub hop_requests_max: usize,
     /// Bytes in flight from one shard to one other.
@@ -125,6 +133,8 @@ impl Limits {
         read_bytes_max: 32 * KIB,
         output_bytes_max: 32 * KIB,
         piece_bytes_max: 32 * KIB,
+        batch_items_max: 1000,
+        reply_bytes_max: 8 * MIB,
         hop_requests_max: 16 * KIB,
         hop_bytes_max: 8 * MIB,
         linger_bytes_max: 64 * KIB,
@@ -159,7 +169,9 @@ impl Limits {
             ("target-bytes-max", self.target_bytes_max, target, "the longest key, escaped"),
             ("head-bytes-max", self.head_bytes_max, self.target_bytes_max, "the longest target"),
             ("hop-bytes-max", self.hop_bytes_max, entry, "the largest entry"),
+            ("hop-bytes-max", self.hop_bytes_max, self.body_bytes_max, "the largest batch"),
             ("hop-requests-max", self.hop_requests_max, self.connections_max, "every connection"),
+            ("hop-requests-max", self.hop_requests_max, self.batch_items_max, "the largest batch"),
             ("pipeline-depth-max", self.pipeline_depth_max, 1, "one answer"),
         ];
         for (name, limit, needed, what) in relations {
@@ -202,6 +214,7 @@ enum Kind {
     Ttl,
     Switch(Place<bool>),
     Eviction,
+    FileOrNone(Place<Option<PathBuf>>),
     Shards,
     Memory,
     Body,
@@ -270,10 +283,28 @@ pub const SETTINGS: &[Setting] = &[
         kind: Kind::Body,
     },
     Setting {
+        name: "batch-items-max",
+        default: "1000",
+        help: "Keys or entries of one batch",
+        kind: Kind::Count { min: 1, max: 10_000, place: |c| &mut c.limits.batch_items_max },
+    },
+    Setting {
+        name: "reply-bytes-max",
+        default: "8MiB",
+        help: "Longest answer to a batch",
+        kind: Kind::Bytes { min: KIB, max: 64 * MIB, place: |c| &mut c.limits.reply_bytes_max },
+    },
+    Setting {
         name: "default-ttl",
         default: "0",
         help: "Time to live of a put that names none; 0: for ever",
         kind: Kind::Ttl,
+    },
+    Setting {
+        name: "auth-token-file",
+        default: "none",
+        help: "File of the tokens that clients must bring, or none; read again at SIGHUP",
+        kind: Kind::FileOrNone(|c| &mut c.auth_token_file),
     },
     Setting {
         name: "read-timeout",
@@ -333,6 +364,7 @@ impl Kind {
             Self::Span { .. } | Self::Ttl => "TIME",
             Self::Switch(_) => "on|off",
             Self::Eviction => "RULE",
+            Self::FileOrNone(_) => "FILE",
         }
     }
 
@@ -342,7 +374,8 @@ impl Kind {
             | Self::AddressOrNone(_)
             | Self::Memory
             | Self::Switch(_)
-            | Self::Eviction => return None,
+            | Self::Eviction
+            | Self::FileOrNone(_) => return None,
             Self::Count { min, max, .. } => (min.to_string(), max.to_string()),
             Self::Bytes { min, max, .. } => (size_text(min), size_text(max)),
             Self::Span { min, max, .. } => (span_text(min), span_text(max)),
@@ -379,6 +412,7 @@ impl Kind {
                 }
             }
             Self::Eviction => config.eviction = eviction(text)?,
+            Self::FileOrNone(place) => *place(config) = file(text)?,
             Self::Shards => {
                 config.shards = match text {
                     "auto" => host.cpus.clamp(1, SHARDS_MAX),
@@ -412,6 +446,10 @@ impl Kind {
             Self::Ttl => span_text(config.default_ttl.unwrap_or_default()),
             Self::Switch(place) => if *place(config) { "on" } else { "off" }.to_owned(),
             Self::Eviction => config.eviction.name().to_owned(),
+            Self::FileOrNone(place) => {
+                let file = place(config).as_deref().map_or("none".into(), Path::to_string_lossy);
+                return serde_json::Value::from(file).to_string();
+            }
             Self::Shards => return config.shards.to_string(),
             Self::Memory => return config.memory_bytes.to_string(),
             Self::Body => return config.limits.body_bytes_max.to_string(),
@@ -423,6 +461,17 @@ impl Kind {
 fn address(text: &str) -> Result<SocketAddr, String> {
     text.parse()
         .map_err(|_| format!("{text:?} is not an address such as 0.0.0.0:7171 or [::]:7171"))
+}
+
+fn file(text: &str) -> Result<Option<PathBuf>, String> {
+    match text {
+        "" => Err("a file has a name".to_owned()),
+        "none" => Ok(None),
+        _ if text.contains(char::is_control) => {
+            Err("a control character in the name of the file".to_owned())
+        }
+        _ => Ok(Some(text.into())),
+    }
 }
 
 fn eviction(text: &str) -> Result<Eviction, String> {

@@ -6,6 +6,7 @@
 //! at its end all answers are sent and all calls to other shards leave.
 
 use crate::{
+    auth::Tokens,
     clock::{Clock, Millis},
     config::Config,
     http::{Intent, response::Date},
@@ -25,6 +26,7 @@ use std::{
     io::{self, PipeReader, Read, Write},
     net::{Shutdown, TcpListener, TcpStream},
     os::fd::{AsFd, OwnedFd},
+    sync::mpsc::Receiver,
 };
 
 /// Events taken in one turn, so that messages and other work get theirs.
@@ -71,6 +73,8 @@ pub const PARCELS_MAX: usize = RESERVED_PARCELS + 256;
 /// A word from the main thread, one byte each on the control pipe.
 pub const START: u8 = b's';
 pub const DRAIN: u8 = b'd';
+/// New tokens have been sent.
+pub const TOKENS: u8 = b't';
 
 /// The data of an epoll event: these, or a connection's slot.
 const DATA_LISTENER: u64 = u64::MAX;
@@ -111,6 +115,7 @@ pub struct Driver {
     data: Option<Listener>,
     admin: Option<Listener>,
     control: PipeReader,
+    tokens: Receiver<Tokens>,
     links: Links<Parcel>,
     /// Where this shard places all connections.
     placement: Option<Placement>,
@@ -148,6 +153,8 @@ pub struct Parts {
     pub data: TcpListener,
     pub admin: Option<TcpListener>,
     pub control: PipeReader,
+    /// Filled before [`TOKENS`] is said.
+    pub tokens: Receiver<Tokens>,
     pub links: Links<Parcel>,
 }
 
@@ -178,6 +185,7 @@ impl Driver {
             data: Some(listener(parts.data)),
             admin: parts.admin.map(listener),
             control: parts.control,
+            tokens: parts.tokens,
             links: parts.links,
             placement,
             unplaced: VecDeque::new(),
@@ -357,6 +365,11 @@ impl Driver {
         let mut word = [0];
         match self.control.read(&mut word) {
             Ok(1) if word[0] == START => self.start(),
+            Ok(1) if word[0] == TOKENS => {
+                if let Some(tokens) = self.tokens.try_iter().last() {
+                    self.shard.set_tokens(tokens);
+                }
+            }
             _ => self.drain(),
         }
     }

@@ -38,6 +38,8 @@ pub mod shard;
 pub mod admin;
 // The key-value routes: request to operation, reply to response.
 pub mod api;
+// Who may do what.
+pub mod auth;
 // The sans-IO HTTP/1.1 connection.
 pub mod http;
 // The store's verbs over all shards: a local call or a hop.

@@ -13,25 +13,33 @@
 //! - Addressing. A call carries its caller's ticket to the owner and back. There is no table of
 //!   calls in flight and no reply number that could be used twice.
 //! - Bounds. At most `hop_requests_max` calls and `hop_bytes_max` bytes of keys and values may be
-//!   under way to one peer; beyond that a call is refused and nothing is queued. At most
+//!   under way to one peer; beyond that a call is refused and nothing is queued, and so are all
+//!   calls of a group of which one would be. The replies to the calls of one group that go to one
+//!   peer pass the group's bound by at most one value: what is read after that is left out. At most
 //!   `MESSAGES_MAX` messages of calls are in flight to one peer; while they are, new calls gather
 //!   in the next one. A channel with room for `CHANNEL_MESSAGES_MAX` messages is therefore never
 //!   full, nobody waits for space, and two full directions cannot wait for each other.
+//! - Questions. A question goes to every shard, the asking one included, and stands in the order of
+//!   the calls: it comes after those that were made before it and before those made after it. At
+//!   most `GATHERS_MAX` questions of one shard are open. Work that takes long is done in slices
+//!   between turns; the answer is told when all of it is done.
 //! - Way. Word of a large value that is on its way to some shard rides with the calls, merged into
 //!   one number for each peer.
 //! - Loans. A reply that names a loan hands it over. Loans go back with the calls and are never
 //!   refused; there are no more than there were replies. Nor is a call for the next piece of a
 //!   value on loan, of which a connection makes one at a time.
 //! - Loss. A message that cannot be sent, because the peer is gone, is handed back and each of its
-//!   calls resolves as lost. The loans in it are given back in the next one.
+//!   calls resolves as lost, or the question that it asks. The loans in it are given back in the
+//!   next one.
 
 use crate::{
     clock::Millis,
     config::Limits,
     metrics::{Counters, Hops, Report},
-    store::{Loan, Op, Reply, Store, Verb},
+    store::{Loan, Op, Reply, Scan, Store, Verb},
 };
 use crc::{CRC_16_XMODEM, Crc, Table};
+use std::{collections::VecDeque, ops::Range};
 
 /// The public hash space: `slot = CRC16/XMODEM(key) mod 16384`, as in Redis Cluster.
 pub const SLOTS: usize = 16_384;
@@ -39,11 +47,11 @@ pub const SLOTS: usize = 16_384;
 /// Messages of calls in flight to one peer.
 pub const MESSAGES_MAX: usize = 64;
 
-/// Totals being gathered by one shard at a time.
+/// Questions of one shard that are open at a time.
 pub const GATHERS_MAX: usize = 16;
 
 /// Room that a channel in one direction needs for everything this module sends: calls, replies
-/// to the peer's calls, questions and answers about totals.
+/// to the peer's calls, questions and what there is to tell about the peer's.
 pub const CHANNEL_MESSAGES_MAX: usize = 2 * (MESSAGES_MAX + GATHERS_MAX);
 
 const CRC: Crc<u16, Table<16>> = Crc::<u16, Table<16>>::new(&CRC_16_XMODEM);
@@ -88,12 +96,23 @@ impl Span {
     }
 }
 
+/// The calls of one group among those to one owner.
+#[derive(Debug)]
+struct Share {
+    calls: Range<usize>,
+    /// Of values in their replies.
+    bytes_max: usize,
+}
+
 /// Calls to one owner, and after their return its replies, in the same order.
 #[derive(Debug)]
 pub struct Batch<T> {
     calls: Vec<(T, Op<Span>)>,
     called_bytes: Vec<u8>,
-    replies: Vec<Reply<Span>>,
+    /// In the order of their calls.
+    shares: Vec<Share>,
+    /// `None`: left out.
+    replies: Vec<Option<Reply<Span>>>,
     replied_bytes: Vec<u8>,
     /// The largest value that the owner should make room for; 0: none.
     way_bytes: usize,
@@ -105,6 +124,7 @@ impl<T> Default for Batch<T> {
         Self {
             calls: Vec::new(),
             called_bytes: Vec::new(),
+            shares: Vec::new(),
             replies: Vec::new(),
             replied_bytes: Vec::new(),
             way_bytes: 0,
@@ -125,9 +145,29 @@ impl<T> Batch<T> {
 
     fn execute(&mut self, store: &mut Store, now: Millis) {
         self.replies.reserve(self.calls.len());
-        for (_, op) in &self.calls {
-            let reply = store.execute(op.map(|span| span.of(&self.called_bytes)), now);
-            self.replies.push(reply.map(|bytes| Span::push(&mut self.replied_bytes, bytes)));
+        let mut done = 0;
+        for share in std::mem::take(&mut self.shares) {
+            self.execute_some(done..share.calls.start, usize::MAX, store, now);
+            done = share.calls.end;
+            self.execute_some(share.calls, share.bytes_max, store, now);
+        }
+        self.execute_some(done..self.calls.len(), usize::MAX, store, now);
+    }
+
+    fn execute_some(
+        &mut self,
+        calls: Range<usize>,
+        bytes_max: usize,
+        store: &mut Store,
+        now: Millis,
+    ) {
+        let end_max = self.replied_bytes.len().saturating_add(bytes_max);
+        for (_, op) in &self.calls[calls] {
+            let reply = (self.replied_bytes.len() <= end_max).then(|| {
+                let reply = store.execute(op.map(|span| span.of(&self.called_bytes)), now);
+                reply.map(|bytes| Span::push(&mut self.replied_bytes, bytes))
+            });
+            self.replies.push(reply);
         }
         for loan in self.returned.drain(..) {
             store.give_back(loan);
@@ -137,6 +177,7 @@ impl<T> Batch<T> {
     fn clear(&mut self) {
         self.calls.clear();
         self.called_bytes.clear();
+        self.shares.clear();
         self.replies.clear();
         self.replied_bytes.clear();
         self.way_bytes = 0;
@@ -153,14 +194,40 @@ impl<T> Batch<T> {
 pub enum Message<T> {
     Calls(Box<Batch<T>>),
     Replies(Box<Batch<T>>),
-    /// Asks for the peer's report; `gather` is never used twice by the asking shard.
+    /// Asks the peer; `gather` is never used twice by the asking shard.
     Ask {
         gather: u64,
+        question: Question,
     },
     Told {
         gather: u64,
-        report: Box<Report>,
+        finding: Finding,
     },
+}
+
+/// What every shard is asked to tell or to do.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Question {
+    /// What the shard counts.
+    Report,
+    /// End every entry that carries the tag of this hash.
+    Invalidate { tag: u64 },
+    /// Forget every entry.
+    Flush,
+    /// Remove the live entries whose key begins like this, or count them in a dry run.
+    DeletePrefix { prefix: Box<[u8]>, dry_run: bool },
+}
+
+/// One shard's answer to a question.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Finding {
+    Report(Box<Report>),
+    /// It is done, to so many entries where they are counted.
+    Done {
+        entries: u64,
+    },
+    /// It cannot be done for now.
+    Full,
 }
 
 /// What came of a call, at once.
@@ -179,17 +246,21 @@ pub enum Called<'a> {
 pub enum Arrival<'a, T> {
     /// The answer to a call for `key`.
     Reply { ticket: T, key: &'a [u8], reply: Reply<&'a [u8]> },
+    /// The call was not executed: the replies to its group have passed their bound.
+    LeftOut { ticket: T },
     /// The call was lost: whether it was executed is not known.
     Lost { ticket: T },
-    /// Every shard's report, by shard number.
-    Totals { ticket: T, reports: Vec<Report> },
+    /// Every shard's answer to a question, by shard number.
+    Findings { ticket: T, findings: Vec<Finding> },
 }
 
 #[derive(Debug)]
 struct Peer<T> {
+    /// Calls that were made before a question, and the question.
+    questions: VecDeque<Message<T>>,
     outbox: Box<Batch<T>>,
     answers: Vec<Message<T>>,
-    /// Calls and their bytes, in the outbox or in flight.
+    /// Calls and their bytes, waiting to leave or in flight.
     calls: usize,
     bytes: usize,
     messages_in_flight: usize,
@@ -203,12 +274,38 @@ struct Peer<T> {
 impl<T> Peer<T> {
     fn new() -> Self {
         Self {
+            questions: VecDeque::new(),
             outbox: Box::default(),
             answers: Vec::new(),
             calls: 0,
             bytes: 0,
             messages_in_flight: 0,
             spares: Vec::new(),
+        }
+    }
+
+    /// The calls made so far, as one message.
+    fn seal(&mut self) -> Message<T> {
+        let next = self.spares.pop().unwrap_or_default();
+        Message::Calls(std::mem::replace(&mut self.outbox, next))
+    }
+
+    fn ask(&mut self, gather: u64, question: Question) {
+        if !self.outbox.is_empty() {
+            let calls = self.seal();
+            self.questions.push_back(calls);
+        }
+        self.questions.push_back(Message::Ask { gather, question });
+    }
+
+    /// What is to leave next, if it may leave now.
+    fn next(&mut self) -> Option<Message<T>> {
+        let is_held = self.messages_in_flight == MESSAGES_MAX;
+        match self.questions.front() {
+            Some(Message::Calls(_)) if is_held => None,
+            Some(_) => self.questions.pop_front(),
+            None if is_held || self.outbox.is_empty() => None,
+            None => Some(self.seal()),
         }
     }
 
@@ -227,7 +324,17 @@ impl<T> Peer<T> {
 struct Gather<T> {
     id: u64,
     ticket: T,
-    reports: Vec<Option<Report>>,
+    findings: Vec<Option<Finding>>,
+}
+
+/// A removal by prefix that shard `from` has asked for.
+#[derive(Debug)]
+struct Removal {
+    from: usize,
+    gather: u64,
+    prefix: Box<[u8]>,
+    dry_run: bool,
+    scan: Scan,
 }
 
 /// One shard's end of the mesh. `T` finds the way back to whoever made a call.
@@ -240,6 +347,8 @@ pub struct Mesh<T> {
     peers: Vec<Peer<T>>,
     gathers: Vec<Gather<T>>,
     gathers_begun: u64,
+    /// One is worked on at a time. At most `GATHERS_MAX` are of one shard.
+    removals: VecDeque<Removal>,
     hop_requests_max: usize,
     hop_bytes_max: usize,
     hops: Hops,
@@ -257,6 +366,7 @@ impl<T> Mesh<T> {
             peers: (0..shards).map(|_| Peer::new()).collect(),
             gathers: Vec::new(),
             gathers_begun: 0,
+            removals: VecDeque::new(),
             hop_requests_max: limits.hop_requests_max,
             hop_bytes_max: limits.hop_bytes_max,
             hops: Hops::default(),
@@ -351,37 +461,151 @@ impl<T> Mesh<T> {
         Called::Away
     }
 
-    /// Asks every shard for its report; the answer comes as [`Arrival::Totals`], at once where
-    /// there is one shard. Only where [`Mesh::can_gather`].
-    #[must_use = "with one shard the totals are here at once"]
-    pub fn gather(&mut self, ticket: T, counters: &Counters) -> Option<Arrival<'static, T>> {
-        let mut reports = vec![None; self.peers.len()];
-        reports[self.me] = Some(self.report(counters));
-        debug_assert!(self.can_gather(), "the caller asked first");
-        self.gathers_begun += 1;
-        self.gathers.push(Gather { id: self.gathers_begun, ticket, reports });
-        for (shard, peer) in self.peers.iter_mut().enumerate() {
-            if shard != self.me {
-                peer.answers.push(Message::Ask { gather: self.gathers_begun });
+    /// Runs or queues a group of operations in their order, or none of them: `None` where some of
+    /// them find the way full. Tells `here` each reply to one whose key is ours, by its place in
+    /// the group, and returns how many are away. `replied_bytes_max` bounds the values that come
+    /// from each peer.
+    pub fn call_all(
+        &mut self,
+        ops: &[Op<&[u8]>],
+        now: Millis,
+        replied_bytes_max: usize,
+        ticket: impl Fn(usize) -> T,
+        mut here: impl FnMut(usize, Reply<&[u8]>),
+    ) -> Option<usize> {
+        let shards = self.peers.len();
+        let owners: Vec<usize> = ops.iter().map(|op| owner(op.key.bytes, shards)).collect();
+        let mut added = vec![(0, 0); shards];
+        for (op, &owner) in ops.iter().zip(&owners) {
+            let (calls, bytes) = &mut added[owner];
+            *calls += 1;
+            *bytes += op.bytes();
+        }
+        added[self.me] = (0, 0);
+        let fits = |(peer, &(calls, bytes)): (&Peer<T>, &(usize, usize))| {
+            peer.calls + calls <= self.hop_requests_max && peer.bytes + bytes <= self.hop_bytes_max
+        };
+        if !self.peers.iter().zip(&added).all(fits) {
+            self.hops.refused += 1;
+            return None;
+        }
+        for (at, (op, &owner)) in ops.iter().zip(&owners).enumerate() {
+            if owner == self.me {
+                here(at, self.store.execute(*op, now));
+            } else {
+                self.peers[owner].outbox.push(ticket(at), *op);
             }
         }
-        self.finish_gather(self.gathers_begun)
+        let mut away = 0;
+        for (peer, (calls, bytes)) in self.peers.iter_mut().zip(added) {
+            if calls > 0 {
+                let end = peer.outbox.calls.len();
+                let share = Share { calls: end - calls..end, bytes_max: replied_bytes_max };
+                peer.outbox.shares.push(share);
+                peer.calls += calls;
+                peer.bytes += bytes;
+                away += calls;
+            }
+        }
+        self.hops.calls += away as u64;
+        Some(away)
     }
 
-    /// Whether another [`Mesh::gather`] may begin.
+    /// Asks every shard; the answer comes as [`Arrival::Findings`], at once where there is one shard
+    /// and the work is short. Only where [`Mesh::can_ask`].
+    #[must_use = "with one shard the findings may be here at once"]
+    pub fn ask(
+        &mut self,
+        question: &Question,
+        ticket: T,
+        counters: &Counters,
+    ) -> Option<Arrival<'static, T>> {
+        debug_assert!(self.can_ask(), "the caller asked first");
+        self.gathers_begun += 1;
+        let id = self.gathers_begun;
+        self.gathers.push(Gather { id, ticket, findings: vec![None; self.peers.len()] });
+        for (shard, peer) in self.peers.iter_mut().enumerate() {
+            if shard != self.me {
+                peer.ask(id, question.clone());
+            }
+        }
+        self.heed(self.me, id, question.clone(), counters);
+        self.finish_gather(id)
+    }
+
+    /// Whether another question may be asked.
     #[must_use]
-    pub fn can_gather(&self) -> bool {
+    pub fn can_ask(&self) -> bool {
         self.gathers.len() < GATHERS_MAX
+    }
+
+    /// Does what shard `from` asks for, or begins to.
+    fn heed(&mut self, from: usize, gather: u64, question: Question, counters: &Counters) {
+        let finding = match question {
+            Question::Report => Finding::Report(Box::new(self.report(counters))),
+            Question::Invalidate { tag } if self.store.invalidate(tag) => {
+                Finding::Done { entries: 0 }
+            }
+            Question::Invalidate { .. } => Finding::Full,
+            Question::Flush => {
+                let entries = self.store.stats().entries;
+                self.store.flush();
+                Finding::Done { entries }
+            }
+            Question::DeletePrefix { prefix, dry_run } => {
+                let scan = Scan::START;
+                self.removals.push_back(Removal { from, gather, prefix, dry_run, scan });
+                return;
+            }
+        };
+        self.tell(from, gather, finding);
+    }
+
+    /// Goes on with what takes long, for about `steps` steps. Returns whether there is more to do.
+    pub fn work(
+        &mut self,
+        now: Millis,
+        steps: u32,
+        mut arrived: impl FnMut(Arrival<'_, T>),
+    ) -> bool {
+        let Some(removal) = self.removals.front_mut() else { return false };
+        let Removal { from, gather, prefix, dry_run, scan } = removal;
+        if self.store.delete_prefix(scan, prefix, *dry_run, now, steps) {
+            let (from, gather, entries) = (*from, *gather, scan.matched);
+            self.removals.pop_front();
+            self.tell(from, gather, Finding::Done { entries });
+            if from == self.me
+                && let Some(findings) = self.finish_gather(gather)
+            {
+                arrived(findings);
+            }
+        }
+        !self.removals.is_empty()
+    }
+
+    fn tell(&mut self, to: usize, gather: u64, finding: Finding) {
+        if to == self.me {
+            self.note(to, gather, finding);
+        } else {
+            self.peers[to].answers.push(Message::Told { gather, finding });
+        }
+    }
+
+    /// Notes what a shard found, unless another was lost before.
+    fn note(&mut self, shard: usize, gather: u64, finding: Finding) {
+        if let Some(open) = self.gathers.iter_mut().find(|open| open.id == gather) {
+            open.findings[shard] = Some(finding);
+        }
     }
 
     fn finish_gather(&mut self, id: u64) -> Option<Arrival<'static, T>> {
         let at = self.gathers.iter().position(|gather| gather.id == id)?;
-        if self.gathers[at].reports.iter().any(Option::is_none) {
+        if self.gathers[at].findings.iter().any(Option::is_none) {
             return None;
         }
         let gather = self.gathers.swap_remove(at);
-        let reports = gather.reports.into_iter().flatten().collect();
-        Some(Arrival::Totals { ticket: gather.ticket, reports })
+        let findings = gather.findings.into_iter().flatten().collect();
+        Some(Arrival::Findings { ticket: gather.ticket, findings })
     }
 
     /// Takes in one message from a peer. `counters` are this shard's own, should it be asked.
@@ -404,6 +628,10 @@ impl<T> Mesh<T> {
                 let calls = batch.calls.len();
                 for ((ticket, op), reply) in batch.calls.drain(..).zip(&batch.replies) {
                     let key = op.key.bytes.of(&batch.called_bytes);
+                    let Some(reply) = reply else {
+                        arrived(Arrival::LeftOut { ticket });
+                        continue;
+                    };
                     let reply = reply.map(|span| span.of(&batch.replied_bytes));
                     let is_kept = arrived(Arrival::Reply { ticket, key, reply });
                     let loan = reply.loan().filter(|_| !is_kept);
@@ -412,16 +640,11 @@ impl<T> Mesh<T> {
                 self.peers[from].messages_in_flight -= 1;
                 self.peers[from].settle(batch, calls);
             }
-            Message::Ask { gather } => {
-                let report = Box::new(self.report(counters));
-                self.peers[from].answers.push(Message::Told { gather, report });
-            }
-            Message::Told { gather, report } => {
-                if let Some(open) = self.gathers.iter_mut().find(|open| open.id == gather) {
-                    open.reports[from] = Some(*report);
-                }
-                if let Some(totals) = self.finish_gather(gather) {
-                    arrived(totals);
+            Message::Ask { gather, question } => self.heed(from, gather, question, counters),
+            Message::Told { gather, finding } => {
+                self.note(from, gather, finding);
+                if let Some(findings) = self.finish_gather(gather) {
+                    arrived(findings);
                 }
             }
         }
@@ -439,28 +662,34 @@ impl<T> Mesh<T> {
                 // A reply that cannot be delivered has nobody left to miss it.
                 drop(send(shard, answer));
             }
-            if peer.outbox.is_empty() || peer.messages_in_flight == MESSAGES_MAX {
-                continue;
-            }
-            let next = peer.spares.pop().unwrap_or_default();
-            let batch = std::mem::replace(&mut peer.outbox, next);
-            match send(shard, Message::Calls(batch)) {
-                Ok(()) => {
-                    peer.messages_in_flight += 1;
-                    self.hops.messages += 1;
-                }
-                Err(Message::Calls(mut batch)) => {
-                    let calls = batch.calls.len();
-                    peer.outbox.returned.append(&mut batch.returned);
-                    for (ticket, op) in batch.calls.drain(..) {
-                        if let Verb::Piece { loan, .. } = op.verb {
-                            peer.outbox.returned.push(loan);
-                        }
-                        arrived(Arrival::Lost { ticket });
+            while let Some(message) = peer.next() {
+                let is_calls = matches!(message, Message::Calls(_));
+                match send(shard, message) {
+                    Ok(()) if is_calls => {
+                        peer.messages_in_flight += 1;
+                        self.hops.messages += 1;
                     }
-                    peer.settle(batch, calls);
+                    Ok(()) => {}
+                    Err(Message::Calls(mut batch)) => {
+                        let calls = batch.calls.len();
+                        peer.outbox.returned.append(&mut batch.returned);
+                        for (ticket, op) in batch.calls.drain(..) {
+                            if let Verb::Piece { loan, .. } = op.verb {
+                                peer.outbox.returned.push(loan);
+                            }
+                            arrived(Arrival::Lost { ticket });
+                        }
+                        peer.settle(batch, calls);
+                    }
+                    Err(Message::Ask { gather, .. }) => {
+                        let open = self.gathers.iter().position(|open| open.id == gather);
+                        if let Some(at) = open {
+                            let ticket = self.gathers.swap_remove(at).ticket;
+                            arrived(Arrival::Lost { ticket });
+                        }
+                    }
+                    Err(_) => unreachable!("a refused message comes back as it was"),
                 }
-                Err(_) => unreachable!("a refused message comes back as it was"),
             }
         }
     }
@@ -470,5 +699,88 @@ impl<T> Mesh<T> {
     pub fn is_quiet(&self) -> bool {
         let is_quiet = |peer: &Peer<T>| peer.outbox.is_empty() && peer.answers.is_empty();
         self.gathers.is_empty() && self.peers.iter().all(|peer| peer.calls == 0 && is_quiet(peer))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Arrival, Mesh, owner};
+    use crate::{
+        clock::Millis,
+        config::Limits,
+        metrics::Counters,
+        store::{Key, Op, Reply, Settings, Store, Verb},
+    };
+
+    const NOW: Millis = Millis(1);
+
+    fn mesh(me: usize) -> Mesh<usize> {
+        let settings = Settings {
+            memory_bytes_max: 1 << 20,
+            key_bytes_max: 10,
+            value_bytes_max: 100,
+            entries_max: 0,
+        };
+        Mesh::new(me, 2, Store::new(&settings), &Limits::DEFAULT)
+    }
+
+    /// Of the second shard.
+    fn op(verb: Verb<&[u8]>) -> Op<&[u8]> {
+        assert_eq!(owner(b"a", 2), 1);
+        Op { key: Key { bytes: b"a", hash: 7 }, verb }
+    }
+
+    /// What arrives at the first mesh from the second.
+    fn exchange(one: &mut Mesh<usize>, two: &mut Mesh<usize>) -> Vec<(usize, bool)> {
+        let mut mail = Vec::new();
+        let mut post = |to, message| {
+            mail.push((to, message));
+            Ok(())
+        };
+        one.flush(&mut post, |_| false);
+        assert_eq!(mail.len(), 1, "all calls of a turn are one message");
+        let (_, message) = mail.remove(0);
+        two.deliver(0, message, NOW, &Counters::default(), |_| false);
+        two.flush(
+            |to, message| {
+                mail.push((to, message));
+                Ok(())
+            },
+            |_| false,
+        );
+        let (_, message) = mail.remove(0);
+        let mut arrived = Vec::new();
+        one.deliver(1, message, NOW, &Counters::default(), |arrival| {
+            match arrival {
+                Arrival::Reply { ticket, reply, .. } => {
+                    assert_eq!(reply, Reply::Value(&[b'v'; 100][..]));
+                    arrived.push((ticket, true));
+                }
+                Arrival::LeftOut { ticket } => arrived.push((ticket, false)),
+                _ => panic!("{arrival:?}"),
+            }
+            false
+        });
+        arrived
+    }
+
+    #[test]
+    fn the_replies_to_one_group_pass_their_bound_by_at_most_one() {
+        let (mut one, mut two) = (mesh(0), mesh(1));
+        let put = Verb::Put { value: &[b'v'; 100][..], ttl_ms: None };
+        two.call(op(put), NOW, || 0);
+        let group = [op(Verb::Get); 4];
+        one.call(op(Verb::Get), NOW, || 0);
+        let away = one.call_all(&group, NOW, 150, |at| 10 + at, |_, _| panic!("it is away"));
+        assert_eq!(away, Some(4));
+        one.call(op(Verb::Get), NOW, || 1);
+        one.call_all(&group, NOW, 399, |at| 20 + at, |_, _| panic!("it is away"));
+        one.call(op(Verb::Get), NOW, || 2);
+        let arrived = exchange(&mut one, &mut two);
+        let found = |(ticket, found): &(usize, bool)| found.then_some(*ticket);
+        let found: Vec<usize> = arrived.iter().filter_map(found).collect();
+        assert_eq!(found, [0, 10, 11, 1, 20, 21, 22, 23, 2]);
+        assert_eq!(arrived.len(), 11);
+        assert!(one.is_quiet());
     }
 }

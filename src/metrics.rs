@@ -11,6 +11,10 @@ pub enum Operation {
     Delete,
     Incr,
     Touch,
+    Mget,
+    Mput,
+    Mdelete,
+    Invalidate,
     Health,
     Admin,
     /// Everything without a handler of its own: unknown routes, wrong methods, broken requests.
@@ -18,12 +22,16 @@ pub enum Operation {
 }
 
 impl Operation {
-    pub const ALL: [(Self, &'static str); 8] = [
+    pub const ALL: [(Self, &'static str); 12] = [
         (Self::Get, "get"),
         (Self::Put, "put"),
         (Self::Delete, "delete"),
         (Self::Incr, "incr"),
         (Self::Touch, "touch"),
+        (Self::Mget, "mget"),
+        (Self::Mput, "mput"),
+        (Self::Mdelete, "mdelete"),
+        (Self::Invalidate, "invalidate"),
         (Self::Health, "health"),
         (Self::Admin, "admin"),
         (Self::Other, "other"),

@@ -4,9 +4,10 @@
 //! only then lets them listen. From there on it waits: for a signal, or for a shard to end.
 
 use crate::{
+    auth::Tokens,
     clock::Clock,
     config::Config,
-    driver::{DRAIN, Driver, PARCELS_MAX, Parcel, Parts, START},
+    driver::{DRAIN, Driver, PARCELS_MAX, Parcel, Parts, START, TOKENS},
     http::response::Date,
     link::Links,
     preflight::{self, Lack},
@@ -51,6 +52,8 @@ pub enum Error {
         address: SocketAddr,
         error: io::Error,
     },
+    /// The file of tokens cannot be used.
+    Tokens(String),
     /// A shard's executor did not start.
     Shard {
         shard: usize,
@@ -79,6 +82,7 @@ impl fmt::Display for Error {
                 write!(out, "{address} is in use; stop what listens there, or choose another")
             }
             Self::Bind { address, error } => write!(out, "cannot listen on {address}: {error}"),
+            Self::Tokens(error) => write!(out, "--auth-token-file: {error}"),
             Self::Shard { shard, error } => {
                 let error = error.replace('\n', " ");
                 write!(out, "shard {shard} does not start: {error}")
@@ -98,9 +102,17 @@ impl From<io::Error> for Error {
 /// Something that the main thread waits for.
 enum Event {
     Ready,
-    Failed { shard: usize, error: String },
-    Ended { shard: usize },
+    Failed {
+        shard: usize,
+        error: String,
+    },
+    Ended {
+        shard: usize,
+    },
+    /// The end is asked for.
     Signal,
+    /// The tokens are to be read again.
+    Reload,
 }
 
 /// A running server.
@@ -108,37 +120,55 @@ pub struct Server {
     data: SocketAddr,
     admin: Option<SocketAddr>,
     drain_timeout: Duration,
-    controls: Vec<PipeWriter>,
+    controls: Vec<Control>,
     threads: Vec<JoinHandle<()>>,
     events: Receiver<Event>,
     reports: Sender<Event>,
 }
 
-/// Serves until SIGTERM or SIGINT, then drains. A second signal ends the process at once.
+/// The main thread's way to one shard.
+struct Control {
+    words: PipeWriter,
+    tokens: Sender<Tokens>,
+}
+
+/// Serves until SIGTERM or SIGINT, then drains. A second signal ends the process at once. SIGHUP
+/// has the tokens read again.
 pub fn run(config: &Config) -> Result<(), Error> {
     preflight::check(config).map_err(Error::Host)?;
-    let mut signals = Signals::new([consts::SIGTERM, consts::SIGINT])?;
-    let server = Server::start(config)?;
+    let mut signals = Signals::new([consts::SIGTERM, consts::SIGINT, consts::SIGHUP])?;
+    let mut server = Server::start(config)?;
     eprintln!("{}", server.greeting(config));
     let reports = server.reports.clone();
     thread::Builder::new().name("signals".to_owned()).spawn(move || {
-        for (count, _) in signals.forever().enumerate() {
-            if count > 0 || reports.send(Event::Signal).is_err() {
+        let mut is_ending = false;
+        for signal in signals.forever() {
+            let event = if signal == consts::SIGHUP { Event::Reload } else { Event::Signal };
+            let is_end = matches!(event, Event::Signal);
+            if is_end && is_ending || reports.send(event).is_err() {
                 std::process::exit(1);
             }
+            is_ending |= is_end;
         }
     })?;
-    match server.events.recv() {
-        Ok(Event::Signal) => server.stop(),
-        Ok(Event::Ended { shard }) => Err(Error::Ended { shard }),
-        Ok(Event::Failed { shard, error }) => Err(Error::Shard { shard, error }),
-        Ok(Event::Ready) | Err(_) => unreachable!("every shard was ready, and we hold a sender"),
+    loop {
+        match server.events.recv() {
+            Ok(Event::Signal) => return server.stop(),
+            Ok(Event::Reload) => eprintln!("kvcache: {}", server.reload(config)),
+            Ok(Event::Ended { shard }) => return Err(Error::Ended { shard }),
+            Ok(Event::Failed { shard, error }) => return Err(Error::Shard { shard, error }),
+            Ok(Event::Ready) | Err(_) => {
+                unreachable!("every shard was ready, and we hold a sender")
+            }
+        }
     }
 }
 
 impl Server {
     /// Binds the ports, starts every shard and lets them listen.
     pub fn start(config: &Config) -> Result<Self, Error> {
+        let tokens = config.auth_token_file.as_deref().map(Tokens::read).transpose();
+        let tokens = tokens.map_err(Error::Tokens)?;
         let first = bind(config.listen)?;
         let data = first.local_addr()?.as_socket().expect("a TCP socket");
         let mut listeners = vec![first];
@@ -171,8 +201,9 @@ impl Server {
         let links = Links::between(config.shards, PARCELS_MAX)?;
         let cpus = cpus_for(config.shards);
         for ((shard, links), listener) in links.into_iter().enumerate().zip(&listeners) {
-            let (control, writer) = io::pipe()?;
-            server.controls.push(writer);
+            let (control, words) = io::pipe()?;
+            let (sender, receiver) = mpsc::channel();
+            server.controls.push(Control { words, tokens: sender });
             let plan = Plan {
                 shard,
                 config: config.clone(),
@@ -181,6 +212,7 @@ impl Server {
                 data: listener.try_clone()?.into(),
                 admin: admin_listener.take().map(TcpListener::from),
                 control,
+                tokens: receiver,
                 links,
             };
             let cpu = cpus.as_ref().map(|cpus| cpus[shard]);
@@ -194,10 +226,37 @@ impl Server {
         for listener in &listeners {
             listener.listen(BACKLOG).map_err(|error| Error::Bind { address: data, error })?;
         }
+        if let Some(tokens) = &tokens {
+            server.hand_out(tokens)?;
+        }
         for control in &mut server.controls {
-            control.write_all(&[START])?;
+            control.words.write_all(&[START])?;
         }
         Ok(server)
+    }
+
+    fn hand_out(&mut self, tokens: &Tokens) -> io::Result<()> {
+        for control in &mut self.controls {
+            // A shard that is gone needs no tokens.
+            drop(control.tokens.send(tokens.clone()));
+            control.words.write_all(&[TOKENS])?;
+        }
+        Ok(())
+    }
+
+    /// Reads the tokens again. Where that fails, those that are in force stay. Returns what to say.
+    fn reload(&mut self, config: &Config) -> String {
+        let Some(file) = &config.auth_token_file else {
+            return "SIGHUP, but there is no --auth-token-file to read again".to_owned();
+        };
+        let handed_out = Tokens::read(file).and_then(|tokens| {
+            self.hand_out(&tokens).map_err(|error| error.to_string())?;
+            Ok(tokens.count())
+        });
+        match handed_out {
+            Ok(count) => format!("{count} tokens are in force"),
+            Err(error) => format!("--auth-token-file: {error}; the old tokens stay in force"),
+        }
     }
 
     fn wait_until_ready(&self, shards: usize) -> Result<(), Error> {
@@ -206,7 +265,9 @@ impl Server {
                 Ok(Event::Ready) => {}
                 Ok(Event::Failed { shard, error }) => return Err(Error::Shard { shard, error }),
                 Ok(Event::Ended { shard }) => return Err(Error::Ended { shard }),
-                Ok(Event::Signal) | Err(_) => unreachable!("nobody sends it yet, and we could"),
+                Ok(Event::Signal | Event::Reload) | Err(_) => {
+                    unreachable!("nobody sends it yet, and we could")
+                }
             }
         }
         Ok(())
@@ -240,11 +301,13 @@ impl Server {
     pub fn stop(mut self) -> Result<(), Error> {
         for control in &mut self.controls {
             // A shard that is gone already has closed its end.
-            drop(control.write_all(&[DRAIN]));
+            drop(control.words.write_all(&[DRAIN]));
         }
-        for _ in 0..self.threads.len() {
+        let mut running = self.threads.len();
+        while running > 0 {
             match self.events.recv_timeout(self.drain_timeout + GRACE) {
                 Ok(Event::Failed { shard, error }) => return Err(Error::Shard { shard, error }),
+                Ok(Event::Ended { .. }) => running -= 1,
                 Ok(_) => {}
                 Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => return Ok(()),
             }
@@ -297,6 +360,7 @@ struct Plan {
     data: TcpListener,
     admin: Option<TcpListener>,
     control: PipeReader,
+    tokens: Receiver<Tokens>,
     links: Links<Parcel>,
 }
 
@@ -321,10 +385,10 @@ impl Plan {
     }
 
     async fn serve(self, reports: &Sender<Event>) -> io::Result<()> {
-        let Self { shard, config, hasher, clock, data, admin, control, links } = self;
+        let Self { shard, config, hasher, clock, data, admin, control, tokens, links } = self;
         let date = Date::of(Clock::wall());
         let shard = Shard::new(shard, config.clone(), hasher, clock.now(), date);
-        let parts = Parts { shard, clock, data, admin, control, links };
+        let parts = Parts { shard, clock, data, admin, control, tokens, links };
         let driver = Driver::new(parts, &config)?;
         let ready = driver.pollable()?;
         let driver = Rc::new(RefCell::new(driver));

@@ -5,12 +5,17 @@
 
 use crate::{
     admin,
-    api::{self, Action, Render, Rest, Route},
+    api::{
+        self, Action, Command, Render, Rest, Route,
+        batch::{Assembly, Batch, Kind},
+        question::{Form, write_findings},
+    },
+    auth::Tokens,
     clock::Millis,
     config::{Config, Limits},
     http::{
         Connection, Intent, Next, Overdue, Request, Responses, gzip,
-        request::{Head, Method, Version},
+        request::{Framing, Head, Method, Version},
         response::{CONTINUE, Date, Exchange, Persistence, Problem, write_problem},
     },
     mesh::{Arrival, Called, Mesh, Message},
@@ -49,6 +54,8 @@ pub enum Role {
 pub struct Ticket {
     connection: ConnectionId,
     sequence: u64,
+    /// The place of the call in its batch.
+    item: u32,
 }
 
 /// What an answer that is away will need.
@@ -62,7 +69,8 @@ struct Owing {
 #[derive(Debug)]
 enum Answer {
     Reply(Render),
-    Stats,
+    Batch(Box<Assembly>),
+    Findings(Form),
     /// The next piece of the value of a key.
     Piece {
         key: Box<[u8]>,
@@ -168,6 +176,8 @@ impl Connections {
 struct Service {
     config: Config,
     hasher: KeyHasher,
+    /// `None`: everybody may do everything.
+    tokens: Option<Tokens>,
     mesh: Mesh<Ticket>,
     counters: Counters,
     date: Date,
@@ -190,11 +200,15 @@ impl Service {
         let mut exchange = exchange(&request.head, last);
         let route = route(role, request.head.path);
         let operation = operation(route, &request.head);
-        let owe = |responses: &mut Responses<Owing>, answer| Ticket {
+        let owe = |responses: &mut Responses<Owing>, answer, bytes_max| Ticket {
             connection,
-            sequence: responses.owe(Owing { exchange, operation, answer }),
+            sequence: responses.owe(Owing { exchange, operation, answer }, bytes_max),
+            item: 0,
         };
-        match api::read(request, route, &self.config, &self.hasher) {
+        let read = self
+            .authorize(&request.head, route, role)
+            .and_then(|()| api::read(request, route, &self.config, &self.hasher));
+        match read {
             Err(problem) => {
                 if problem.closes {
                     exchange.persistence = Persistence::Close;
@@ -209,8 +223,15 @@ impl Service {
                 {
                     *above = 0;
                 }
+                let limits = &self.config.limits;
+                let bytes_max = match verb {
+                    Verb::Read { .. } => limits.value_bytes_max,
+                    _ => limits.answer_bytes_max(),
+                };
                 let op = Op { key, verb };
-                let called = self.mesh.call(op, self.now, || owe(responses, Answer::Reply(render)));
+                let called = self
+                    .mesh
+                    .call(op, self.now, || owe(responses, Answer::Reply(render), bytes_max));
                 match called {
                     Called::Here(reply) => {
                         let loan = reply.loan();
@@ -236,29 +257,93 @@ impl Service {
                     }
                 }
             }
+            Ok(Action::Batch(batch)) => {
+                self.answer_batch(&batch, connection, responses, operation, exchange);
+            }
             Ok(Action::Health) => {
                 responses.write(|out| api::write_health(out, exchange, &self.date));
+                self.counters.answers.count(operation, 200);
+            }
+            Ok(Action::Describe) => {
+                responses.write(|out| api::write_openapi(out, exchange, &self.date));
                 self.counters.answers.count(operation, 200);
             }
             Ok(Action::Options { allow }) => {
                 responses.write(|out| api::write_options(out, exchange, &self.date, allow));
                 self.counters.answers.count(operation, 204);
             }
-            Ok(Action::Stats) if self.mesh.can_gather() => {
-                let ticket = owe(responses, Answer::Stats);
-                if let Some(totals) = self.mesh.gather(ticket, &self.counters) {
+            Ok(Action::Ask(question)) if self.mesh.can_ask() => {
+                let ticket = owe(responses, Answer::Findings(Form::of(&question)), 0);
+                if let Some(findings) = self.mesh.ask(&question, ticket, &self.counters) {
                     let (date, counters) = (&self.date, &mut self.counters);
                     let room = self.config.limits.piece_bytes_max;
                     responses.settle(ticket.sequence, |owing, out| {
-                        Self::complete((out, room), date, counters, owing, &totals)
+                        Self::complete((out, room), date, counters, owing, &findings)
                     });
                 }
             }
-            Ok(Action::Stats) => {
+            Ok(Action::Ask(_)) => {
                 self.refuse(responses, operation, exchange, &api::overloaded());
             }
         }
         exchange.persistence != Persistence::Close && request.head.method != Method::Connect
+    }
+
+    /// Whether the head of a request brings what is asked for on its port.
+    fn authorize(&self, head: &Head<'_>, route: Option<Route>, role: Role) -> Result<(), Problem> {
+        let Some(tokens) = &self.tokens else { return Ok(()) };
+        let needed = match role {
+            Role::Data => Route::access(route, head.method),
+            Role::Admin => admin::access(head.method),
+        };
+        tokens.admit(head.lines, needed).map_err(|problem| match head.framing {
+            Framing::Length(0) => problem,
+            // Nobody is let to fill our memory who may not.
+            _ => problem.closing(),
+        })
+    }
+
+    fn answer_batch(
+        &mut self,
+        batch: &Batch<'_>,
+        connection: ConnectionId,
+        responses: &mut Responses<Owing>,
+        operation: Operation,
+        exchange: Exchange,
+    ) {
+        let ops: Vec<Op<&[u8]>> = batch
+            .commands
+            .iter()
+            .map(|Command { key, verb }| Op {
+                key: Key { bytes: &**key, hash: self.hasher.hash(key) },
+                verb: verb.as_ref().map(|value| &**value),
+            })
+            .collect();
+        let bytes_max = self.config.limits.reply_bytes_max;
+        let mut assembly = Assembly::new(batch, bytes_max);
+        let sequence = responses.next_sequence();
+        let away = self.mesh.call_all(
+            &ops,
+            self.now,
+            bytes_max,
+            |item| {
+                let item = u32::try_from(item).expect("batch_items_max is far below 2^32");
+                Ticket { connection, sequence, item }
+            },
+            |item, reply| assembly.take(item, ops[item].key.bytes, reply),
+        );
+        match away {
+            None => self.refuse(responses, operation, exchange, &api::overloaded()),
+            Some(0) => responses.write(|out| {
+                let status = assembly.write(out, exchange, &self.date);
+                self.counters.answers.count(operation, status);
+            }),
+            Some(_) => {
+                let answer = Answer::Batch(Box::new(assembly));
+                let bytes_max = if batch.kind == Kind::Get { bytes_max } else { 0 };
+                responses.owe(Owing { exchange, operation, answer }, bytes_max);
+            }
+        }
     }
 
     fn refuse(
@@ -282,8 +367,21 @@ impl Service {
         arrival: &Arrival<'_, Ticket>,
     ) -> bool {
         let (Arrival::Reply { ticket, .. }
+        | Arrival::LeftOut { ticket }
         | Arrival::Lost { ticket }
-        | Arrival::Totals { ticket, .. }) = *arrival;
+        | Arrival::Findings { ticket, .. }) = *arrival;
+        let Some(connection) = connections.get_mut(ticket.connection) else { return false };
+        if let Answer::Batch(assembly) = &mut connection.responses.owing(ticket.sequence).answer {
+            let item = ticket.item as usize;
+            match arrival {
+                Arrival::Reply { key, reply, .. } => assembly.take(item, key, *reply),
+                Arrival::LeftOut { .. } => assembly.leave_out(),
+                _ => assembly.lose(),
+            }
+            if !assembly.is_complete() {
+                return false;
+            }
+        }
         connections.lend(ticket.connection);
         let Some(connection) = connections.get_mut(ticket.connection) else { return false };
         let mut is_broken = false;
@@ -307,8 +405,9 @@ impl Service {
         arrival: &Arrival<'_, Ticket>,
     ) -> bool {
         let (Arrival::Reply { ticket, .. }
+        | Arrival::LeftOut { ticket }
         | Arrival::Lost { ticket }
-        | Arrival::Totals { ticket, .. }) = *arrival;
+        | Arrival::Findings { ticket, .. }) = *arrival;
         let is_kept = Self::settle(date, counters, connections, piece_bytes_max, arrival);
         if connections.get_mut(ticket.connection).is_some() {
             connections.list(ticket.connection);
@@ -332,7 +431,7 @@ impl Service {
         };
         let bytes = self.config.limits.piece_bytes_max;
         let op = Op { key: Key { bytes: &**key, hash: 0 }, verb: rest.verb(bytes) };
-        let ticket = Ticket { connection: id, sequence };
+        let ticket = Ticket { connection: id, sequence, item: 0 };
         let Called::Here(reply) = self.mesh.call(op, self.now, || ticket) else { return };
         let loan = reply.loan();
         let arrival = Arrival::Reply { ticket, key: &[], reply };
@@ -369,9 +468,17 @@ impl Service {
                 let (status, rest) = api::write_reply(out, exchange, date, render, key, *reply);
                 (status, rest.map(|rest| Answer::Piece { key: (*key).into(), rest }))
             }
-            (Arrival::Totals { reports, .. }, Answer::Stats) => {
-                admin::write_stats(out, exchange, date, reports);
-                (200, None)
+            (_, Answer::Batch(assembly)) => (assembly.write(out, exchange, date), None),
+            (Arrival::Findings { findings, .. }, Answer::Findings(form)) => {
+                let status = match form {
+                    Form::Stats => {
+                        admin::write_stats(out, exchange, date, findings);
+                        200
+                    }
+                    Form::Done => write_findings(out, exchange, date, None, findings),
+                    Form::Count(name) => write_findings(out, exchange, date, Some(name), findings),
+                };
+                (status, None)
             }
             _ => {
                 let problem = api::unavailable();
@@ -440,8 +547,14 @@ impl Shard {
         }
         let mesh = Mesh::new(me, config.shards, store, &config.limits);
         let counters = Counters::default();
-        let service = Service { config, hasher, mesh, counters, date, now, draining: false };
+        let (tokens, draining) = (None, false);
+        let service = Service { config, hasher, tokens, mesh, counters, date, now, draining };
         Self { service, connections: Connections::default(), beat: now, last_beat: now }
+    }
+
+    /// From here on a request needs one of these tokens.
+    pub fn set_tokens(&mut self, tokens: Tokens) {
+        self.service.tokens = Some(tokens);
     }
 
     /// This shard's number.
@@ -460,13 +573,18 @@ impl Shard {
     }
 
     /// Begins a turn of the loop at `now`: gives back the memory of some entries that nobody may
-    /// read any more and makes room for a large value on its way. Returns whether there is more to
-    /// do.
+    /// read any more, makes room for a large value on its way, and goes on with what was asked of
+    /// all shards. Returns whether there may be more to do.
     pub fn begin_turn(&mut self, now: Millis) -> bool {
         self.service.now = now;
-        let mesh = &mut self.service.mesh;
-        let is_more = mesh.expire(now, EXPIRE_STEPS_MAX) | mesh.make_way(now, WAY_STEPS_MAX);
-        mesh.sweep(SCAN_STEPS_MAX) | is_more
+        let Service { mesh, counters, date, config, .. } = &mut self.service;
+        let (connections, room) = (&mut self.connections, config.limits.piece_bytes_max);
+        mesh.expire(now, EXPIRE_STEPS_MAX)
+            | mesh.make_way(now, WAY_STEPS_MAX)
+            | mesh.sweep(SCAN_STEPS_MAX)
+            | mesh.work(now, SCAN_STEPS_MAX, |arrival| {
+                Service::arrive(date, counters, connections, room, &arrival);
+            })
     }
 
     /// A new connection.
@@ -536,7 +654,9 @@ impl Shard {
                 }
                 Ok(Next::Body { head, waits }) => {
                     let route = route(role, head.path);
-                    let admitted = api::admit(&head, route, &service.config);
+                    let admitted = service
+                        .authorize(&head, route, role)
+                        .and_then(|()| api::admit(&head, route, &service.config));
                     connection.announce_above = match &admitted {
                         Ok(route) if route.stores() => LARGE_BODY_BYTES_MIN,
                         _ => usize::MAX,

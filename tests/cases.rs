@@ -18,9 +18,10 @@ use common::{
     cluster::{Client, Cluster, End},
 };
 use kvcache::{
+    auth::Tokens,
     config::{Config, Limits},
     shard::Role,
-    store::Eviction,
+    store::{Eviction, SCAN_STEPS_MAX},
 };
 use std::time::Duration;
 
@@ -403,6 +404,13 @@ fn every_route_knows_its_methods() {
     let routes = [
         (Role::Data, "/get", "GET, HEAD, OPTIONS", &["GET", "HEAD"][..]),
         (Role::Data, "/put", "POST, OPTIONS", &["POST"]),
+        (Role::Data, "/mget", "POST, OPTIONS", &["POST"]),
+        (Role::Data, "/mput", "POST, OPTIONS", &["POST"]),
+        (Role::Data, "/mdelete", "POST, OPTIONS", &["POST"]),
+        (Role::Data, "/invalidate", "POST, OPTIONS", &["POST"]),
+        (Role::Admin, "/invalidate", "POST, OPTIONS", &["POST"]),
+        (Role::Admin, "/delete-prefix", "POST, OPTIONS", &["POST"]),
+        (Role::Admin, "/flush", "POST, OPTIONS", &["POST"]),
         (Role::Data, "/healthz", "GET, HEAD, OPTIONS", &["GET", "HEAD"]),
         (Role::Admin, "/healthz", "GET, HEAD, OPTIONS", &["GET", "HEAD"]),
         (Role::Admin, "/stats", "GET, HEAD, OPTIONS", &["GET", "HEAD"]),
@@ -1779,5 +1787,725 @@ fn a_server_that_drains_reads_all_that_was_sent_before() {
         let answers = read_all(&cluster.output(client));
         assert_eq!(answers.len(), 4_096);
         assert_eq!(cluster.end(client), End::HalfClosed);
+    }
+}
+
+// Batches.
+
+fn post_to(path: &str, body: &str) -> String {
+    format!("POST {path} HTTP/1.1\r\nHost: h\r\nContent-Length: {}\r\n\r\n{body}", body.len())
+}
+
+fn mget(keys: &[&str]) -> String {
+    post_to("/mget", &serde_json::json!({ "keys": keys }).to_string())
+}
+
+fn mdelete(keys: &[&str]) -> String {
+    post_to("/mdelete", &serde_json::json!({ "keys": keys }).to_string())
+}
+
+fn mput(entries: &[(&str, &str)]) -> String {
+    let entry = |&(key, value): &(&str, &str)| serde_json::json!({ "key": key, "value": value });
+    let entries: Vec<_> = entries.iter().map(entry).collect();
+    post_to("/mput", &serde_json::json!({ "entries": entries }).to_string())
+}
+
+fn message_of(answer: &Answer) -> String {
+    let body: serde_json::Value = serde_json::from_str(&answer.body).unwrap();
+    body["message"].as_str().unwrap().to_owned()
+}
+
+#[test]
+fn batches_say_exactly_this() {
+    let input = [
+        mput(&[("a", "1"), ("b\"", "2\n"), ("é", "")]),
+        mget(&["b\"", "nobody", "é", "a"]),
+        mdelete(&["b\"", "nobody", "é"]),
+        mget(&["a", "b\""]),
+        mget(&[]),
+        mput(&[]),
+        mdelete(&[]),
+    ];
+    let answers = kept(input.concat());
+    let bodies: Vec<&str> = answers.iter().map(|answer| answer.body.as_str()).collect();
+    let expected = [
+        r#"{"status":"OK","stored":3}"#,
+        r#"{"status":"OK","values":{"b\"":"2\n","nobody":null,"é":"","a":"1"}}"#,
+        r#"{"status":"OK","deleted":2}"#,
+        r#"{"status":"OK","values":{"a":"1","b\"":null}}"#,
+        r#"{"status":"OK","values":{}}"#,
+        r#"{"status":"OK","stored":0}"#,
+        r#"{"status":"OK","deleted":0}"#,
+    ];
+    assert_eq!(bodies, expected);
+    statuses(&answers, &[200; 7]);
+}
+
+#[test]
+fn what_stands_twice_in_a_batch_is_done_in_order() {
+    let input = [
+        mput(&[("a", "1"), ("b", "1"), ("a", "2"), ("b", "2"), ("a", "3")]),
+        mget(&["a", "b", "a"]),
+        mdelete(&["a", "a", "b", "a"]),
+        mget(&["b", "a", "b"]),
+    ];
+    let answers = kept(input.concat());
+    let bodies: Vec<&str> = answers.iter().map(|answer| answer.body.as_str()).collect();
+    let expected = [
+        r#"{"status":"OK","stored":5}"#,
+        r#"{"status":"OK","values":{"a":"3","b":"2"}}"#,
+        r#"{"status":"OK","deleted":2}"#,
+        r#"{"status":"OK","values":{"b":null,"a":null}}"#,
+    ];
+    assert_eq!(bodies, expected);
+}
+
+#[test]
+fn the_entries_of_a_batch_expire_each_in_its_time() {
+    let default_ttl = Some(Duration::from_secs(2));
+    let mut cluster = Cluster::new(&Config { default_ttl, ..config(2) });
+    let client = cluster.connect(1, Role::Data);
+    let entries = r#"{"entries":[{"key":"a","value":"1","ttl":1},{"key":"b","value":"2"},{"ttl":3.0,"key":"c","value":"3"}]}"#;
+    cluster.send(client, post_to("/mput", entries));
+    for (seconds, found) in [(0, 3), (1, 2), (2, 1), (3, 0)] {
+        cluster.output(client);
+        cluster.send(client, mget(&["a", "b", "c"]));
+        let answers = read_all(&cluster.output(client));
+        assert_eq!(answers[0].body.matches("null").count(), 3 - found, "after {seconds} s");
+        cluster.pass(Duration::from_secs(1));
+    }
+}
+
+#[test]
+fn answers_to_batches_keep_their_place() {
+    let input = [
+        put("a", "1"),
+        mput(&[("b", "2")]),
+        mget(&["a", "b"]),
+        get("b"),
+        health(),
+        mdelete(&["b"]),
+        get("b"),
+        mget(&["b", "a"]),
+        get("a"),
+    ];
+    let answers = kept(input.concat());
+    statuses(&answers, &[200, 200, 200, 200, 200, 200, 404, 200, 200]);
+    assert_eq!(answers[2].body, r#"{"status":"OK","values":{"a":"1","b":"2"}}"#);
+    assert_eq!(answers[7].body, r#"{"status":"OK","values":{"b":null,"a":"1"}}"#);
+}
+
+#[test]
+fn a_batch_is_one_message_for_each_other_shard() {
+    let mut cluster = Cluster::new(&config(3));
+    let keys: Vec<String> = (0..100).map(|number| format!("key-{number}")).collect();
+    let keys: Vec<&str> = keys.iter().map(String::as_str).collect();
+    let entries: Vec<(&str, &str)> = keys.iter().map(|key| (*key, "v")).collect();
+    let client = cluster.connect(1, Role::Data);
+    for (batches, input) in [mput(&entries), mget(&keys), mdelete(&keys)].iter().enumerate() {
+        cluster.send(client, input);
+        let hops = cluster.reports()[1].hops;
+        assert_eq!(hops.messages, 2 * (batches as u64 + 1));
+        let foreign = cluster.reports()[1].hops.calls / (batches as u64 + 1);
+        assert!((40..90).contains(&foreign), "{foreign} of 100 keys are foreign");
+    }
+    let answers = read_all(&cluster.output(client));
+    assert_eq!(answers[0].body, r#"{"status":"OK","stored":100}"#);
+    assert_eq!(answers[1].body.matches("\"v\"").count(), 100);
+    assert_eq!(answers[2].body, r#"{"status":"OK","deleted":100}"#);
+}
+
+#[test]
+fn a_batch_that_does_not_fit_the_way_is_refused_as_a_whole() {
+    let bounds: [fn(&mut Limits); 2] =
+        [|limits| limits.hop_requests_max = 3, |limits| limits.hop_bytes_max = 3 * 11];
+    let value = "v".repeat(10);
+    for bound in bounds {
+        for home in [0, 1] {
+            let mut cluster = Cluster::new(&with_limits(2, bound));
+            let client = cluster.connect(home, Role::Data);
+            let entries = [("a", &*value), ("b", &*value)].repeat(4);
+            cluster.send(client, mput(&entries));
+            let answers = read_all(&cluster.output(client));
+            assert_eq!((answers[0].status, answers[0].code().as_str()), (503, "overloaded"));
+            assert_eq!(cluster.entries(), 0);
+            // What fits is done, and what comes right behind it is not.
+            cluster.send(client, [mput(&entries[..6]), mput(&entries[..2])].concat());
+            let answers = read_all(&cluster.output(client));
+            statuses(&answers, &[200, 503]);
+            assert_eq!(answers[0].body, r#"{"status":"OK","stored":6}"#);
+            cluster.send(client, mput(&entries[..6]));
+            statuses(&read_all(&cluster.output(client)), &[200]);
+            assert!(cluster.end(client) == End::Open);
+        }
+    }
+}
+
+#[test]
+fn a_full_store_says_where_the_batch_failed_and_how_much_is_stored() {
+    let settings = Config { eviction: Eviction::None, ..config(2) };
+    let mut cluster = Cluster::new(&settings);
+    let client = cluster.connect(0, Role::Data);
+    let value = "v".repeat(200);
+    for batch in 0.. {
+        let keys: Vec<String> = (0..500).map(|number| format!("{batch}-{number}")).collect();
+        let entries: Vec<_> = keys.iter().map(|key| (key.as_str(), value.as_str())).collect();
+        let before = cluster.entries();
+        cluster.send(client, mput(&entries));
+        let answer = read_all(&cluster.output(client)).remove(0);
+        let stored = cluster.entries() - before;
+        if answer.status == 200 {
+            assert_eq!((answer.body, stored), (r#"{"status":"OK","stored":500}"#.to_owned(), 500));
+            continue;
+        }
+        assert_eq!((answer.status, answer.code().as_str()), (507, "full"));
+        let message = message_of(&answer);
+        assert!(message.ends_with(&format!(" Stored: {stored}.")), "{message}: {stored}");
+        let index = message.strip_prefix("entries[").unwrap().split(']').next().unwrap();
+        let index: usize = index.parse().unwrap();
+        cluster.send(client, mget(&keys[..=index].iter().map(|key| &**key).collect::<Vec<_>>()));
+        let found = read_all(&cluster.output(client)).remove(0).body;
+        assert_eq!(found.matches(":null").count(), 1, "the first that is missing is {index}");
+        assert!(found.ends_with(":null}}"));
+        break;
+    }
+}
+
+#[test]
+fn row_44_bad_json_in_batches() {
+    for (path, list) in [("/mget", "keys"), ("/mdelete", "keys"), ("/mput", "entries")] {
+        let good = if list == "keys" { r#""a""# } else { r#"{"key":"a","value":"b"}"# };
+        for body in [
+            String::new(),
+            "[]".to_owned(),
+            "null".to_owned(),
+            format!("[{good}]"),
+            format!(r#"{{"{list}":[{good}]"#),
+            format!(r#"{{"{list}":[{good}}}"#),
+            format!(r#"{{"{list}":[{good},]}}"#),
+            format!(r#"{{"{list}":[{good}]}}x"#),
+            format!(r#"{{"{list}":[{good}],"{list}":[{good}]}}"#),
+            format!(r#"{{"{list}":{good}}}"#),
+            format!(r#"{{"{list}":null}}"#),
+            format!(r#"{{"{list}":{{"0":{good}}}}}"#),
+            format!(r#"{{"{list}":[{good}],"x":NaN}}"#),
+            format!("\u{feff}{{\"{list}\":[{good}]}}"),
+            format!(r#"{{"{list}":{}"#, "[".repeat(1_000)),
+        ] {
+            declined(post_to(path, &body), 400, "bad_json");
+        }
+        for bad in [r#""\ud800""#, "1", "null", "[]", r#"{"key":1,"value":"b"}"#, "NaN"] {
+            let input = post_to(path, &format!(r#"{{"x":[],"{list}":[{good},{good},{bad}]}}"#));
+            declined(&input, 400, "bad_json");
+            let message = message_of(&kept(&input)[0]);
+            assert!(message.contains(&format!("{list}[2]: ")), "{message}");
+        }
+        declined(post_to(path, "{}"), 400, &format!("missing_{list}"));
+        declined(post_to(path, r#"{"Keys":[],"entry":[]}"#), 400, &format!("missing_{list}"));
+        let typed = post_to(path, &format!(r#"{{"{list}":[]}}"#))
+            .replace("Host: h", "Host: h\r\nContent-Type: text/json");
+        declined(typed, 415, "unsupported_media_type");
+    }
+}
+
+#[test]
+fn row_45_the_body_of_a_refused_batch_is_never_a_request() {
+    let smuggled = put("evil", "1");
+    for path in ["/mget", "/mput", "/mdelete"] {
+        declined(post_to(path, &smuggled), 400, "bad_json");
+        let chunks = format!("{:x}\r\n{smuggled}\r\n0\r\n\r\n", smuggled.len());
+        let input = format!(
+            "POST {path} HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n{chunks}"
+        );
+        declined(input, 400, "bad_json");
+    }
+}
+
+#[test]
+fn row_47_a_batch_has_at_most_so_many_items() {
+    let keys = ["a", "b", "c", "d"];
+    let entries = keys.map(|key| (key, "v"));
+    let limit = |limits: &mut Limits| limits.batch_items_max = 3;
+    for (fits, exceeds) in [
+        (mget(&keys[..3]), mget(&keys)),
+        (mdelete(&keys[..3]), mdelete(&keys)),
+        (mput(&entries[..3]), mput(&entries)),
+        // What is past the limit is not even looked at.
+        (mget(&["a", "a", "a"]), post_to("/mget", r#"{"keys":["a","a","a",1,{}]}"#)),
+    ] {
+        statuses(&tell_to(Role::Data, fits.as_bytes(), limit).answers(), &[200]);
+        let told = tell_to(Role::Data, exceeds.as_bytes(), limit);
+        assert!(told.is_open && told.entries == 0);
+        is_problem(&told.answers(), 413, "batch_too_large", exceeds.as_bytes());
+        let message = message_of(&told.answers()[0]);
+        assert!(message.contains("at most 3 "), "{message}");
+    }
+}
+
+#[test]
+fn row_47_a_reply_is_as_long_as_is_allowed_and_no_longer() {
+    let values = ["v".repeat(100), "\u{1}".repeat(90)];
+    let entries = [("a", &*values[0]), ("b", &*values[1]), ("c", &*values[0])];
+    let ask = mget(&["a", "b", "c", "nobody"]);
+    let input = [mput(&entries), ask, health()].concat();
+    let told = tell(&input);
+    let length = told.answers()[1].body.len();
+    let exact = |limits: &mut Limits| limits.reply_bytes_max = length;
+    assert_eq!(tell_to(Role::Data, input.as_bytes(), exact), told);
+    for reply_bytes_max in [length - 1, 100, 1] {
+        let short = |limits: &mut Limits| limits.reply_bytes_max = reply_bytes_max;
+        let told = tell_to(Role::Data, input.as_bytes(), short);
+        assert!(told.is_open);
+        let answers = told.answers();
+        statuses(&answers, &[200, 413, 200]);
+        assert_eq!(answers[1].code(), "reply_too_large");
+        assert!(message_of(&answers[1]).contains(&format!(" {reply_bytes_max} bytes")));
+    }
+}
+
+#[test]
+fn row_48_limits_of_key_and_value_in_batches() {
+    let long = "k".repeat(257);
+    let value = "v".repeat(257);
+    for (input, code, place) in [
+        (mget(&["a", &long]), "key_too_long", "keys[1]: "),
+        (mdelete(&["a", "b", ""]), "empty_key", "keys[2]: "),
+        (mput(&[("a", "1"), (&long, "1")]), "key_too_long", "entries[1]: "),
+        (mput(&[("", "1"), ("a", "1")]), "empty_key", "entries[0]: "),
+        (mput(&[("a", "1"), ("b", &value), ("", "")]), "value_too_long", "entries[1]: "),
+        (post_to("/mput", r#"{"entries":[{"key":"a"}]}"#), "missing_value", "entries[0]: "),
+        (post_to("/mput", r#"{"entries":[{"value":"a"}]}"#), "missing_key", "entries[0]: "),
+        (
+            post_to(
+                "/mput",
+                r#"{"entries":[{"key":"a","value":""},{"key":"a","value":"","ttl":0}]}"#,
+            ),
+            "bad_ttl",
+            "entries[1]: ",
+        ),
+    ] {
+        declined(&input, 400, code);
+        let message = message_of(&kept(&input)[0]);
+        assert!(message.starts_with(place), "{message}");
+    }
+}
+
+// What is asked of all shards.
+
+/// A cluster that holds these keys, a client of its data port and one of its admin port.
+fn cluster_of(shards: usize, keys: &[String]) -> (Cluster, Client, Client) {
+    let mut cluster = Cluster::new(&config(shards));
+    let (data, admin) = (cluster.connect(0, Role::Data), cluster.connect(0, Role::Admin));
+    for keys in keys.chunks(1000) {
+        let entries: Vec<_> = keys.iter().map(|key| (key.as_str(), "v")).collect();
+        cluster.send(data, mput(&entries));
+    }
+    assert_eq!(cluster.entries(), keys.len() as u64);
+    cluster.output(data);
+    (cluster, data, admin)
+}
+
+fn keys_of(prefix: &str, count: usize) -> Vec<String> {
+    (0..count).map(|number| format!("{prefix}{number}")).collect()
+}
+
+fn body_of(cluster: &mut Cluster, client: Client, input: &str) -> String {
+    cluster.send(client, input);
+    let mut answers = read_all(&cluster.output(client));
+    assert_eq!(answers.len(), 1, "{answers:?}");
+    answers.remove(0).body
+}
+
+#[test]
+fn a_prefix_is_counted_and_deleted_on_all_shards() {
+    for shards in [1, 2, 3] {
+        let keys = [keys_of("user:", 2_000), keys_of("use", 300), keys_of("é:", 10)].concat();
+        let (mut cluster, data, admin) = cluster_of(shards, &keys);
+        let ask = |body: &str| post_to("/delete-prefix", body);
+        for (body, expected, left) in [
+            (r#"{"prefix":"user:","dry_run":true}"#, r#"{"status":"OK","matched":2000}"#, 2_310),
+            (r#"{"prefix":"user:1","dry_run":false}"#, r#"{"status":"OK","deleted":1111}"#, 1_199),
+            (r#"{"prefix":"user:","x":[]}"#, r#"{"status":"OK","deleted":889}"#, 310),
+            (r#"{"prefix":"user:"}"#, r#"{"status":"OK","deleted":0}"#, 310),
+            (r#"{"prefix":"\u00e9"}"#, r#"{"status":"OK","deleted":10}"#, 300),
+            (r#"{"prefix":"use7"}"#, r#"{"status":"OK","deleted":11}"#, 289),
+        ] {
+            assert_eq!(body_of(&mut cluster, admin, &ask(body)), expected);
+            assert_eq!(cluster.entries(), left);
+        }
+        let found = body_of(&mut cluster, data, &mget(&["user:1", "use6", "use7", "use77"]));
+        let expected =
+            r#"{"status":"OK","values":{"user:1":null,"use6":"v","use7":null,"use77":null}}"#;
+        assert_eq!(found, expected);
+    }
+}
+
+#[test]
+fn a_long_removal_is_done_in_slices() {
+    let keys = keys_of("k", 6_000);
+    let (mut cluster, data, admin) = cluster_of(2, &keys);
+    cluster.send_only(admin, post_to("/delete-prefix", r#"{"prefix":"k"}"#));
+    let mut turns = 0;
+    let mut left = cluster.entries();
+    while left > 0 {
+        // A client is served in between.
+        cluster.send_only(data, get("nobody"));
+        assert_eq!(read_all(&cluster.output(data)).len(), 1);
+        turns += 1;
+        let now = cluster.entries();
+        assert!(left - now <= 2 * u64::from(SCAN_STEPS_MAX), "{} in one turn", left - now);
+        left = now;
+    }
+    assert!(turns > 6, "{turns} turns");
+}
+
+#[test]
+fn a_prefix_must_be_there_and_not_too_long() {
+    let long = "k".repeat(257);
+    for (body, code) in [
+        ("{}", "missing_prefix"),
+        (r#"{"tag":"a"}"#, "missing_prefix"),
+        (r#"{"prefix":""}"#, "empty_prefix"),
+        (&format!(r#"{{"prefix":"{long}"}}"#), "prefix_too_long"),
+        (r#"{"prefix":1}"#, "bad_json"),
+        (r#"{"prefix":"a","dry_run":"yes"}"#, "bad_json"),
+        (r#"{"prefix":"a","dry_run":null}"#, "bad_json"),
+        (r#"{"prefix":"a","prefix":"b"}"#, "bad_json"),
+        (r#"{"prefix":"a","dry_run":true,"dry_run":true}"#, "bad_json"),
+        (r#""a""#, "bad_json"),
+        ("", "bad_json"),
+    ] {
+        let input = post_to("/delete-prefix", body);
+        let told = tell_to(Role::Admin, input.as_bytes(), |_| {});
+        assert!(told.is_open);
+        is_problem(&told.answers(), 400, code, input.as_bytes());
+    }
+    // Never on the port that everybody may reach.
+    declined(post_to("/delete-prefix", r#"{"prefix":"a"}"#), 404, "no_such_route");
+    declined(post_to("/flush", ""), 404, "no_such_route");
+}
+
+#[test]
+fn a_flush_forgets_every_entry() {
+    for shards in [1, 2] {
+        let (mut cluster, data, admin) = cluster_of(shards, &keys_of("k", 500));
+        let flush = post_to("/flush", "");
+        let body = body_of(&mut cluster, admin, &flush);
+        assert_eq!(body, r#"{"status":"OK","flushed":500}"#);
+        assert_eq!(cluster.entries(), 0);
+        assert_eq!(body_of(&mut cluster, data, &get("k1")), ABSENT);
+        assert_eq!(body_of(&mut cluster, data, &put("k1", "v")), STORED);
+        assert_eq!(body_of(&mut cluster, admin, &flush), r#"{"status":"OK","flushed":1}"#);
+    }
+}
+
+#[test]
+fn an_invalidation_names_a_tag() {
+    for role in [Role::Data, Role::Admin] {
+        for (body, code) in [
+            ("{}", "missing_tag"),
+            (r#"{"tag":""}"#, "empty_tag"),
+            (&format!(r#"{{"tag":"{}"}}"#, "t".repeat(65)), "tag_too_long"),
+            (r#"{"tag":["a"]}"#, "bad_json"),
+            (r#"{"tag":"a","tag":"a"}"#, "bad_json"),
+            ("a", "bad_json"),
+        ] {
+            let input = post_to("/invalidate", body);
+            let told = tell_to(role, input.as_bytes(), |_| {});
+            assert!(told.is_open);
+            is_problem(&told.answers(), 400, code, input.as_bytes());
+        }
+        let longest = format!(r#"{{"tag":"{}"}}"#, "t".repeat(64));
+        for body in [&longest, r#"{"tag":"a"}"#] {
+            let told = tell_to(role, post_to("/invalidate", body).as_bytes(), |_| {});
+            assert_eq!(told.answers()[0].body, HEALTHY);
+        }
+    }
+}
+
+#[test]
+fn too_many_invalidations_at_once_are_refused_and_may_come_again() {
+    for shards in [1, 2] {
+        let mut cluster = Cluster::new(&config(shards));
+        let client = cluster.connect(0, Role::Data);
+        let all: Vec<String> = keys_of("tag-", 60)
+            .iter()
+            .map(|tag| post_to("/invalidate", &format!(r#"{{"tag":"{tag}"}}"#)))
+            .collect();
+        cluster.send(client, all.concat());
+        let answers = read_all(&cluster.output(client));
+        let done = answers.iter().filter(|answer| answer.status == 200).count();
+        assert_eq!(answers.len(), 60);
+        assert!((10..60).contains(&done), "{done} of 60");
+        for answer in answers.iter().filter(|answer| answer.status != 200) {
+            let told = (answer.status, answer.code(), answer.field("retry-after"));
+            assert_eq!(told, (503, "overloaded".to_owned(), Some("1")));
+        }
+        assert_eq!(body_of(&mut cluster, client, &all[59]), HEALTHY);
+    }
+}
+
+// Tokens.
+
+/// What `input` comes to where a token must be brought: on one shard and on two, whole and cut.
+fn tell_guarded(role: Role, input: &str) -> Told {
+    let tokens = Tokens::parse(b"reader-is-wrong\nread reader\nwrite writer\n").unwrap();
+    let tell = |shards, pieces: &mut dyn Iterator<Item = &[u8]>| {
+        let mut cluster = Cluster::new(&config(shards));
+        cluster.set_tokens(&tokens);
+        let client = cluster.connect(0, role);
+        for piece in pieces {
+            cluster.send(client, piece);
+        }
+        let is_open = cluster.end(client) == End::Open;
+        Told { bytes: cluster.output(client), is_open, entries: cluster.entries() }
+    };
+    let whole = tell(1, &mut std::iter::once(input.as_bytes()));
+    assert_eq!(tell(2, &mut input.as_bytes().chunks(1)), whole);
+    for cut in (0..input.len()).step_by(7) {
+        let (first, second) = input.as_bytes().split_at(cut);
+        assert_eq!(tell(2, &mut [first, second].into_iter()), whole, "cut at {cut}");
+    }
+    whole
+}
+
+/// The request with an Authorization field.
+fn with(authorization: &str, request: &str) -> String {
+    request.replacen("Host: h\r\n", &format!("Host: h\r\nAuthorization: {authorization}\r\n"), 1)
+}
+
+#[test]
+fn a_token_gives_what_its_line_says() {
+    let reading = [get("a"), mget(&["a"]), ask("HEAD", "/get?key=a"), ask("OPTIONS", "/put")];
+    let writing = [
+        put("a", "b"),
+        mput(&[("a", "b")]),
+        mdelete(&["a"]),
+        post_to("/invalidate", r#"{"tag":"a"}"#),
+    ];
+    for (requests, reader) in [(&reading, None), (&writing, Some((403, "forbidden")))] {
+        for request in requests {
+            let is_allowed = |authorization: &str| {
+                let told = tell_guarded(Role::Data, &with(authorization, request));
+                let status = status_of(&told);
+                assert!(matches!(status, 200 | 204 | 404 | 403), "{told:?}");
+                assert_eq!(told.is_open, status != 403);
+                status != 403
+            };
+            assert!(is_allowed("Bearer writer") && is_allowed("bearer  reader-is-wrong"));
+            assert_eq!(is_allowed("Bearer reader"), reader.is_none(), "{request}");
+            if let Some((status, code)) = reader {
+                let told = tell_guarded(Role::Data, &with("Bearer reader", request));
+                assert_eq!(told.entries, 0);
+                is_problem(&told.answers(), status, code, request.as_bytes());
+            }
+        }
+    }
+}
+
+fn ask(method: &str, target: &str) -> String {
+    format!("{method} {target} HTTP/1.1\r\nHost: h\r\n\r\n")
+}
+
+fn status_of(told: &Told) -> u16 {
+    std::str::from_utf8(&told.bytes[9..12]).unwrap().parse().unwrap()
+}
+
+#[test]
+fn row_45_without_a_token_nothing_is_done_and_no_body_is_taken() {
+    let bearers = [
+        "Bearer",
+        "Bearer ",
+        "Bearer write",
+        "Bearer writerr",
+        "Basic writer",
+        "writer",
+        "Bearer WRITER",
+        "Bearer writer,reader",
+        "",
+    ];
+    let smuggled = put("evil", "1");
+    let length = smuggled.len();
+    let in_query = get("a&token=writer&access_token=writer");
+    for request in [
+        get("a"),
+        in_query,
+        ask("GET", "/nowhere"),
+        ask("OPTIONS", "*"),
+        put("a", "b"),
+        mget(&["a"]),
+        mput(&[("a", "b")]),
+        format!("POST /put HTTP/1.1\r\nHost: h\r\nContent-Length: {length}\r\n\r\n{smuggled}"),
+        format!(
+            "POST /mput HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n{length:x}\r\n{smuggled}\r\n0\r\n\r\n"
+        ),
+    ] {
+        for bearer in std::iter::once(None).chain(bearers.map(Some)) {
+            let input = bearer.map_or(request.clone(), |bearer| with(bearer, &request));
+            let told = tell_guarded(Role::Data, &[&input, &*health()].concat());
+            let has_body = input.starts_with("POST");
+            assert_eq!((told.is_open, told.entries), (!has_body, 0), "{told:?}");
+            let answers = told.answers();
+            is_problem(&answers[..1], 401, "unauthorized", input.as_bytes());
+            assert_eq!(answers[0].field("www-authenticate"), Some("Bearer"));
+            assert_eq!(answers.len(), if has_body { 1 } else { 2 });
+        }
+    }
+    let twice = with("Bearer writer", &with("Bearer writer", &get("a")));
+    let told = tell_guarded(Role::Data, &twice);
+    is_problem(&told.answers(), 400, "repeated_authorization", twice.as_bytes());
+}
+
+#[test]
+fn row_36_who_has_no_token_is_told_before_the_body() {
+    let head =
+        "POST /put HTTP/1.1\r\nHost: h\r\nContent-Length: 23\r\nExpect: 100-continue\r\n\r\n";
+    for (bearer, status, code) in
+        [("Bearer no", 401, "unauthorized"), ("Bearer reader", 403, "forbidden")]
+    {
+        let told = tell_guarded(Role::Data, &with(bearer, head));
+        assert!(!told.is_open);
+        is_problem(&told.answers(), status, code, head.as_bytes());
+    }
+    let told = tell_guarded(Role::Data, &with("Bearer writer", head));
+    assert_eq!(told.bytes, CONTINUE);
+}
+
+#[test]
+fn on_the_admin_port_a_token_is_needed_to_change_things() {
+    let invalidate = post_to("/invalidate", r#"{"tag":"a"}"#);
+    let delete = post_to("/delete-prefix", r#"{"prefix":"a"}"#);
+    for request in [post_to("/flush", ""), invalidate, delete] {
+        for (bearer, status) in [("Bearer writer", 200), ("Bearer reader", 403), ("Bearer no", 401)]
+        {
+            let told = tell_guarded(Role::Admin, &with(bearer, &request));
+            assert_eq!(status_of(&told), status);
+        }
+        assert_eq!(status_of(&tell_guarded(Role::Admin, &request)), 401);
+    }
+    for open in ["/stats", "/healthz"] {
+        assert_eq!(status_of(&tell_in_guarded_admin(open)), 200);
+    }
+    assert_eq!(status_of(&tell_guarded(Role::Data, &health())), 200);
+}
+
+/// Statistics differ with the number of shards.
+fn tell_in_guarded_admin(path: &str) -> Told {
+    let mut cluster = Cluster::new(&config(2));
+    cluster.set_tokens(&Tokens::parse(b"secret").unwrap());
+    let client = cluster.connect(1, Role::Admin);
+    cluster.send(client, ask("GET", path));
+    Told { bytes: cluster.output(client), is_open: true, entries: 0 }
+}
+
+#[test]
+fn new_tokens_are_in_force_from_the_next_request_on() {
+    let mut cluster = Cluster::new(&config(2));
+    let client = cluster.connect(0, Role::Data);
+    let old = with("Bearer old", &get("a"));
+    let new = with("Bearer new", &get("a"));
+    cluster.send(client, &new);
+    for (tokens, statuses_then) in
+        [("old", [404, 401]), ("new", [401, 404]), ("new\nold", [404; 2])]
+    {
+        cluster.output(client);
+        cluster.set_tokens(&Tokens::parse(tokens.as_bytes()).unwrap());
+        cluster.send(client, [&*old, &new].concat());
+        statuses(&read_all(&cluster.output(client)), &statuses_then);
+    }
+}
+
+// Tags.
+
+#[test]
+fn an_invalidation_ends_every_entry_with_the_tag_for_every_reader() {
+    for (shards, home) in [(1, 0), (2, 0), (2, 1), (3, 2)] {
+        let mut cluster = Cluster::new(&config(shards));
+        let client = cluster.connect(home, Role::Data);
+        let entry = |key: &str, tags: &[&str]| serde_json::json!({ "key": key, "value": "v", "tags": tags });
+        let keys = keys_of("k", 40);
+        let entries: Vec<_> = keys
+            .iter()
+            .enumerate()
+            .map(|(at, key)| entry(key, [&["news"][..], &["a", "news"], &["a"], &[]][at % 4]))
+            .collect();
+        let body = serde_json::json!({ "entries": entries }).to_string();
+        assert_eq!(
+            body_of(&mut cluster, client, &post_to("/mput", &body)),
+            r#"{"status":"OK","stored":40}"#
+        );
+        let keys: Vec<&str> = keys.iter().map(String::as_str).collect();
+        let invalidate = post_to("/invalidate", r#"{"tag":"news"}"#);
+        // One connection's requests are done in their order, whatever waits for other shards.
+        let again = post(&entry("k0", &["news"]).to_string());
+        let input = [mget(&keys), invalidate, mget(&keys), again, mget(&keys)].concat();
+        for reader in 0..shards {
+            let client = cluster.connect(reader, Role::Data);
+            cluster.send(client, post_to("/mput", &body));
+            cluster.output(client);
+            cluster.send(client, &input);
+            let answers = read_all(&cluster.output(client));
+            statuses(&answers, &[200; 5]);
+            let found = |answer: &Answer| answer.body.matches("\"v\"").count();
+            assert_eq!([0, 2, 4].map(|at| found(&answers[at])), [40, 20, 21], "reader {reader}");
+        }
+        let after = body_of(&mut cluster, client, &mget(&keys));
+        assert_eq!(after.matches("\"v\"").count(), 21);
+        assert!(after.contains(r#""k0":"v","k1":null,"k2":"v","k3":"v""#), "{after}");
+    }
+}
+
+#[test]
+fn a_batch_may_name_what_a_put_may() {
+    let entries = r#"{"entries":[{"key":"a","value":"1","ttl":1,"stale_ttl":2,"tags":["x"]}]}"#;
+    let mut cluster = Cluster::new(&config(2));
+    let client = cluster.connect(1, Role::Data);
+    cluster.send(client, post_to("/mput", entries));
+    cluster.pass(Duration::from_secs(2));
+    cluster.output(client);
+    let found = body_of(&mut cluster, client, &mget(&["a"]));
+    assert_eq!(found, r#"{"status":"OK","values":{"a":"1"}}"#, "stale entries are told");
+    cluster.pass(Duration::from_secs(1));
+    assert_eq!(
+        body_of(&mut cluster, client, &mget(&["a"])),
+        r#"{"status":"OK","values":{"a":null}}"#
+    );
+    for (tags, code) in [("[\"\"]", "empty_tag"), ("1", "bad_tags"), ("[1]", "bad_tags")] {
+        let entry = format!(r#"{{"key":"a","value":"1","tags":{tags}}}"#);
+        declined(post_to("/mput", &format!(r#"{{"entries":[{entry}]}}"#)), 400, code);
+    }
+}
+
+#[test]
+fn a_value_that_is_no_text_is_named_in_a_batch() {
+    let raw =
+        "PUT /kv/b HTTP/1.1\r\nHost: h\r\nContent-Length: 2\r\n\r\nx\u{0}".replace('\0', "\u{7f}");
+    let mut input = [put("a", "1"), raw].concat().into_bytes();
+    *input.last_mut().unwrap() = 0xff;
+    input.extend_from_slice(mget(&["a", "b", "nobody"]).as_bytes());
+    let answers = kept(&input);
+    assert_eq!((answers[2].status, answers[2].code().as_str()), (406, "not_text"));
+    assert!(message_of(&answers[2]).contains(r#""b""#));
+}
+
+#[test]
+fn an_invalidation_stands_in_the_order_of_its_connections_requests() {
+    let tagged = |key: &str| post(&format!(r#"{{"key":"{key}","value":"v","tags":["t"]}}"#));
+    let invalidate = post_to("/invalidate", r#"{"tag":"t"}"#);
+    for key in ["a", "b"] {
+        let input = [
+            tagged(key),
+            get(key),
+            invalidate.clone(),
+            get(key),
+            tagged(key),
+            get(key),
+            invalidate.clone(),
+            invalidate.clone(),
+            tagged(key),
+            get(key),
+        ];
+        let answers = kept(input.concat());
+        statuses(&answers, &[200, 200, 200, 404, 200, 200, 200, 200, 200, 200]);
     }
 }

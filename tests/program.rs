@@ -260,3 +260,103 @@ fn row_64_the_drain_timeout_ends_what_does_not_end() {
     assert_eq!(status.code(), Some(0));
     half.expect_end();
 }
+
+/// A file of tokens that is removed with its test.
+struct TokenFile(std::path::PathBuf);
+
+impl TokenFile {
+    fn new(name: &str, text: &str) -> Self {
+        let name = format!("kvcache-{}-{name}.tokens", std::process::id());
+        let file = Self(std::env::temp_dir().join(name));
+        file.write(text);
+        file
+    }
+
+    fn write(&self, text: &str) {
+        std::fs::write(&self.0, text).unwrap();
+    }
+
+    fn name(&self) -> &str {
+        self.0.to_str().unwrap()
+    }
+}
+
+impl Drop for TokenFile {
+    fn drop(&mut self) {
+        std::fs::remove_file(&self.0).unwrap();
+    }
+}
+
+#[test]
+fn tokens_are_read_again_at_sighup_and_stay_where_that_fails() {
+    let file = TokenFile::new("reload", "first-secret\n");
+    let mut serving = Serving::start(&["--auth-token-file", file.name()]);
+    let ask = |token: &str| {
+        let field = format!("Host: h\r\nAuthorization: Bearer {token}\r\n");
+        get("a").replacen("Host: h\r\n", &field, 1)
+    };
+    // One connection on each shard.
+    let mut clients = [serving.connect(), serving.connect()];
+    let statuses = |clients: &mut [Client], token| {
+        clients.iter_mut().map(|client| client.ask(ask(token)).status).collect::<Vec<_>>()
+    };
+    assert_eq!(statuses(&mut clients, "first-secret"), [404, 404]);
+    assert_eq!(statuses(&mut clients, "second-secret"), [401, 401]);
+
+    let reload = |serving: &mut Serving| {
+        serving.signal(Signal::HUP);
+        let mut said = String::new();
+        serving.stderr.read_line(&mut said).unwrap();
+        assert!(!said.contains("secret"), "{said}");
+        said
+    };
+    file.write("second-secret\nread third-secret");
+    assert_eq!(reload(&mut serving), "kvcache: 2 tokens are in force\n");
+    while statuses(&mut clients, "second-secret") != [404, 404] {}
+    assert_eq!(statuses(&mut clients, "first-secret"), [401, 401]);
+
+    file.write("first-secret\nno secret");
+    let said = reload(&mut serving);
+    assert!(said.contains(&format!("{}: line 2: ", file.name())), "{said}");
+    assert!(said.ends_with("; the old tokens stay in force\n"), "{said}");
+    assert_eq!(statuses(&mut clients, "second-secret"), [404, 404]);
+    assert_eq!(statuses(&mut clients, "first-secret"), [401, 401]);
+
+    serving.signal(Signal::TERM);
+    let (status, said) = serving.end();
+    assert_eq!((status.code(), said.as_str()), (Some(0), ""));
+}
+
+#[test]
+fn a_sighup_without_tokens_changes_nothing() {
+    let mut serving = Serving::start(&[]);
+    serving.signal(Signal::HUP);
+    let mut said = String::new();
+    serving.stderr.read_line(&mut said).unwrap();
+    assert!(said.contains("--auth-token-file"), "{said}");
+    assert_eq!(serving.connect().ask(get("a")).status, 404);
+}
+
+#[test]
+fn row_69_a_bad_file_of_tokens_is_one_line() {
+    for (text, named) in [("a\nb c\n", "line 2: "), ("# none\n", "no token")] {
+        let file = TokenFile::new("bad", text);
+        let mut command = program();
+        command.args(["--auth-token-file", file.name()]);
+        let said = complaint(command);
+        assert!(said.contains("--auth-token-file: ") && said.contains(named), "{said}");
+    }
+    let mut command = program();
+    command.args(["--auth-token-file", "/nonexistent/tokens"]);
+    assert!(complaint(command).contains("/nonexistent/tokens"));
+}
+
+#[test]
+fn the_configuration_names_the_file_of_tokens_and_no_token() {
+    let file = TokenFile::new("print", "the-secret\n");
+    let mut command = program();
+    command.args(["--auth-token-file", file.name(), "--print-config"]);
+    let printed = String::from_utf8(command.output().unwrap().stdout).unwrap();
+    assert!(printed.contains(&format!("auth-token-file = \"{}\"", file.name())), "{printed}");
+    assert!(!printed.contains("the-secret"), "{printed}");
+}

@@ -2,8 +2,11 @@
 
 use super::lifetime::{self, Span};
 use crate::http::response::Problem;
-use serde::de::{Deserializer as _, Error as _, IgnoredAny, MapAccess, Visitor};
-use std::{borrow::Cow, fmt};
+use serde::de::{
+    Deserialize, DeserializeSeed, Deserializer as _, Error as _, IgnoredAny, MapAccess, SeqAccess,
+    Visitor,
+};
+use std::{borrow::Cow, fmt, marker::PhantomData};
 
 /// The body of `/put`.
 #[derive(Debug, PartialEq)]
@@ -16,18 +19,101 @@ pub(super) struct PutBody<'a> {
     pub(super) tags: Vec<String>,
 }
 
+impl<'a> PutBody<'a> {
+    fn of(members: Members<'a>) -> Result<Self, Problem> {
+        let seconds = |span, member: Option<serde_json::Value>| {
+            member.map(|it| it.as_f64().ok_or_else(|| lifetime::bad(span))).transpose()
+        };
+        let tags = members.tags.map_or(Ok(Vec::new()), serde_json::from_value).map_err(|_| {
+            Problem::new(400, "bad_tags", "The member `tags` is an array of strings.")
+        })?;
+        Ok(PutBody {
+            key: members.key.ok_or_else(|| missing("missing_key", "a string member `key`"))?,
+            value: members
+                .value
+                .ok_or_else(|| missing("missing_value", "a string member `value`"))?,
+            ttl: seconds(Span::Ttl, members.ttl)?,
+            stale_ttl: seconds(Span::StaleTtl, members.stale_ttl)?,
+            tags,
+        })
+    }
+}
+
 pub(super) fn put_body(body: &[u8]) -> Result<PutBody<'_>, Problem> {
-    let text = std::str::from_utf8(body).map_err(|error| {
-        bad_json(format!("The body is not UTF-8 from byte {} on.", error.valid_up_to()))
-    })?;
+    let text = utf8(body)?;
     match plain_put_body(text) {
         Some(put) => Ok(put),
         None => any_put_body(text),
     }
 }
 
+/// The members of the body of a question to all shards, as far as they are there.
+#[derive(Debug, Default, PartialEq)]
+pub(super) struct QuestionBody<'a> {
+    pub(super) tag: Option<Cow<'a, str>>,
+    pub(super) prefix: Option<Cow<'a, str>>,
+    pub(super) dry_run: Option<bool>,
+}
+
+pub(super) fn question_body(body: &[u8]) -> Result<QuestionBody<'_>, Problem> {
+    object(utf8(body)?, "question", QuestionVisitor)
+}
+
+/// The keys of a batch. Those past the first `items_max` are counted but not read.
+pub(super) fn keys_body(body: &[u8], items_max: usize) -> Result<List<Cow<'_, str>>, Problem> {
+    let list = list_body::<Text<'_>>(body, "keys", "missing_keys", items_max)?;
+    Ok(List { items: list.items.into_iter().map(|Text(key)| key).collect(), count: list.count })
+}
+
+/// The entries of a batch, each as it would be put alone.
+pub(super) fn entries_body(
+    body: &[u8],
+    items_max: usize,
+) -> Result<List<Result<PutBody<'_>, Problem>>, Problem> {
+    let list = list_body::<Members<'_>>(body, "entries", "missing_entries", items_max)?;
+    Ok(List { items: list.items.into_iter().map(PutBody::of).collect(), count: list.count })
+}
+
+/// A list of a body.
+#[derive(Debug, PartialEq)]
+pub(super) struct List<T> {
+    pub(super) items: Vec<T>,
+    /// Of the whole list, of which `items` may be no more than the beginning.
+    pub(super) count: usize,
+}
+
+fn list_body<'a, T: Deserialize<'a>>(
+    body: &'a [u8],
+    name: &'static str,
+    missing_code: &'static str,
+    items_max: usize,
+) -> Result<List<T>, Problem> {
+    let visitor = ListVisitor { name, items_max, item: PhantomData };
+    let list = object(utf8(body)?, "batch", ListBodyVisitor(visitor))?;
+    list.ok_or_else(|| missing(missing_code, &format!("a list `{name}`")))
+}
+
+fn utf8(body: &[u8]) -> Result<&str, Problem> {
+    std::str::from_utf8(body).map_err(|error| {
+        bad_json(format!("The body is not UTF-8 from byte {} on.", error.valid_up_to()))
+    })
+}
+
+/// Reads an object that is all of the text.
+fn object<'a, V: Visitor<'a>>(text: &'a str, what: &str, visitor: V) -> Result<V::Value, Problem> {
+    let mut parser = serde_json::Deserializer::from_str(text);
+    parser
+        .deserialize_map(visitor)
+        .and_then(|members| parser.end().map(|()| members))
+        .map_err(|error| bad_json(format!("The body is not the JSON of a {what}: {error}.")))
+}
+
 fn bad_json(message: String) -> Problem {
     Problem::new(400, "bad_json", message)
+}
+
+pub(super) fn missing(code: &'static str, what: &str) -> Problem {
+    Problem::new(400, code, format!("There must be {what}."))
 }
 
 /// Reads `{"key":"K","value":"V"}` where neither text holds an escape. `None` means no more than
@@ -70,28 +156,7 @@ fn plain_string<'a>(rest: &mut &'a str) -> Option<&'a str> {
 }
 
 fn any_put_body(text: &str) -> Result<PutBody<'_>, Problem> {
-    let mut parser = serde_json::Deserializer::from_str(text);
-    let members = parser
-        .deserialize_map(MembersVisitor)
-        .and_then(|members| parser.end().map(|()| members))
-        .map_err(|error| bad_json(format!("The body is not the JSON of a put: {error}.")))?;
-    let missing = |code, name| {
-        Problem::new(400, code, format!("The body must have a string member `{name}`."))
-    };
-    let seconds = |span, member: Option<serde_json::Value>| {
-        member.map(|it| it.as_f64().ok_or_else(|| lifetime::bad(span))).transpose()
-    };
-    let tags = members
-        .tags
-        .map_or(Ok(Vec::new()), serde_json::from_value)
-        .map_err(|_| Problem::new(400, "bad_tags", "The member `tags` is an array of strings."))?;
-    Ok(PutBody {
-        key: members.key.ok_or_else(|| missing("missing_key", "key"))?,
-        value: members.value.ok_or_else(|| missing("missing_value", "value"))?,
-        ttl: seconds(Span::Ttl, members.ttl)?,
-        stale_ttl: seconds(Span::StaleTtl, members.stale_ttl)?,
-        tags,
-    })
+    PutBody::of(object(text, "put", MembersVisitor)?)
 }
 
 #[derive(Default)]
@@ -101,6 +166,12 @@ struct Members<'a> {
     ttl: Option<serde_json::Value>,
     stale_ttl: Option<serde_json::Value>,
     tags: Option<serde_json::Value>,
+}
+
+impl<'de> Deserialize<'de> for Members<'de> {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_map(MembersVisitor)
+    }
 }
 
 struct MembersVisitor;
@@ -134,10 +205,111 @@ impl<'de> Visitor<'de> for MembersVisitor {
     }
 }
 
+struct QuestionVisitor;
+
+impl<'de> Visitor<'de> for QuestionVisitor {
+    type Value = QuestionBody<'de>;
+
+    fn expecting(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str("an object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<QuestionBody<'de>, A::Error> {
+        let mut body = QuestionBody::default();
+        while let Some(Text(name)) = map.next_key()? {
+            let first = match &*name {
+                "tag" => body.tag.replace(map.next_value::<Text<'_>>()?.0).is_none(),
+                "prefix" => body.prefix.replace(map.next_value::<Text<'_>>()?.0).is_none(),
+                "dry_run" => body.dry_run.replace(map.next_value()?).is_none(),
+                _ => {
+                    map.next_value::<IgnoredAny>()?;
+                    true
+                }
+            };
+            if !first {
+                return Err(A::Error::custom(format_args!("`{name}` stands twice")));
+            }
+        }
+        Ok(body)
+    }
+}
+
+/// Reads an object for its one list.
+struct ListBodyVisitor<T>(ListVisitor<T>);
+
+impl<'de, T: Deserialize<'de>> Visitor<'de> for ListBodyVisitor<T> {
+    type Value = Option<List<T>>;
+
+    fn expecting(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(out, "an object with `{}`", self.0.name)
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Option<List<T>>, A::Error> {
+        let Self(visitor) = self;
+        let mut list = None;
+        while let Some(Text(name)) = map.next_key()? {
+            if *name != *visitor.name {
+                map.next_value::<IgnoredAny>()?;
+            } else if list.replace(map.next_value_seed(visitor)?).is_some() {
+                return Err(A::Error::custom(format_args!("`{name}` stands twice")));
+            }
+        }
+        Ok(list)
+    }
+}
+
+/// Reads a list, and says which of its items is wrong.
+struct ListVisitor<T> {
+    name: &'static str,
+    items_max: usize,
+    item: PhantomData<T>,
+}
+
+impl<T> Clone for ListVisitor<T> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<T> Copy for ListVisitor<T> {}
+
+impl<'de, T: Deserialize<'de>> DeserializeSeed<'de> for ListVisitor<T> {
+    type Value = List<T>;
+
+    fn deserialize<D: serde::Deserializer<'de>>(self, parser: D) -> Result<List<T>, D::Error> {
+        parser.deserialize_seq(self)
+    }
+}
+
+impl<'de, T: Deserialize<'de>> Visitor<'de> for ListVisitor<T> {
+    type Value = List<T>;
+
+    fn expecting(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str("a list")
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<List<T>, A::Error> {
+        let named =
+            |count| move |error| A::Error::custom(format_args!("{}[{count}]: {error}", self.name));
+        let (mut items, mut count) = (Vec::new(), 0);
+        loop {
+            if items.len() < self.items_max {
+                match list.next_element().map_err(named(count))? {
+                    Some(item) => items.push(item),
+                    None => return Ok(List { items, count }),
+                }
+            } else if list.next_element::<IgnoredAny>()?.is_none() {
+                return Ok(List { items, count });
+            }
+            count += 1;
+        }
+    }
+}
+
 /// A JSON string, borrowed where it has no escapes.
 struct Text<'a>(Cow<'a, str>);
 
-impl<'de> serde::Deserialize<'de> for Text<'de> {
+impl<'de> Deserialize<'de> for Text<'de> {
     fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         struct TextVisitor;
         impl<'de> Visitor<'de> for TextVisitor {

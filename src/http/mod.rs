@@ -259,6 +259,8 @@ pub struct Responses<T> {
     owed: VecDeque<Owed<T>>,
     /// Sequence number of the first answer owed.
     first: u64,
+    /// The most that the answers that are away can bring.
+    away_bytes_max: usize,
     /// Bytes of answers that are written but stand behind one that is not.
     held_bytes: usize,
     /// Since when the client has not taken a byte of what there is to send.
@@ -267,7 +269,10 @@ pub struct Responses<T> {
 
 #[derive(Debug)]
 enum Owed<T> {
-    Away(T),
+    Away {
+        owing: T,
+        bytes_max: usize,
+    },
     Ready(Vec<u8>),
     /// A long answer of which a part is written; the rest comes in pieces, each of them away in
     /// turn. At the front, what is written is in the output.
@@ -293,6 +298,7 @@ impl<T> Default for Responses<T> {
             sent: 0,
             owed: VecDeque::new(),
             first: 0,
+            away_bytes_max: 0,
             held_bytes: 0,
             stalled: None,
         }
@@ -324,7 +330,7 @@ impl<T> Responses<T> {
                 self.held_bytes -= bytes.len();
                 bytes
             }
-            Some(Owed::Away(_) | Owed::Begun { .. }) => Vec::new(),
+            Some(Owed::Away { .. } | Owed::Begun { .. }) => Vec::new(),
         };
         let rest = write(&mut bytes);
         let is_long = rest.is_some();
@@ -333,10 +339,27 @@ impl<T> Responses<T> {
         is_long
     }
 
-    /// Reserves the place of an answer that is away; its number is never used again.
-    pub fn owe(&mut self, owing: T) -> u64 {
-        self.owed.push_back(Owed::Away(owing));
-        self.first + self.owed.len() as u64 - 1
+    /// Reserves the place of an answer that is away and brings about `bytes_max` bytes at most. Its
+    /// number, which [`Responses::next_sequence`] tells before, is never used again.
+    pub fn owe(&mut self, owing: T, bytes_max: usize) -> u64 {
+        let sequence = self.next_sequence();
+        self.away_bytes_max += bytes_max;
+        self.owed.push_back(Owed::Away { owing, bytes_max });
+        sequence
+    }
+
+    #[must_use]
+    pub fn next_sequence(&self) -> u64 {
+        self.first + self.owed.len() as u64
+    }
+
+    /// What an answer that is away will need.
+    pub fn owing(&mut self, sequence: u64) -> &mut T {
+        let at = usize::try_from(sequence - self.first).expect("few answers are owed");
+        match &mut self.owed[at] {
+            Owed::Away { owing, .. } => owing,
+            Owed::Ready(_) | Owed::Begun { .. } => unreachable!("an answer comes once"),
+        }
     }
 
     /// Writes the answer that was away, or a part of it, in its place: `write` returns what is
@@ -348,7 +371,8 @@ impl<T> Responses<T> {
     ) -> bool {
         let at = usize::try_from(sequence - self.first).expect("few answers are owed");
         let place = std::mem::replace(&mut self.owed[at], Owed::Ready(Vec::new()));
-        let Owed::Away(owing) = place else { unreachable!("an answer comes once") };
+        let Owed::Away { owing, bytes_max } = place else { unreachable!("an answer comes once") };
+        self.away_bytes_max -= bytes_max;
         if at > 0 {
             let mut bytes = Vec::new();
             let rest = write(owing, &mut bytes);
@@ -388,9 +412,12 @@ impl<T> Responses<T> {
     pub fn ask_on(&mut self) -> (u64, &T) {
         let front = self.owed.front_mut().expect("a long answer is owed");
         if let Owed::Begun { rest, .. } = std::mem::replace(front, Owed::Ready(Vec::new())) {
-            *front = Owed::Away(rest);
+            // One piece is away at a time, and it finds the output empty.
+            *front = Owed::Away { owing: rest, bytes_max: 0 };
         }
-        let Owed::Away(rest) = front else { unreachable!("the caller saw that it was begun") };
+        let Owed::Away { owing: rest, .. } = front else {
+            unreachable!("the caller saw that it was begun")
+        };
         (self.first, rest)
     }
 
@@ -431,12 +458,11 @@ impl<T> Responses<T> {
         !self.owed.is_empty()
     }
 
-    /// Whether another request may be taken. Each answer owed may bring a value that is not lent.
+    /// Whether another request may be taken.
     #[must_use]
     pub fn has_room(&self, limits: &Limits) -> bool {
-        let owed = self.owed.len();
-        owed < limits.pipeline_depth_max
-            && owed.saturating_mul(limits.answer_bytes_max()) < limits.output_bytes_max
+        self.owed.len() < limits.pipeline_depth_max
+            && self.away_bytes_max < limits.output_bytes_max
             && self.unsent().len() + self.held_bytes < limits.output_bytes_max
     }
 

@@ -134,6 +134,7 @@ pub enum Method {
     Delete,
     Options,
     Patch,
+    Query,
     Trace,
     Connect,
     /// A valid token that is none of the above. Methods are case-sensitive.
@@ -150,6 +151,7 @@ impl Method {
             b"DELETE" => Self::Delete,
             b"OPTIONS" => Self::Options,
             b"PATCH" => Self::Patch,
+            b"QUERY" => Self::Query,
             b"TRACE" => Self::Trace,
             b"CONNECT" => Self::Connect,
             _ => Self::Unknown,

@@ -252,6 +252,9 @@ pub fn write_problem(out: &mut Vec<u8>, exchange: Exchange, date: &Date, problem
     if let Some(allow) = problem.allow {
         response = response.header("Allow", allow);
     }
+    if problem.status == 401 {
+        response = response.header("WWW-Authenticate", "Bearer");
+    }
     if let Some(seconds) = problem.retry_after_seconds {
         response = response.number("Retry-After: ", seconds.into());
     }
@@ -290,6 +293,7 @@ fn status_line(status: u16) -> &'static [u8] {
         304 => b"HTTP/1.1 304 Not Modified\r\n",
         400 => b"HTTP/1.1 400 Bad Request\r\n",
         401 => b"HTTP/1.1 401 Unauthorized\r\n",
+        403 => b"HTTP/1.1 403 Forbidden\r\n",
         404 => b"HTTP/1.1 404 Not Found\r\n",
         405 => b"HTTP/1.1 405 Method Not Allowed\r\n",
         406 => b"HTTP/1.1 406 Not Acceptable\r\n",

@@ -1,6 +1,7 @@
 //! Shards without sockets: bytes, messages and time move only when a test says so.
 
 use kvcache::{
+    auth::Tokens,
     clock::Millis,
     config::Config,
     http::{Intent, response::Date},
@@ -68,6 +69,11 @@ impl Cluster {
         }
     }
 
+    /// From here on clients need one of these tokens.
+    pub(crate) fn set_tokens(&mut self, tokens: &Tokens) {
+        self.shards.iter_mut().for_each(|shard| shard.set_tokens(tokens.clone()));
+    }
+
     pub(crate) fn connect(&mut self, shard: usize, role: Role) -> Client {
         self.open(shard, |shard| shard.open(role))
     }
@@ -99,6 +105,12 @@ impl Cluster {
         self.settle();
     }
 
+    /// Sends bytes, and every shard takes one turn.
+    pub(crate) fn send_only(&mut self, client: Client, bytes: impl AsRef<[u8]>) {
+        self.wires[client.0].arrived.extend(bytes.as_ref());
+        self.turn();
+    }
+
     /// Closes the client's side.
     pub(crate) fn finish(&mut self, client: Client) {
         self.wires[client.0].finished = true;
@@ -126,14 +138,6 @@ impl Cluster {
             self.now = Millis(end.0.min(self.now.0 + BEAT_MS));
             self.beat();
         }
-    }
-
-    /// Each shard takes a turn. Returns whether one has more to do.
-    pub(crate) fn turn(&mut self) -> bool {
-        let now = self.now;
-        let more = self.shards.iter_mut().fold(false, |more, shard| shard.begin_turn(now) | more);
-        self.settle();
-        more
     }
 
     /// Time passes while the process is stopped.
@@ -192,27 +196,30 @@ impl Cluster {
 
     /// Serves until nothing moves any more.
     fn settle(&mut self) {
-        loop {
-            let mut moved = false;
-            for at in 0..self.wires.len() {
-                moved |= self.serve(at);
-            }
-            for (from, shard) in self.shards.iter_mut().enumerate() {
-                shard.take_listed(&mut Vec::new());
-                shard.flush(|to, message| {
-                    self.mail.push_back((from, to, message));
-                    Ok(())
-                });
-            }
-            while let Some((from, to, message)) = self.mail.pop_front() {
-                self.shards[to].begin_turn(self.now);
-                self.shards[to].deliver(from, message);
-                moved = true;
-            }
-            if !moved {
-                return;
-            }
+        while self.turn() {}
+    }
+
+    /// Every shard takes a turn. Returns whether anything moved.
+    pub(crate) fn turn(&mut self) -> bool {
+        let mut moved = false;
+        for shard in &mut self.shards {
+            moved |= shard.begin_turn(self.now);
         }
+        for at in 0..self.wires.len() {
+            moved |= self.serve(at);
+        }
+        for (from, shard) in self.shards.iter_mut().enumerate() {
+            shard.take_listed(&mut Vec::new());
+            shard.flush(|to, message| {
+                self.mail.push_back((from, to, message));
+                Ok(())
+            });
+        }
+        while let Some((from, to, message)) = self.mail.pop_front() {
+            self.shards[to].deliver(from, message);
+            moved = true;
+        }
+        moved
     }
 
     /// Reads, writes and closes as the owner of a socket does. Returns whether anything moved.
@@ -222,7 +229,6 @@ impl Cluster {
         if wire.end == End::Closed {
             return false;
         }
-        shard.begin_turn(self.now);
         let mut moved = false;
         if matches!(shard.intent(wire.id), Intent::Wait { read: true, .. }) {
             moved = self.read(at);

@@ -30,9 +30,10 @@ pub(crate) struct Moment<'a> {
 }
 
 /// What an answer says about a key.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 enum Outcome {
-    Done(Action),
+    /// By key.
+    Done(Vec<(usize, Action)>),
     /// Nothing was done.
     Refused,
     /// It is not known what was done.
@@ -41,10 +42,10 @@ enum Outcome {
     Other,
 }
 
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 struct Answer {
     step: u64,
-    clock_ms: u64,
+    clocks: Box<[u64]>,
     outcome: Outcome,
 }
 
@@ -96,8 +97,8 @@ pub(crate) struct Client {
     /// The client takes no answers for now.
     pub(crate) stalled: bool,
     responses: Responses,
-    /// Step and owner's time at which each complete request had arrived.
-    arrivals: Vec<(u64, u64)>,
+    /// Step and every shard's time at which each complete request had arrived.
+    arrivals: Vec<(u64, Box<[u64]>)>,
     answers: Vec<Answer>,
     /// The request that is answered next got its `100 Continue`.
     continued: bool,
@@ -167,17 +168,16 @@ impl Client {
             && self.own_side == OwnSide::Open
     }
 
-    fn key_of(&self, at: usize, values: &[Value]) -> Option<usize> {
+    fn keys_of(&self, at: usize, values: &[Value]) -> Vec<usize> {
         match self.script.requests[at].want {
-            Want::Put { value } => Some(values[value].key),
-            Want::Get { key } | Want::Head { key } => Some(key),
-            _ => None,
+            Want::Put { value } => vec![values[value].key],
+            Want::Get { key } | Want::Head { key } => vec![key],
+            Want::Mput { first, count } => {
+                values[first..first + count].iter().map(|value| value.key).collect()
+            }
+            Want::Mget { keys } => bits(keys).collect(),
+            _ => Vec::new(),
         }
-    }
-
-    /// The owner's time, for a request about a key.
-    fn clock_ms(&self, at: usize, now: &Moment<'_>) -> u64 {
-        self.key_of(at, now.values).map_or(0, |key| now.clocks[now.owners[key]])
     }
 
     /// The end of the last request that has arrived as a whole.
@@ -199,7 +199,7 @@ impl Client {
         while let Some(next) = self.script.requests.get(self.arrivals.len())
             && next.end <= self.received
         {
-            self.arrivals.push((now.step, self.clock_ms(self.arrivals.len(), now)));
+            self.arrivals.push((now.step, now.clocks.into()));
         }
         if self.received == self.boundary() {
             self.partial_since_ms = None;
@@ -269,7 +269,7 @@ impl Client {
         self.last_said = response.closes;
         self.continued = false;
         let outcome = self.outcome(request, response, now, coverage);
-        self.answers.push(Answer { step: now.step, clock_ms: self.clock_ms(at, now), outcome });
+        self.answers.push(Answer { step: now.step, clocks: now.clocks.into(), outcome });
     }
 
     /// Checks an answer against its request and reads what it says.
@@ -293,27 +293,31 @@ impl Client {
                 if request.is_chunked {
                     coverage.reach("chunked put");
                 }
-                Outcome::Done(put_action(value, now))
+                Outcome::Done(vec![put_action(value, now)])
+            }
+            Want::Mput { .. } | Want::Mget { .. } => {
+                let told = (response.status, body());
+                batch_outcome(request.want, told, now, coverage)
             }
             Want::Get { key } if response.status == 200 => {
                 if response.length > LONG_BYTES_MIN {
                     coverage.reach("long value");
                 }
-                Outcome::Done(Action::Get(Some(read_value(key, body(), now))))
+                Outcome::Done(vec![(key, Action::Get(Some(read_value(key, body(), now))))])
             }
-            Want::Get { .. } => {
+            Want::Get { key } => {
                 const BODY: &str =
                     r#"{"status":"ERROR","message":"Key not found.","code":"not_found"}"#;
                 assert_eq!((response.status, body()), (404, BODY), "{}", context());
-                Outcome::Done(Action::Get(None))
+                Outcome::Done(vec![(key, Action::Get(None))])
             }
-            Want::Head { .. } => {
+            Want::Head { key } => {
                 assert!(matches!(response.status, 200 | 404), "{}", context());
                 let found = response.status == 200;
                 if found {
                     coverage.reach("head told a length");
                 }
-                Outcome::Done(Action::Head(found.then_some(response.length)))
+                Outcome::Done(vec![(key, Action::Head(found.then_some(response.length)))])
             }
             Want::Health => {
                 assert_eq!((response.status, body()), (200, r#"{"status":"OK"}"#), "{}", context());
@@ -328,6 +332,11 @@ impl Client {
                 let stats: serde_json::Value = serde_json::from_str(body()).expect("JSON");
                 assert_eq!(stats["shards"].as_array().map(Vec::len), Some(now.clocks.len()));
                 coverage.reach("stats told");
+                Outcome::Other
+            }
+            Want::Done(expected) => {
+                assert_eq!((response.status, body()), (200, expected), "{}", context());
+                coverage.reach("all shards did it");
                 Outcome::Other
             }
             Want::Problem(status, code) => {
@@ -346,12 +355,14 @@ impl Client {
         coverage: &mut Coverage,
     ) -> Outcome {
         let text = std::str::from_utf8(&response.body).expect("all bodies are text");
-        let is_local = |key: usize| now.owners[key] == self.core;
-        let key = self.key_of(self.answers.len(), now.values);
-        assert!(!key.is_some_and(is_local), "a shard refused its own key");
-        if key.is_none() {
-            assert_eq!(request.want, Want::Stats, "{response:?}");
+        let is_foreign = |&key: &usize| now.owners[key] != self.core;
+        let keys = self.keys_of(self.answers.len(), now.values);
+        let is_question = matches!(request.want, Want::Stats | Want::Done(_));
+        assert!(is_question || keys.iter().any(is_foreign), "a shard refused its own key");
+        if is_question {
             coverage.reach("gather refused");
+        } else if matches!(request.want, Want::Mget { .. } | Want::Mput { .. }) {
+            coverage.reach("batch refused");
         }
         if request.head_only {
             // There is no body to tell the reason: it may be either.
@@ -443,31 +454,87 @@ impl Client {
         if self.script.visit != Visit::Data {
             return operations;
         }
-        for (at, &(began, earliest_ms)) in self.arrivals.iter().enumerate() {
-            let Some(key) = self.key_of(at, now.values) else { continue };
-            let (action, ended, latest_ms) =
-                match (self.answers.get(at), self.script.requests[at].want) {
-                    // What stands behind the last answer must have had no effect.
-                    (None, _) if self.last_said => break,
-                    (Some(Answer { outcome: Outcome::Done(action), step, clock_ms }), _) => {
-                        (*action, *step, *clock_ms)
-                    }
-                    (None | Some(Answer { outcome: Outcome::Lost, .. }), Want::Put { value }) => {
-                        (put_action(value, now), NEVER, NEVER)
-                    }
-                    _ => continue,
+        for (at, (began, earliest)) in self.arrivals.iter().enumerate() {
+            let answer = self.answers.get(at);
+            let want = self.script.requests[at].want;
+            let (actions, ended, latest) = match answer {
+                // What stands behind the last answer must have had no effect.
+                None if self.last_said => break,
+                Some(Answer { outcome: Outcome::Done(actions), step, clocks }) => {
+                    (actions.clone(), *step, Some(clocks))
+                }
+                None | Some(Answer { outcome: Outcome::Lost, .. }) => {
+                    let values = match want {
+                        Want::Put { value } => value..value + 1,
+                        Want::Mput { first, count } => first..first + count,
+                        _ => continue,
+                    };
+                    (values.map(|value| put_action(value, now)).collect(), NEVER, None)
+                }
+                _ => continue,
+            };
+            for (key, action) in actions {
+                let owner = now.owners[key];
+                let operation = Operation {
+                    action,
+                    connection: number,
+                    began: *began,
+                    ended,
+                    earliest_ms: earliest[owner],
+                    latest_ms: latest.map_or(NEVER, |clocks| clocks[owner]),
                 };
-            let connection = number;
-            let operation = Operation { action, connection, began, ended, earliest_ms, latest_ms };
-            operations.push((key, operation));
+                operations.push((key, operation));
+            }
         }
         operations
     }
 }
 
-fn put_action(value: usize, now: &Moment<'_>) -> Action {
+/// Checks the answer to a batch and reads what it says.
+fn batch_outcome(
+    want: Want,
+    (status, body): (u16, &str),
+    now: &Moment<'_>,
+    coverage: &mut Coverage,
+) -> Outcome {
+    match want {
+        Want::Mput { first, count } => {
+            let expected = format!("{{\"status\":\"OK\",\"stored\":{count}}}");
+            assert_eq!((status, body), (200, &*expected));
+            coverage.reach("batch put");
+            Outcome::Done((first..first + count).map(|value| put_action(value, now)).collect())
+        }
+        Want::Mget { .. } if status == 413 => {
+            assert!(body.contains("reply_too_large"), "{body}");
+            coverage.reach("reply too large");
+            Outcome::Refused
+        }
+        Want::Mget { keys } => {
+            assert_eq!(status, 200, "{body}");
+            let found: serde_json::Value = serde_json::from_str(body).expect("JSON");
+            let values = found["values"].as_object().expect("an object");
+            assert_eq!(values.len(), keys.count_ones() as usize, "{body}");
+            let read = |key: usize| {
+                let text = values[now.keys[key]].as_str();
+                (key, Action::Get(text.map(|text| value_number(key, text, now))))
+            };
+            coverage.reach("batch get");
+            Outcome::Done(bits(keys).map(read).collect())
+        }
+        _ => unreachable!("only batches come here"),
+    }
+}
+
+/// The places of the bits that are set.
+fn bits(set: u8) -> impl Iterator<Item = usize> {
+    (0..8).filter(move |at| set >> at & 1 == 1)
+}
+
+/// The key of a value, and that it is put.
+fn put_action(value: usize, now: &Moment<'_>) -> (usize, Action) {
     let Value { key, text, ttl_ms } = &now.values[value];
-    Action::Put { value, length: found_body(now.keys[*key], text).len(), ttl_ms: *ttl_ms }
+    let length = found_body(now.keys[*key], text).len();
+    (*key, Action::Put { value, length, ttl_ms: *ttl_ms })
 }
 
 fn found_body(key: &str, value: &str) -> String {
@@ -478,9 +545,15 @@ fn found_body(key: &str, value: &str) -> String {
 fn read_value(key: usize, body: &str, now: &Moment<'_>) -> usize {
     let found: serde_json::Value = serde_json::from_str(body).expect("the body is JSON");
     let text = found["value"].as_str().expect("a value is a string");
+    assert_eq!(body, found_body(now.keys[key], text));
+    value_number(key, text, now)
+}
+
+/// Which value this is.
+fn value_number(key: usize, text: &str, now: &Moment<'_>) -> usize {
     let number = text.split_once('|').and_then(|(number, _)| number.parse().ok());
     let value: usize = number.unwrap_or_else(|| panic!("{text:?} was never sent"));
     assert_eq!(now.values[value].key, key, "the value of another key");
-    assert_eq!(body, found_body(now.keys[key], &now.values[value].text));
+    assert_eq!(text, now.values[value].text);
     value
 }

@@ -3,8 +3,12 @@
 use std::collections::BTreeMap;
 
 /// Each must be reached, or the simulation has gone blind.
-const PLACES: [&str; 27] = [
+const PLACES: [&str; 32] = [
+    "all shards did it",
     "backpressure",
+    "batch get",
+    "batch put",
+    "batch refused",
     "broken off",
     "chunked put",
     "closed while idle",
@@ -24,6 +28,7 @@ const PLACES: [&str; 27] = [
     "partial write",
     "read timeout",
     "refused connection",
+    "reply too large",
     "reset with answers away",
     "slot used again",
     "stats told",

@@ -106,6 +106,7 @@ fn limits(random: &mut Rng, is_flood: bool) -> Limits {
         pipeline_depth_max: either(usual.pipeline_depth_max, &[1, 2, 4]),
         output_bytes_max: either(usual.output_bytes_max, &[1, 300, 1000]),
         read_bytes_max: either(usual.read_bytes_max, &[1, 40, 200]),
+        reply_bytes_max: either(usual.reply_bytes_max, &[150]),
         hop_requests_max: either(usual.hop_requests_max, &[1, 2, 4]),
         hop_bytes_max: either(usual.hop_bytes_max, &[600]),
         linger_bytes_max: either(usual.linger_bytes_max, &[0, 100]),

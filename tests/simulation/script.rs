@@ -43,10 +43,21 @@ pub(crate) enum Want {
     Head {
         key: usize,
     },
+    /// Stores `count` values from number `first` on.
+    Mput {
+        first: usize,
+        count: usize,
+    },
+    /// Of the keys whose bits are set.
+    Mget {
+        keys: u8,
+    },
     Health,
     Options,
     /// A JSON object about every shard.
     Stats,
+    /// This body, once every shard has done what was asked.
+    Done(&'static str),
     Problem(u16, &'static str),
 }
 
@@ -280,7 +291,10 @@ impl Author {
                 Draft::new("HEAD", target, Want::Head { key })
             }
             86..90 => Draft::new("GET", "/healthz", Want::Health),
-            90..92 => Draft::new("OPTIONS", "/put", Want::Options),
+            90 => Draft::new("OPTIONS", "/put", Want::Options),
+            91 => self.mput(),
+            92 => self.mget(),
+            93 => invalidate(),
             _ => self.mistake(),
         }
     }
@@ -288,8 +302,15 @@ impl Author {
     /// To the admin listener, which must not store.
     fn question(&mut self) -> Draft {
         match self.random.u8(..10) {
-            0..8 => Draft::new("GET", "/stats", Want::Stats),
-            8 => Draft::new("GET", "/healthz", Want::Health),
+            0..4 => Draft::new("GET", "/stats", Want::Stats),
+            4 => invalidate(),
+            5 => Draft::new(
+                "POST",
+                "/delete-prefix",
+                Want::Done("{\"status\":\"OK\",\"deleted\":0}"),
+            )
+            .body("{\"prefix\":\"no key begins so\"}"),
+            6..9 => Draft::new("GET", "/healthz", Want::Health),
             _ => Draft { want: Want::Problem(404, "no_such_route"), ..self.put() },
         }
     }
@@ -335,6 +356,28 @@ impl Author {
         let value = self.value(ttl);
         let body = self.put_body(value);
         Draft::new("POST", "/put", Want::Put { value }).body(body)
+    }
+
+    fn mput(&mut self) -> Draft {
+        let first = self.values.len();
+        let count = self.random.usize(1..5);
+        let entries: Vec<String> = (0..count)
+            .map(|_| {
+                let ttl = self.one_in(8);
+                let value = self.value(ttl);
+                self.put_body(value)
+            })
+            .collect();
+        let body = format!("{{\"entries\":[{}]}}", entries.join(","));
+        Draft::new("POST", "/mput", Want::Mput { first, count }).body(body)
+    }
+
+    fn mget(&mut self) -> Draft {
+        let keys = self.random.u8(..) & ((1 << self.keys.len()) - 1);
+        let named = (0..self.keys.len()).filter(|key| keys >> key & 1 == 1);
+        let named: Vec<&str> = named.map(|key| self.keys[key]).collect();
+        let body = format!("{{\"keys\":{}}}", serde_json::json!(named));
+        Draft::new("POST", "/mget", Want::Mget { keys }).body(body)
     }
 
     fn put_body(&mut self, value: usize) -> String {
@@ -438,7 +481,7 @@ impl Author {
             if version == "1.1" && self.one_in(6) {
                 fields.push_str("Expect: 100-continue\r\n");
                 awaits_continue = true;
-                if fate == Fate::Stays && !matches!(want, Want::Put { .. } | Want::Problem(400, _))
+                if fate == Fate::Stays && matches!(want, Want::Problem(status, _) if status != 400)
                 {
                     fate = Fate::MayClose;
                 }
@@ -479,6 +522,11 @@ impl Author {
         bytes.extend_from_slice(b"\r\n");
         bytes
     }
+}
+
+/// Of a tag that no entry has.
+fn invalidate() -> Draft {
+    Draft::new("POST", "/invalidate", Want::Done("{\"status\":\"OK\"}")).body("{\"tag\":\"t\"}")
 }
 
 pub(crate) fn json(text: &str) -> String {

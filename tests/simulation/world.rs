@@ -32,6 +32,8 @@ struct Core {
     listed: Vec<ConnectionId>,
     /// There may be something to flush.
     dirty: bool,
+    /// Something happened since the last turn began, or that turn left something to do.
+    busy: bool,
     draining: bool,
     /// The shard's own reckoning of deadlines.
     beat_ms: u64,
@@ -126,6 +128,7 @@ impl World {
             sockets: Vec::new(),
             listed: Vec::new(),
             dirty: false,
+            busy: false,
             draining: false,
             beat_ms: now_ms,
             last_beat_ms: now_ms,
@@ -325,11 +328,13 @@ impl World {
             self.begin_turn(core);
         }
         self.cores[core].dirty = true;
+        self.cores[core].busy = true;
     }
 
     fn begin_turn(&mut self, core: usize) {
         self.facts.clocks[core] = self.now_ms;
-        self.cores[core].shard.begin_turn(Millis(self.now_ms));
+        let core = &mut self.cores[core];
+        core.busy = core.shard.begin_turn(Millis(self.now_ms));
     }
 
     fn open(&mut self, at: usize, script: Script) -> usize {
@@ -487,9 +492,11 @@ impl World {
     }
 
     fn flush(&mut self, from: usize) {
-        self.turn(from);
+        if self.random.bool() {
+            self.begin_turn(from);
+        }
         let core = &mut self.cores[from];
-        core.dirty = false;
+        core.dirty = core.busy;
         if self.profile.is_large && core.shard.report().store.orphaned_bytes > 0 {
             self.coverage.reach("value gone but for its readers");
         }

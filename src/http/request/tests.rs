@@ -440,6 +440,7 @@ fn row_30_methods() {
         ("DELETE", Method::Delete),
         ("OPTIONS", Method::Options),
         ("PATCH", Method::Patch),
+        ("QUERY", Method::Query),
         ("TRACE", Method::Trace),
         ("get", Method::Unknown),
         ("BREW", Method::Unknown),
