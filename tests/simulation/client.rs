@@ -417,7 +417,8 @@ impl Client {
         } else if self.late.write && (!self.has_all_said() || !fin_read) {
             coverage.reach("write timeout");
         } else if lossy && self.is_owed_a_value() {
-            // The next piece of it was lost, and the length of the whole had been promised.
+            // The next piece of it was lost, and the length of the whole had been promised. What
+            // stood before it in the output is lost with it.
             coverage.reach("broken off");
         } else {
             self.assert_all_said();
@@ -433,10 +434,10 @@ impl Client {
         self.responses.is_empty() && (self.last_said || self.answers.len() == self.arrivals.len())
     }
 
-    /// Whether the next answer may tell a value.
+    /// Whether an answer that is missing may tell a value.
     fn is_owed_a_value(&self) -> bool {
-        let is_complete = self.answers.len() < self.arrivals.len();
-        is_complete && matches!(self.script.requests[self.answers.len()].want, Want::Get { .. })
+        let missing = &self.script.requests[self.answers.len()..self.arrivals.len()];
+        missing.iter().any(|request| matches!(request.want, Want::Get { .. }))
     }
 
     fn assert_all_said(&self) {
