@@ -258,7 +258,7 @@ impl Driver {
             self.beat(now);
         }
         self.end_turn();
-        busy
+        busy || self.shard.has_unswept()
     }
 
     /// Milliseconds from one beat to the next. A core that has nothing to do takes fewer.

@@ -14,10 +14,13 @@ use common::{
     cluster::{Client, Cluster, End},
 };
 use kvcache::{
+    clock::Millis,
     config::{Config, Limits},
-    shard::Role,
+    http::response::Date,
+    shard::{BEAT_MS, Role, Shard},
+    store::KeyHasher,
 };
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 const STORED: &str = r#"{"status":"OK","message":"Key inserted/updated successfully."}"#;
 const ABSENT: &str = r#"{"status":"ERROR","message":"Key not found.","code":"not_found"}"#;
@@ -1358,6 +1361,34 @@ fn row_51_a_head_that_trickles_is_408() {
             assert!(answers[0].says_close());
         }
     }
+}
+
+#[test]
+fn row_51_many_that_are_late_at_once_do_not_fill_a_turn() {
+    const LATE: usize = 2_000;
+    let date = || Date::of(SystemTime::UNIX_EPOCH);
+    let mut now = Millis(1_000);
+    let mut shard = Shard::new(0, config(1), KeyHasher::random(), now, date());
+    for _ in 0..LATE {
+        let id = shard.open(Role::Data);
+        shard.receive(id, b"G", false);
+    }
+    let mut listed = Vec::new();
+    while !shard.has_listed() {
+        shard.take_listed(&mut Vec::new());
+        now.0 += BEAT_MS;
+        shard.beat(now, date());
+    }
+    let mut turns = 0;
+    while listed.len() < LATE {
+        let before = listed.len();
+        shard.take_listed(&mut listed);
+        assert!(listed.len() > before && listed.len() - before <= 64, "turn {turns}");
+        assert_eq!(shard.has_unswept(), listed.len() < LATE);
+        shard.begin_turn(now);
+        turns += 1;
+    }
+    assert!(listed.iter().all(|id| shard.unsent(*id).starts_with(b"HTTP/1.1 408 ")));
 }
 
 #[test]
