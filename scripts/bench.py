@@ -8,12 +8,15 @@ nothing else running. ROUNDS (5) and SECONDS (5) set how long the comparisons ta
 import argparse
 import collections
 import contextlib
+import heapq
 import http.client
 import json
 import math
+import multiprocessing
 import os
 import re
 import resource
+import select
 import shutil
 import signal
 import socket
@@ -148,18 +151,21 @@ def redis(core=None):
 # Load
 
 
+def put(connection, key, value):
+    body = json.dumps({"key": key, "value": value})
+    connection.request("POST", "/put", body, {"Content-Type": "application/json"})
+    answer = connection.getresponse()
+    text = answer.read()
+    if answer.status != 200:
+        sys.exit(f"put of {key}: {answer.status} {text.decode(errors='replace')}")
+
+
 def fill(url=URL):
     """Puts every key once, with the value that scripts/load/common.lua gives it."""
     parts = urllib.parse.urlsplit(url)
     connection = http.client.HTTPConnection(parts.hostname, parts.port or 80, timeout=10)
     for n in range(KEYS):
-        value = f"value of key-{n} ".ljust(128, "v")
-        body = json.dumps({"key": f"key-{n}", "value": value})
-        connection.request("POST", "/put", body, {"Content-Type": "application/json"})
-        answer = connection.getresponse()
-        text = answer.read()
-        if answer.status != 200:
-            sys.exit(f"put of key-{n}: {answer.status} {text.decode(errors='replace')}")
+        put(connection, f"key-{n}", f"value of key-{n} ".ljust(128, "v"))
     connection.close()
 
 
@@ -290,14 +296,15 @@ REQUEST = b"GET /get?key=key-1 HTTP/1.1\r\nHost: bench\r\n\r\n"
 class Client:
     """One keep-alive connection that asks one thing at a time."""
 
-    def __init__(self, source=None):
+    def __init__(self, source=None, request=REQUEST):
+        self.request = request
         source = source and (source, 0)
         self.socket = socket.create_connection(("127.0.0.1", PORT), 5, source)
         self.file = self.socket.makefile("rb")
 
     def ask(self, sent=lambda: None):
         """Whether the answer was complete, and whether the server keeps the connection."""
-        self.socket.sendall(REQUEST)
+        self.socket.sendall(self.request)
         sent()
         length, keep = None, True
         while (line := self.file.readline()) not in (b"\r\n", b""):
@@ -505,6 +512,158 @@ def memory():
     return held
 
 
+def paced(count, done, pause=0.02):
+    """Asks on `count` connections at once, each after a pause, until `done()`.
+
+    Returns the seconds that each answer took, and how many were missing or wrong.
+    """
+    poll, clients = select.epoll(), {}
+    for _ in range(count):
+        client = Client()
+        client.ask()
+        clients[client.socket.fileno()] = client.socket
+        poll.register(client.socket, select.EPOLLIN)
+    any_socket = next(iter(clients.values()))
+    any_socket.sendall(REQUEST)
+    time.sleep(0.1)
+    answer_bytes = len(any_socket.recv(65536))
+    start = time.monotonic()
+    due = [(start + index * pause / count, fd) for index, fd in enumerate(clients)]
+    asked, took, errors = {}, [], 0
+    while due or asked:
+        now = time.monotonic()
+        while due and due[0][0] <= now:
+            _, fd = heapq.heappop(due)
+            clients[fd].sendall(REQUEST)
+            asked[fd] = time.monotonic()
+        for fd, _ in poll.poll(max(0, due[0][0] - now) if due else 1):
+            answer = clients[fd].recv(65536)
+            now = time.monotonic()
+            took.append(now - asked.pop(fd))
+            good = len(answer) == answer_bytes and answer.startswith(b"HTTP/1.1 200")
+            errors += not good
+            if good and not done():
+                heapq.heappush(due, (now + pause, fd))
+    for client in clients.values():
+        client.close()
+    return took, errors
+
+
+Drip = collections.namedtuple("Drip", "most_open gone_seconds before_bytes most_bytes")
+
+
+def drip(server, count, others, report):
+    """Sends a byte of a head each second on `count` connections, whatever the server says."""
+    # They would have hosts of their own.
+    os.nice(10)
+    before = resident_bytes(server)
+    clients = [socket.create_connection(("127.0.0.1", PORT), 30) for _ in range(count)]
+    most_open = most_bytes = at = 0
+    begun = next_byte = time.monotonic()
+    while True:
+        if time.monotonic() >= next_byte:
+            for client in clients:
+                with contextlib.suppress(OSError):
+                    client.send(REQUEST[at : at + 1])
+            if at == 0:
+                begun = time.monotonic()
+            at, next_byte = at + 1, next_byte + 1
+        opened = sum(open_connections())
+        seconds = time.monotonic() - begun
+        most_open = max(most_open, opened)
+        most_bytes = max(most_bytes, resident_bytes(server))
+        if opened <= others or seconds > 20:
+            gone = seconds if opened <= others else math.inf
+            report.send(Drip(most_open, gone, before, most_bytes))
+            return
+        time.sleep(0.02)
+
+
+def slow():
+    """What 10,000 connections that send a byte a second do to 50 that work."""
+    count, others, read_timeout = 10_000, 50, 2
+    # Of each round: answer times without and with the slow ones.
+    took, errors, drips = ([], []), [0, 0], []
+    with kvcache(f"--connections-max={count + 2 * others}") as server:
+        fill()
+        for _ in range(ROUNDS):
+            begun = time.monotonic()
+            ours, theirs = multiprocessing.Pipe()
+            child = multiprocessing.Process(target=drip, args=(server.pid, count, others, theirs))
+            child.start()
+            with_them = paced(others, ours.poll)
+            drips.append(ours.recv())
+            child.join()
+            # As long without them.
+            end = 2 * time.monotonic() - begun
+            without = paced(others, lambda: time.monotonic() > end)
+            for side, (seconds, wrong) in enumerate((without, with_them)):
+                took[side].extend(seconds)
+                errors[side] += wrong
+    p99 = [statistics.quantiles(side, n=100)[98] for side in took]
+    rows = [("round", "slow at once", "gone after s", "resident KiB", "grown to", "bytes each")]
+    for number, one in enumerate(drips):
+        kib = one.before_bytes // 1024, one.most_bytes // 1024
+        each = (one.most_bytes - drips[0].before_bytes) / count
+        at_once = one.most_open - others
+        rows.append((number + 1, at_once, f"{one.gone_seconds:.2f}", *kib, f"{each:.0f}"))
+    table(*rows)
+    rows = [("50 good clients", "answers", "errors", "p50 us", "p99 us")]
+    for side, name in enumerate(("alone", "beside 10,000 slow")):
+        p50 = statistics.median(took[side])
+        times = f"{p50 * 1e6:.0f}", f"{p99[side] * 1e6:.0f}"
+        rows.append((name, len(took[side]), errors[side], *times))
+    table(*rows)
+    each = max(one.most_bytes for one in drips) - drips[0].before_bytes
+    kept = [
+        bound("errors of good clients", sum(errors), most=0),
+        bound("p99 beside slow clients / alone", p99[1] / p99[0], most=2),
+        bound("slow at once", min(one.most_open for one in drips) - others, least=count),
+        bound("seconds to the last one's end", max(one.gone_seconds for one in drips), most=read_timeout + 1),
+        bound("resident bytes per slow connection", each / count, most=4096),
+    ]
+    return all(kept)
+
+
+def never_reads():
+    """A client that pipelines 100,000 GETs of 64 KiB and never reads an answer."""
+    write_timeout, value_bytes, gets = 2, 64 << 10, 100_000
+    rows, kept = [("key", "sent KiB", "closed after s", "resident KiB", "grown by KiB")], []
+    with kvcache("--shards=2", "--value-bytes-max=64KiB") as server:
+        # Each shard owns one of the keys.
+        for key in ("a", "b"):
+            request = f"GET /get?key={key} HTTP/1.1\r\nHost: bench\r\n\r\n".encode()
+            connection = http.client.HTTPConnection("127.0.0.1", PORT, timeout=10)
+            put(connection, key, "v" * value_bytes)
+            connection.close()
+            for _ in range(100):
+                client = Client(request=request)
+                client.ask()
+                client.close()
+            time.sleep(1)
+            before = most = resident_bytes(server.pid)
+            begun, end, sent = time.monotonic(), math.inf, 0
+            with socket.create_connection(("127.0.0.1", PORT), 10) as connection:
+                connection.setblocking(False)
+                batch = memoryview(request * gets)
+                while time.monotonic() < begun + 10 * write_timeout:
+                    try:
+                        sent += connection.send(batch[sent:])
+                    except BlockingIOError:
+                        time.sleep(0.01)
+                    except OSError:
+                        end = time.monotonic() - begun
+                        break
+                    most = max(most, resident_bytes(server.pid))
+            grown = (most - before) / 1024
+            rows.append((key, sent // 1024, f"{end:.2f}", before // 1024, f"{grown:.0f}"))
+            kept.append(bound("seconds to the end", end, most=write_timeout + 1))
+            kept.append(bound("seconds to the end", end, least=write_timeout))
+            kept.append(bound("resident KiB gained", grown, most=256))
+    table(*rows)
+    return all(kept)
+
+
 def preflight():
     """What is said on a host or a command line that cannot work."""
     unprivileged = {"user": 65534, "group": 65534, "extra_groups": []} if os.getuid() == 0 else {}
@@ -548,14 +707,18 @@ def preflight():
     return kept
 
 
-COMMANDS = [cpu, pipeline, shards, idle, balance, churn, sigterm, preflight, memory]
+COMMANDS = [cpu, pipeline, shards, idle, balance, churn, sigterm, preflight, memory, slow, never_reads]
+
+
+def name(command):
+    return command.__name__.replace("_", "-")
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
     choices = parser.add_subparsers(dest="command", required=True)
     for command in COMMANDS:
-        choices.add_parser(command.__name__, help=command.__doc__)
+        choices.add_parser(name(command), help=command.__doc__)
     choices.add_parser("all", help="All of these, one after the other.")
     choices.add_parser("fill", help=fill.__doc__).add_argument("url", nargs="?", default=URL)
     arguments = parser.parse_args()
@@ -565,10 +728,10 @@ def main():
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     subprocess.run(["cargo", "build", "--quiet", "--release"], cwd=ROOT, check=True)
-    chosen = [c for c in COMMANDS if arguments.command in (c.__name__, "all")]
+    chosen = [c for c in COMMANDS if arguments.command in (name(c), "all")]
     kept = []
     for command in chosen:
-        print(f"== {command.__name__}: {command.__doc__}", flush=True)
+        print(f"== {name(command)}: {command.__doc__}", flush=True)
         kept.append(command())
     sys.exit(0 if all(kept) else 1)
 
