@@ -7,11 +7,13 @@
 mod common {
     pub(crate) mod answer;
     pub(crate) mod cluster;
+    pub(crate) mod requests;
 }
 
 use common::{
     answer::Answer,
     cluster::{Client, Cluster, End},
+    requests,
 };
 use kvcache::{
     clock::Millis,
@@ -1062,6 +1064,47 @@ fn row_40_cuts_do_not_matter() {
             let pieces = [&input.as_bytes()[..cut], &input.as_bytes()[cut..]];
             let told = tell_in(&config(shards), home, Role::Data, pieces.into_iter());
             assert_eq!(told, whole, "cut at {cut}, shard {home} of {shards}");
+        }
+    }
+}
+
+/// Sends the pieces of one request to a store that holds something, then asks for health.
+fn tell_pieces(config: &Config, home: usize, role: Role, pieces: &[&[u8]]) -> Told {
+    let mut cluster = Cluster::new(config);
+    let before = cluster.connect(0, Role::Data);
+    cluster.send(before, requests::BEFORE.iter().map(requests::sized).collect::<String>());
+    cluster.reset(before);
+    let client = cluster.connect(home, role);
+    for piece in pieces {
+        cluster.send(client, piece);
+    }
+    cluster.send(client, health());
+    let mut bytes = cluster.output(client);
+    // Nothing but this depends on whether the body has arrived with the head.
+    if bytes.starts_with(CONTINUE) {
+        bytes.drain(..CONTINUE.len());
+    }
+    Told { bytes, is_open: cluster.end(client) == End::Open, entries: cluster.entries() }
+}
+
+#[test]
+fn row_40_every_request_may_be_cut_anywhere() {
+    let requests = requests::all();
+    assert!(requests.len() >= 60);
+    for (role, request) in requests {
+        let request = request.as_bytes();
+        for (shards, home) in [(1, 0), (2, 0), (2, 1)] {
+            let config = config(shards);
+            let ways = format!("shard {home} of {shards}: {}", shown(request));
+            let whole = tell_pieces(&config, home, role, &[request]);
+            assert!(whole.bytes.starts_with(b"HTTP/1.1 "), "no answer, {ways}");
+            let bits: Vec<&[u8]> = request.chunks(1).collect();
+            assert_eq!(tell_pieces(&config, home, role, &bits), whole, "in bits, {ways}");
+            for cut in 1..request.len() {
+                let (first, second) = request.split_at(cut);
+                let told = tell_pieces(&config, home, role, &[first, second]);
+                assert_eq!(told, whole, "cut at {cut}, {ways}");
+            }
         }
     }
 }
