@@ -45,6 +45,7 @@ def connection():
 def json():
     return [
         b'{"key":"a","value":"b"}',
+        b'{"key":"a\\n","value":"\\u0041\\\\"}',
         b' { "value" : "\\ud83d\\ude00\\n\\"", "k\\u0065y" : "\xc3\xa9", "ttl": 1.5e0 } ',
         b'{"x":[{"key":null}],"key":"","value":"b","y":1e999}',
         b'{"key":"a","key":"a","value":"b","ttl":-1}',
