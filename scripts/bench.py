@@ -10,6 +10,7 @@ import collections
 import contextlib
 import heapq
 import http.client
+import itertools
 import json
 import math
 import multiprocessing
@@ -462,17 +463,18 @@ def sigterm():
     return all(kept)
 
 
-def put_many(count, key_bytes, value_bytes, ttl=None):
+def put_many(count, key_bytes, value_bytes, ttl=None, prefix=""):
     """Puts keys of so many bytes, pipelined, and sees that each is taken."""
-    rest = f',"ttl":{ttl}}}' if ttl else "}"
-    body = '{"key":"%s","value":"' + "v" * value_bytes + '"' + rest
+    end = f',"ttl":{ttl}}}' if ttl else "}"
+    body = '{"key":"%s","value":"' + "v" * value_bytes + '"' + end
     head = "POST /put HTTP/1.1\r\nHost: bench\r\nContent-Length: "
     request = f"{head}{len(body) - 2 + key_bytes}\r\n\r\n{body}"
     depth, answer = 100, None
     with socket.create_connection(("127.0.0.1", PORT), 30) as connection:
         for first in range(0, count, depth):
             keys = range(first, min(first + depth, count))
-            batch = "".join([request % str(key).rjust(key_bytes, "k") for key in keys])
+            rest = key_bytes - len(prefix)
+            batch = "".join([request % (prefix + str(key).rjust(rest, "k")) for key in keys])
             connection.sendall(batch.encode())
             if answer is None:
                 answer = connection.recv(65536, socket.MSG_PEEK).split(b"}")[0] + b"}"
@@ -512,11 +514,13 @@ def memory():
     return held
 
 
-def paced(count, done, pause=0.02):
+def paced(count, done, requests=(REQUEST,), pause=0.02):
     """Asks on `count` connections at once, each after a pause, until `done()`.
 
-    Returns the seconds that each answer took, and how many were missing or wrong.
+    The answers to all `requests` are equally long. Returns the seconds that each answer took, and
+    how many were missing or wrong.
     """
+    requests = itertools.cycle(requests)
     poll, clients = select.epoll(), {}
     for _ in range(count):
         client = Client()
@@ -524,7 +528,7 @@ def paced(count, done, pause=0.02):
         clients[client.socket.fileno()] = client.socket
         poll.register(client.socket, select.EPOLLIN)
     any_socket = next(iter(clients.values()))
-    any_socket.sendall(REQUEST)
+    any_socket.sendall(next(requests))
     time.sleep(0.1)
     answer_bytes = len(any_socket.recv(65536))
     start = time.monotonic()
@@ -534,7 +538,7 @@ def paced(count, done, pause=0.02):
         now = time.monotonic()
         while due and due[0][0] <= now:
             _, fd = heapq.heappop(due)
-            clients[fd].sendall(REQUEST)
+            clients[fd].sendall(next(requests))
             asked[fd] = time.monotonic()
         for fd, _ in poll.poll(max(0, due[0][0] - now) if due else 1):
             answer = clients[fd].recv(65536)
@@ -547,6 +551,18 @@ def paced(count, done, pause=0.02):
     for client in clients.values():
         client.close()
     return took, errors
+
+
+def compare_times(title, names, took, errors):
+    """Prints what `paced` has found, twice; returns the ratio of the 99th percentiles."""
+    p99 = [statistics.quantiles(side, n=100)[98] for side in took]
+    rows = [(title, "answers", "errors", "p50 us", "p99 us")]
+    for side, name in enumerate(names):
+        p50 = statistics.median(took[side])
+        times = f"{p50 * 1e6:.0f}", f"{p99[side] * 1e6:.0f}"
+        rows.append((name, len(took[side]), errors[side], *times))
+    table(*rows)
+    return p99[1] / p99[0]
 
 
 Drip = collections.namedtuple("Drip", "most_open gone_seconds before_bytes most_bytes")
@@ -600,7 +616,6 @@ def slow():
             for side, (seconds, wrong) in enumerate((without, with_them)):
                 took[side].extend(seconds)
                 errors[side] += wrong
-    p99 = [statistics.quantiles(side, n=100)[98] for side in took]
     rows = [("round", "slow at once", "gone after s", "resident KiB", "grown to", "bytes each")]
     for number, one in enumerate(drips):
         kib = one.before_bytes // 1024, one.most_bytes // 1024
@@ -608,18 +623,18 @@ def slow():
         at_once = one.most_open - others
         rows.append((number + 1, at_once, f"{one.gone_seconds:.2f}", *kib, f"{each:.0f}"))
     table(*rows)
-    rows = [("50 good clients", "answers", "errors", "p50 us", "p99 us")]
-    for side, name in enumerate(("alone", "beside 10,000 slow")):
-        p50 = statistics.median(took[side])
-        times = f"{p50 * 1e6:.0f}", f"{p99[side] * 1e6:.0f}"
-        rows.append((name, len(took[side]), errors[side], *times))
-    table(*rows)
+    names = ("alone", "beside 10,000 slow")
+    ratio = compare_times("50 good clients", names, took, errors)
     each = max(one.most_bytes for one in drips) - drips[0].before_bytes
     kept = [
         bound("errors of good clients", sum(errors), most=0),
-        bound("p99 beside slow clients / alone", p99[1] / p99[0], most=2),
+        bound("p99 beside slow clients / alone", ratio, most=2),
         bound("slow at once", min(one.most_open for one in drips) - others, least=count),
-        bound("seconds to the last one's end", max(one.gone_seconds for one in drips), most=read_timeout + 1),
+        bound(
+            "seconds to the last one's end",
+            max(one.gone_seconds for one in drips),
+            most=read_timeout + 1,
+        ),
         bound("resident bytes per slow connection", each / count, most=4096),
     ]
     return all(kept)
@@ -707,17 +722,30 @@ def preflight():
     return kept
 
 
-COMMANDS = [cpu, pipeline, shards, idle, balance, churn, sigterm, preflight, memory, slow, never_reads]
+COMMANDS = [
+    cpu,
+    pipeline,
+    shards,
+    idle,
+    balance,
+    churn,
+    sigterm,
+    preflight,
+    memory,
+    slow,
+    never_reads,
+]
 
 
 def name(command):
     return command.__name__.replace("_", "-")
 
 
-def main():
-    parser = argparse.ArgumentParser(description=__doc__)
+def main(description, commands):
+    """Runs what the command line names."""
+    parser = argparse.ArgumentParser(description=description)
     choices = parser.add_subparsers(dest="command", required=True)
-    for command in COMMANDS:
+    for command in commands:
         choices.add_parser(name(command), help=command.__doc__)
     choices.add_parser("all", help="All of these, one after the other.")
     choices.add_parser("fill", help=fill.__doc__).add_argument("url", nargs="?", default=URL)
@@ -728,7 +756,7 @@ def main():
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     subprocess.run(["cargo", "build", "--quiet", "--release"], cwd=ROOT, check=True)
-    chosen = [c for c in COMMANDS if arguments.command in (name(c), "all")]
+    chosen = [c for c in commands if arguments.command in (name(c), "all")]
     kept = []
     for command in chosen:
         print(f"== {name(command)}: {command.__doc__}", flush=True)
@@ -737,4 +765,4 @@ def main():
 
 
 if __name__ == "__main__":
-    main()
+    main(__doc__, COMMANDS)

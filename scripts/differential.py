@@ -63,7 +63,13 @@ KNOWN_METHODS = "GET HEAD POST PUT DELETE OPTIONS PATCH TRACE CONNECT".split()
 # Streams
 
 
-BODIES = [b"", b"hello", b'{"key":"a","value":"b"}', b"GET / HTTP/1.1\r\nHost: h\r\n\r\n", b"\r\n" * 3]
+BODIES = [
+    b"",
+    b"hello",
+    b'{"key":"a","value":"b"}',
+    b"GET / HTTP/1.1\r\nHost: h\r\n\r\n",
+    b"\r\n" * 3,
+]
 TARGETS = [b"/get?key=a", b"/", b"/put", b"http://h/kv/a?b", b"HTTPS://h", b"/a%20b/../c", b"/?"]
 METHODS = [b"GET", b"POST", b"PUT", b"HEAD", b"DELETE", b"OPTIONS", b"BREW", b"get", b"PATCH"]
 FIELDS = [
@@ -82,10 +88,13 @@ LINES = [
     b"Transfer-Encoding: chunked", b"Transfer-Encoding: CHUNKED", b"Transfer-Encoding: xchunked",
     b"Transfer-Encoding: chunked, chunked", b"Transfer-Encoding: gzip, chunked",
     b"Transfer-Encoding: identity", b"Transfer-Encoding:\x0bchunked", b"Transfer-Encoding:",
-    b"Transfer-Encoding: chunked,", b"Transfer-Encoding : chunked", b"Transfer-Encoding:\r\n chunked",
-    b"Transfer-Encoding: \"chunked\"", b"Transfer-Encoding: chunked;q=1", b"Host: h", b"Host: other",
+    b"Transfer-Encoding: chunked,", b"Transfer-Encoding : chunked",
+    b"Transfer-Encoding:\r\n chunked",
+    b"Transfer-Encoding: \"chunked\"", b"Transfer-Encoding: chunked;q=1", b"Host: h",
+    b"Host: other",
     b"Connection: close", b"Connection: keep-alive, close", b" folded: x", b"\tfolded", b"no colon",
-    b"X: a\r\n b", b"X: a\rb", b"X: a\nb", b"X: a\0b", b"Bad[Name: x", b": x", b"X\x80: y", b"X: \x7f",
+    b"X: a\r\n b", b"X: a\rb", b"X: a\nb", b"X: a\0b", b"Bad[Name: x", b": x",
+    b"X\x80: y", b"X: \x7f",
 ]  # fmt: skip
 TOKENS = [
     b"\r\n", b"\r\n\r\n", b"\n", b"\r", b"\n\n", b"\r\r\n", b" ", b"\t", b"\0", b"\x0b", b"\x0c",
@@ -162,7 +171,9 @@ def change_number(rng, stream, at):
     found = re.compile(rb"[0-9]+").search(stream, at)
     if not found:
         return stream
-    number = rng.choice([b"%d" % rng.randrange(40), b"0" + found[0], found[0] + b" ", b" " + found[0]])
+    number = rng.choice(
+        [b"%d" % rng.randrange(40), b"0" + found[0], found[0] + b" ", b" " + found[0]]
+    )
     return stream[: found.start()] + number + stream[found.end() :]
 
 
