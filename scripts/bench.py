@@ -574,6 +574,9 @@ def drip(server, count, others, report):
     os.nice(10)
     before = resident_bytes(server)
     clients = [socket.create_connection(("127.0.0.1", PORT), 30) for _ in range(count)]
+    deadline = time.monotonic() + 10
+    while sum(open_connections()) < count + others and time.monotonic() < deadline:
+        time.sleep(0.02)
     most_open = most_bytes = at = 0
     begun = next_byte = time.monotonic()
     while True:
