@@ -8,12 +8,16 @@ nothing else running. ROUNDS (5) and SECONDS (5) set how long the comparisons ta
 import argparse
 import collections
 import contextlib
+import heapq
 import http.client
+import itertools
 import json
 import math
+import multiprocessing
 import os
 import re
 import resource
+import select
 import shutil
 import signal
 import socket
@@ -148,18 +152,21 @@ def redis(core=None):
 # Load
 
 
+def put(connection, key, value):
+    body = json.dumps({"key": key, "value": value})
+    connection.request("POST", "/put", body, {"Content-Type": "application/json"})
+    answer = connection.getresponse()
+    text = answer.read()
+    if answer.status != 200:
+        sys.exit(f"put of {key}: {answer.status} {text.decode(errors='replace')}")
+
+
 def fill(url=URL):
     """Puts every key once, with the value that scripts/load/common.lua gives it."""
     parts = urllib.parse.urlsplit(url)
     connection = http.client.HTTPConnection(parts.hostname, parts.port or 80, timeout=10)
     for n in range(KEYS):
-        value = f"value of key-{n} ".ljust(128, "v")
-        body = json.dumps({"key": f"key-{n}", "value": value})
-        connection.request("POST", "/put", body, {"Content-Type": "application/json"})
-        answer = connection.getresponse()
-        text = answer.read()
-        if answer.status != 200:
-            sys.exit(f"put of key-{n}: {answer.status} {text.decode(errors='replace')}")
+        put(connection, f"key-{n}", f"value of key-{n} ".ljust(128, "v"))
     connection.close()
 
 
@@ -290,14 +297,15 @@ REQUEST = b"GET /get?key=key-1 HTTP/1.1\r\nHost: bench\r\n\r\n"
 class Client:
     """One keep-alive connection that asks one thing at a time."""
 
-    def __init__(self, source=None):
+    def __init__(self, source=None, request=REQUEST):
+        self.request = request
         source = source and (source, 0)
         self.socket = socket.create_connection(("127.0.0.1", PORT), 5, source)
         self.file = self.socket.makefile("rb")
 
     def ask(self, sent=lambda: None):
         """Whether the answer was complete, and whether the server keeps the connection."""
-        self.socket.sendall(REQUEST)
+        self.socket.sendall(self.request)
         sent()
         length, keep = None, True
         while (line := self.file.readline()) not in (b"\r\n", b""):
@@ -501,17 +509,18 @@ def sigterm():
     return all(kept)
 
 
-def put_many(count, key_bytes, value_bytes, ttl=None):
+def put_many(count, key_bytes, value_bytes, ttl=None, prefix=""):
     """Puts keys of so many bytes, pipelined, and sees that each is taken."""
-    rest = f',"ttl":{ttl}}}' if ttl else "}"
-    body = '{"key":"%s","value":"' + "v" * value_bytes + '"' + rest
+    end = f',"ttl":{ttl}}}' if ttl else "}"
+    body = '{"key":"%s","value":"' + "v" * value_bytes + '"' + end
     head = "POST /put HTTP/1.1\r\nHost: bench\r\nContent-Length: "
     request = f"{head}{len(body) - 2 + key_bytes}\r\n\r\n{body}"
     depth, answer = 100, None
     with socket.create_connection(("127.0.0.1", PORT), 30) as connection:
         for first in range(0, count, depth):
             keys = range(first, min(first + depth, count))
-            batch = "".join([request % str(key).rjust(key_bytes, "k") for key in keys])
+            rest = key_bytes - len(prefix)
+            batch = "".join([request % (prefix + str(key).rjust(rest, "k")) for key in keys])
             connection.sendall(batch.encode())
             if answer is None:
                 answer = connection.recv(65536, socket.MSG_PEEK).split(b"}")[0] + b"}"
@@ -549,6 +558,174 @@ def memory():
     held = all(kept)
     print("ok: all entries held, within their bytes" if held else "MISSED: see the table")
     return held
+
+
+def paced(count, done, requests=(REQUEST,), pause=0.02):
+    """Asks on `count` connections at once, each after a pause, until `done()`.
+
+    The answers to all `requests` are equally long. Returns the seconds that each answer took, and
+    how many were missing or wrong.
+    """
+    requests = itertools.cycle(requests)
+    poll, clients = select.epoll(), {}
+    for _ in range(count):
+        client = Client()
+        client.ask()
+        clients[client.socket.fileno()] = client.socket
+        poll.register(client.socket, select.EPOLLIN)
+    any_socket = next(iter(clients.values()))
+    any_socket.sendall(next(requests))
+    time.sleep(0.1)
+    answer_bytes = len(any_socket.recv(65536))
+    start = time.monotonic()
+    due = [(start + index * pause / count, fd) for index, fd in enumerate(clients)]
+    asked, took, errors = {}, [], 0
+    while due or asked:
+        now = time.monotonic()
+        while due and due[0][0] <= now:
+            _, fd = heapq.heappop(due)
+            clients[fd].sendall(next(requests))
+            asked[fd] = time.monotonic()
+        for fd, _ in poll.poll(max(0, due[0][0] - now) if due else 1):
+            answer = clients[fd].recv(65536)
+            now = time.monotonic()
+            took.append(now - asked.pop(fd))
+            good = len(answer) == answer_bytes and answer.startswith(b"HTTP/1.1 200")
+            errors += not good
+            if good and not done():
+                heapq.heappush(due, (now + pause, fd))
+    for client in clients.values():
+        client.close()
+    return took, errors
+
+
+def compare_times(title, names, took, errors):
+    """Prints what `paced` has found, twice; returns the ratio of the 99th percentiles."""
+    p99 = [statistics.quantiles(side, n=100)[98] for side in took]
+    rows = [(title, "answers", "errors", "p50 us", "p99 us")]
+    for side, name in enumerate(names):
+        p50 = statistics.median(took[side])
+        times = f"{p50 * 1e6:.0f}", f"{p99[side] * 1e6:.0f}"
+        rows.append((name, len(took[side]), errors[side], *times))
+    table(*rows)
+    return p99[1] / p99[0]
+
+
+Drip = collections.namedtuple("Drip", "most_open gone_seconds before_bytes most_bytes")
+
+
+def drip(server, count, others, report):
+    """Sends a byte of a head each second on `count` connections, whatever the server says."""
+    # They would have hosts of their own.
+    os.nice(10)
+    before = resident_bytes(server)
+    clients = [socket.create_connection(("127.0.0.1", PORT), 30) for _ in range(count)]
+    deadline = time.monotonic() + 10
+    while sum(open_connections()) < count + others and time.monotonic() < deadline:
+        time.sleep(0.02)
+    most_open = most_bytes = at = 0
+    begun = next_byte = time.monotonic()
+    while True:
+        if time.monotonic() >= next_byte:
+            for client in clients:
+                with contextlib.suppress(OSError):
+                    client.send(REQUEST[at : at + 1])
+            if at == 0:
+                begun = time.monotonic()
+            at, next_byte = at + 1, next_byte + 1
+        opened = sum(open_connections())
+        seconds = time.monotonic() - begun
+        most_open = max(most_open, opened)
+        most_bytes = max(most_bytes, resident_bytes(server))
+        if opened <= others or seconds > 20:
+            gone = seconds if opened <= others else math.inf
+            report.send(Drip(most_open, gone, before, most_bytes))
+            return
+        time.sleep(0.02)
+
+
+def slow():
+    """What 10,000 connections that send a byte a second do to 50 that work."""
+    count, others, read_timeout = 10_000, 50, 2
+    # Of each round: answer times without and with the slow ones.
+    took, errors, drips = ([], []), [0, 0], []
+    with kvcache(f"--connections-max={count + 2 * others}") as server:
+        fill()
+        for _ in range(ROUNDS):
+            begun = time.monotonic()
+            ours, theirs = multiprocessing.Pipe()
+            child = multiprocessing.Process(target=drip, args=(server.pid, count, others, theirs))
+            child.start()
+            with_them = paced(others, ours.poll)
+            drips.append(ours.recv())
+            child.join()
+            # As long without them.
+            end = 2 * time.monotonic() - begun
+            without = paced(others, lambda: time.monotonic() > end)
+            for side, (seconds, wrong) in enumerate((without, with_them)):
+                took[side].extend(seconds)
+                errors[side] += wrong
+    rows = [("round", "slow at once", "gone after s", "resident KiB", "grown to", "bytes each")]
+    for number, one in enumerate(drips):
+        kib = one.before_bytes // 1024, one.most_bytes // 1024
+        each = (one.most_bytes - drips[0].before_bytes) / count
+        at_once = one.most_open - others
+        rows.append((number + 1, at_once, f"{one.gone_seconds:.2f}", *kib, f"{each:.0f}"))
+    table(*rows)
+    names = ("alone", "beside 10,000 slow")
+    ratio = compare_times("50 good clients", names, took, errors)
+    each = max(one.most_bytes for one in drips) - drips[0].before_bytes
+    kept = [
+        bound("errors of good clients", sum(errors), most=0),
+        bound("p99 beside slow clients / alone", ratio, most=2),
+        bound("slow at once", min(one.most_open for one in drips) - others, least=count),
+        bound(
+            "seconds to the last one's end",
+            max(one.gone_seconds for one in drips),
+            most=read_timeout + 1,
+        ),
+        bound("resident bytes per slow connection", each / count, most=4096),
+    ]
+    return all(kept)
+
+
+def never_reads():
+    """A client that pipelines 100,000 GETs of 64 KiB and never reads an answer."""
+    write_timeout, value_bytes, gets = 2, 64 << 10, 100_000
+    rows, kept = [("key", "sent KiB", "closed after s", "resident KiB", "grown by KiB")], []
+    with kvcache("--shards=2", "--value-bytes-max=64KiB") as server:
+        # Each shard owns one of the keys.
+        for key in ("a", "b"):
+            request = f"GET /get?key={key} HTTP/1.1\r\nHost: bench\r\n\r\n".encode()
+            connection = http.client.HTTPConnection("127.0.0.1", PORT, timeout=10)
+            put(connection, key, "v" * value_bytes)
+            connection.close()
+            for _ in range(100):
+                client = Client(request=request)
+                client.ask()
+                client.close()
+            time.sleep(1)
+            before = most = resident_bytes(server.pid)
+            begun, end, sent = time.monotonic(), math.inf, 0
+            with socket.create_connection(("127.0.0.1", PORT), 10) as connection:
+                connection.setblocking(False)
+                batch = memoryview(request * gets)
+                while time.monotonic() < begun + 10 * write_timeout:
+                    try:
+                        sent += connection.send(batch[sent:])
+                    except BlockingIOError:
+                        time.sleep(0.01)
+                    except OSError:
+                        end = time.monotonic() - begun
+                        break
+                    most = max(most, resident_bytes(server.pid))
+            grown = (most - before) / 1024
+            rows.append((key, sent // 1024, f"{end:.2f}", before // 1024, f"{grown:.0f}"))
+            kept.append(bound("seconds to the end", end, most=write_timeout + 1))
+            kept.append(bound("seconds to the end", end, least=write_timeout))
+            kept.append(bound("resident KiB gained", grown, most=256))
+    table(*rows)
+    return all(kept)
 
 
 def preflight():
@@ -594,7 +771,7 @@ def preflight():
     return kept
 
 
-def slow():
+def slow_readers():
     """What 200 clients cost that do not read the value of 1 MiB that each has asked for."""
     count, keys = 200, ("slow-0", "slow-1", "slow-2", "slow-3")
     values = {key: key[-1] * (1 << 20) for key in keys}
@@ -638,14 +815,33 @@ def slow():
     return kept and whole
 
 
-COMMANDS = [cpu, pipeline, shards, batch, idle, balance, churn, sigterm, preflight, memory, slow]
+COMMANDS = [
+    cpu,
+    pipeline,
+    shards,
+    batch,
+    idle,
+    balance,
+    churn,
+    sigterm,
+    preflight,
+    memory,
+    slow,
+    slow_readers,
+    never_reads,
+]
 
 
-def main():
-    parser = argparse.ArgumentParser(description=__doc__)
+def name(command):
+    return command.__name__.replace("_", "-")
+
+
+def main(description, commands):
+    """Runs what the command line names."""
+    parser = argparse.ArgumentParser(description=description)
     choices = parser.add_subparsers(dest="command", required=True)
-    for command in COMMANDS:
-        choices.add_parser(command.__name__, help=command.__doc__)
+    for command in commands:
+        choices.add_parser(name(command), help=command.__doc__)
     choices.add_parser("all", help="All of these, one after the other.")
     choices.add_parser("fill", help=fill.__doc__).add_argument("url", nargs="?", default=URL)
     arguments = parser.parse_args()
@@ -655,13 +851,13 @@ def main():
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     subprocess.run(["cargo", "build", "--quiet", "--release"], cwd=ROOT, check=True)
-    chosen = [c for c in COMMANDS if arguments.command in (c.__name__, "all")]
+    chosen = [c for c in commands if arguments.command in (name(c), "all")]
     kept = []
     for command in chosen:
-        print(f"== {command.__name__}: {command.__doc__}", flush=True)
+        print(f"== {name(command)}: {command.__doc__}", flush=True)
         kept.append(command())
     sys.exit(0 if all(kept) else 1)
 
 
 if __name__ == "__main__":
-    main()
+    main(__doc__, COMMANDS)

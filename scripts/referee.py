@@ -12,28 +12,18 @@ import random
 import struct
 import subprocess
 import sys
-import venv
 from itertools import accumulate
 from bisect import bisect
 
-ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+import environment
+
+ROOT = environment.ROOT
 WORK = os.path.join(ROOT, "target", "referee")
 REFEREE = "libcachesim==0.3.5"
 IDS = 20_000
 ENTRIES = 2_000
 DEBUG_REQUESTS_MAX = 100_000
 POINTS_MAX = {"lru": 0.0, "fifo": 0.0, "sieve": 0.3, "s3fifo": 0.3}
-
-
-def inside_environment():
-    """Sees to it that this runs under a Python that has the referee."""
-    home = os.path.join(WORK, "venv")
-    python = os.path.join(home, "bin", "python")
-    if sys.prefix != home:
-        if not os.path.exists(python):
-            venv.create(home, with_pip=True)
-        os.execv(python, [python, __file__, *sys.argv[1:]])
-    subprocess.run([python, "-m", "pip", "install", "-q", REFEREE], check=True)
 
 
 def zipf(rng, skew):
@@ -110,10 +100,6 @@ def our_misses(path, requests):
 
 
 def main():
-    try:
-        import libcachesim  # noqa: F401
-    except ImportError:
-        inside_environment()
     requests = int(sys.argv[1]) if len(sys.argv) > 1 else 1_000_000
     rules = sys.argv[2:]
     failed = False
@@ -140,5 +126,5 @@ def main():
 
 
 if __name__ == "__main__":
-    os.makedirs(WORK, exist_ok=True)
+    environment.enter("referee", REFEREE)
     sys.exit(main())

@@ -6,7 +6,10 @@ Usage: scripts/seeds.py TARGET DIRECTORY
 
 import os
 import random
+import struct
 import sys
+
+import differential
 
 
 def store():
@@ -17,7 +20,44 @@ def store():
             yield rng.randbytes(size)
 
 
-SEEDS = {"store": store}
+def placed(rng, seeds):
+    """Each after two bytes that say where to cut it."""
+    for seed in seeds:
+        yield struct.pack("<H", rng.randrange(len(seed) + 1)) + seed
+
+
+def head():
+    rng = random.Random(7)
+    heads = (differential.message(rng).lstrip().partition(b"\r\n\r\n")[0] for _ in range(100))
+    return placed(rng, (head + b"\r\n\r\n" for head in heads))
+
+
+def body():
+    rng = random.Random(7)
+    return placed(rng, (differential.chunks(rng, body) for body in differential.BODIES * 10))
+
+
+def connection():
+    rng = random.Random(7)
+    return placed(rng, (differential.mutated(rng) for _ in range(200)))
+
+
+def json():
+    return [
+        b'{"key":"a","value":"b"}',
+        b'{"key":"a\\n","value":"\\u0041\\\\"}',
+        b' { "value" : "\\ud83d\\ude00\\n\\"", "k\\u0065y" : "\xc3\xa9", "ttl": 1.5e0 } ',
+        b'{"x":[{"key":null}],"key":"","value":"b","y":1e999}',
+        b'{"key":"a","key":"a","value":"b","ttl":-1}',
+        b'["a","b"]',
+    ]
+
+
+def query():
+    return [b"key=a", b"key=a+b%2Bc&x=%C3%A9", b"k%65y=%ff", b"key=&key", b"x&key=%0", b"key=%00"]
+
+
+SEEDS = {seeds.__name__: seeds for seeds in (store, head, body, connection, json, query)}
 
 
 def main():

@@ -110,6 +110,7 @@ pub struct Limits {
     pub hop_bytes_max: usize,
     /// Input thrown away after the last answer of a connection that is being closed.
     pub linger_bytes_max: usize,
+    /// Two beats more at most: whoever does not leave is gone within a second.
     pub linger_timeout: Duration,
     pub connections_max: usize,
     /// A head, and a body, must each be complete within this time.
@@ -138,7 +139,7 @@ impl Limits {
         hop_requests_max: 16 * KIB,
         hop_bytes_max: 8 * MIB,
         linger_bytes_max: 64 * KIB,
-        linger_timeout: Duration::from_secs(1),
+        linger_timeout: Duration::from_millis(400),
         connections_max: 10_000,
         read_timeout: Duration::from_secs(2),
         write_timeout: Duration::from_secs(2),

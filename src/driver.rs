@@ -20,6 +20,10 @@ use rustix::{
     event::{Timespec, epoll},
     io::Errno,
     net::SocketFlags,
+    time::{
+        Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, timerfd_create,
+        timerfd_settime,
+    },
 };
 use std::{
     collections::VecDeque,
@@ -81,6 +85,7 @@ const DATA_LISTENER: u64 = u64::MAX;
 const ADMIN_LISTENER: u64 = u64::MAX - 1;
 const CONTROL: u64 = u64::MAX - 2;
 const BELL: u64 = u64::MAX - 3;
+const TIMER: u64 = u64::MAX - 4;
 
 struct Socket {
     id: ConnectionId,
@@ -129,7 +134,10 @@ pub struct Driver {
     finished: usize,
     drain_ms: u64,
     spin_us: u64,
-    /// Since the executor asked last.
+    /// Strikes when the next beat is due. Not a timer of the runtime, which ends the process when
+    /// a system call that sets one is interrupted.
+    timer: OwnedFd,
+    /// Since the last beat.
     was_busy: bool,
     last_beat: Millis,
 }
@@ -171,6 +179,11 @@ impl Driver {
             data,
             epoll::EventFlags::IN | epoll::EventFlags::ET,
         )?;
+        let flags = TimerfdFlags::CLOEXEC | TimerfdFlags::NONBLOCK;
+        let timer = timerfd_create(TimerfdClockId::Monotonic, flags)?;
+        let data = epoll::EventData::new_u64(TIMER);
+        epoll::add(&epoll, &timer, data, epoll::EventFlags::IN | epoll::EventFlags::ET)?;
+        set_timer(&timer, BEAT_MAX_MS);
         let placement = (parts.shard.me() == PLACER)
             .then(|| Placement::new(config.shards, config.limits.connections_max));
         let listener = |socket| Listener { socket, paused: false };
@@ -196,6 +209,7 @@ impl Driver {
             finished: 0,
             drain_ms: u64::try_from(config.drain_timeout.as_millis()).unwrap_or(u64::MAX),
             spin_us: u64::try_from(config.spin.as_micros()).unwrap_or(u64::MAX),
+            timer,
             was_busy: false,
             last_beat: parts.clock.now(),
         })
@@ -223,7 +237,7 @@ impl Driver {
     }
 
     /// Makes the descriptor of [`Driver::pollable`] readable.
-    pub fn wake(&self) {
+    fn wake(&self) {
         self.links.bell().strike();
     }
 
@@ -257,7 +271,7 @@ impl Driver {
                 DATA_LISTENER => self.accept_data(),
                 ADMIN_LISTENER => self.accept_admin(),
                 CONTROL => self.heed(),
-                BELL => continue,
+                BELL | TIMER => continue,
                 slot => self.serve(usize::try_from(slot).unwrap_or(usize::MAX), event.flags),
             }
             busy = true;
@@ -268,18 +282,7 @@ impl Driver {
             self.beat(now);
         }
         self.end_turn();
-        busy
-    }
-
-    /// Milliseconds from one beat to the next. A core that has nothing to do takes fewer.
-    pub fn beat_ms(&mut self) -> u64 {
-        if self.is_ending() {
-            ENDING_BEAT_MS
-        } else if std::mem::take(&mut self.was_busy) {
-            BEAT_MS
-        } else {
-            BEAT_MAX_MS
-        }
+        busy || self.shard.has_unswept()
     }
 
     /// Takes in what other shards have sent.
@@ -328,6 +331,9 @@ impl Driver {
     /// Moves time on.
     fn beat(&mut self, now: Millis) {
         self.last_beat = now;
+        // A core that has nothing to do takes fewer.
+        let next = if std::mem::take(&mut self.was_busy) { BEAT_MS } else { BEAT_MAX_MS };
+        set_timer(&self.timer, if self.is_ending() { ENDING_BEAT_MS } else { next });
         self.shard.beat(now, Date::of(Clock::wall()));
         self.resume_accepting();
         if self.is_ending() {
@@ -390,6 +396,7 @@ impl Driver {
             return;
         }
         self.stage = Stage::Draining { since: self.clock.now() };
+        set_timer(&self.timer, ENDING_BEAT_MS);
         self.shard.drain();
         let mut late = std::mem::take(&mut self.unplaced);
         while let Some(stream) = accept(self.data.as_mut(), &self.epoll) {
@@ -656,6 +663,14 @@ fn send(
         Err(Parcel::Mesh(message)) => Err(message),
         _ => Ok(()),
     }
+}
+
+/// Strikes every so many milliseconds from now on.
+fn set_timer(timer: &OwnedFd, every_ms: u64) {
+    let nanoseconds = i64::try_from(every_ms).expect("less than a second") * 1_000_000;
+    let every = Timespec { tv_sec: 0, tv_nsec: nanoseconds };
+    let times = Itimerspec { it_interval: every, it_value: every };
+    timerfd_settime(timer, TimerfdTimerFlags::empty(), &times).expect("less than a second");
 }
 
 fn watch(epoll: &OwnedFd, listener: &Listener, data: u64) {

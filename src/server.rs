@@ -14,16 +14,13 @@ use crate::{
     shard::Shard,
     store::KeyHasher,
 };
-use glommio::{LocalExecutorBuilder, io::PollableFd, timer::Timer};
+use glommio::{LocalExecutorBuilder, io::PollableFd};
 use signal_hook::{consts, iterator::Signals};
 use socket2::{Domain, Protocol, SockAddr, Socket, TcpKeepalive, Type};
 use std::{
-    cell::RefCell,
     fmt,
     io::{self, PipeReader, PipeWriter, Write},
     net::{SocketAddr, TcpListener},
-    os::fd::OwnedFd,
-    rc::Rc,
     sync::mpsc::{self, Receiver, RecvTimeoutError, Sender},
     thread::{self, JoinHandle},
     time::Duration,
@@ -389,31 +386,15 @@ impl Plan {
         let date = Date::of(Clock::wall());
         let shard = Shard::new(shard, config.clone(), hasher, clock.now(), date);
         let parts = Parts { shard, clock, data, admin, control, tokens, links };
-        let driver = Driver::new(parts, &config)?;
-        let ready = driver.pollable()?;
-        let driver = Rc::new(RefCell::new(driver));
-        let service = glommio::spawn_local(serve(driver.clone(), ready));
+        let mut driver = Driver::new(parts, &config)?;
+        let ready = PollableFd::new(driver.pollable()?)?;
         drop(reports.send(Event::Ready));
-        loop {
-            let beat_ms = driver.borrow_mut().beat_ms();
-            Timer::new(Duration::from_millis(beat_ms)).await;
-            if driver.borrow().is_done() {
-                break;
-            }
-            // Time is up for a beat, which the service takes in its turn.
-            driver.borrow().wake();
+        driver.work();
+        while !driver.is_done() {
+            // An interrupted wait is a wake-up like any other.
+            drop(ready.readable().await);
+            driver.work();
         }
-        service.cancel().await;
         Ok(())
-    }
-}
-
-/// Works whenever there is something to do and lets the executor wait in between.
-async fn serve(driver: Rc<RefCell<Driver>>, ready: OwnedFd) {
-    let ready = PollableFd::new(ready).expect("we are on an executor");
-    loop {
-        driver.borrow_mut().work();
-        // An interrupted wait is a wake-up like any other.
-        drop(ready.readable().await);
     }
 }

@@ -522,10 +522,17 @@ pub struct Shard {
     /// that was stopped for a while does not find all its clients late.
     beat: Millis,
     last_beat: Millis,
+    /// The first slot whose deadline was not looked at since the last beat.
+    unswept: usize,
 }
 
 /// A value that comes in a body of fewer bytes needs no room made in advance.
 const LARGE_BODY_BYTES_MIN: usize = 64 << 10;
+
+/// Slots whose deadlines are looked at in one turn, and late connections that it takes on: when
+/// thousands are late at once, the others do not wait for all of them.
+const SWEPT_MAX: usize = 1024;
+const LATE_MAX: usize = 32;
 
 /// Milliseconds between two beats, and the most that one counts for.
 pub const BEAT_MS: u64 = 250;
@@ -549,7 +556,8 @@ impl Shard {
         let counters = Counters::default();
         let (tokens, draining) = (None, false);
         let service = Service { config, hasher, tokens, mesh, counters, date, now, draining };
-        Self { service, connections: Connections::default(), beat: now, last_beat: now }
+        let connections = Connections::default();
+        Self { service, connections, beat: now, last_beat: now, unswept: 0 }
     }
 
     /// From here on a request needs one of these tokens.
@@ -572,11 +580,12 @@ impl Shard {
         &self.service.config.limits
     }
 
-    /// Begins a turn of the loop at `now`: gives back the memory of some entries that nobody may
-    /// read any more, makes room for a large value on its way, and goes on with what was asked of
+    /// Begins a turn of the loop at `now`: lists some connections that are late, gives back the
+    /// memory of some entries that nobody may read any more, makes room for a large value on its way, and goes on with what was asked of
     /// all shards. Returns whether there may be more to do.
     pub fn begin_turn(&mut self, now: Millis) -> bool {
         self.service.now = now;
+        self.sweep();
         let Service { mesh, counters, date, config, .. } = &mut self.service;
         let (connections, room) = (&mut self.connections, config.limits.piece_bytes_max);
         mesh.expire(now, EXPIRE_STEPS_MAX)
@@ -795,17 +804,35 @@ impl Shard {
         !self.connections.listed.is_empty()
     }
 
-    /// Moves the deadlines on and lists the connections that are late; every [`BEAT_MS`].
+    /// Moves the deadlines on; every [`BEAT_MS`]. This and the next turns list the connections that
+    /// are late.
     pub fn beat(&mut self, now: Millis, date: Date) {
         self.service.date = date;
         self.beat.0 += now.since(self.last_beat).min(BEAT_MAX_MS);
         self.last_beat = now;
-        let limits = self.service.config.limits;
-        let beat = self.beat;
-        for slot in 0..self.connections.slots.len() {
+        if !self.has_unswept() {
+            self.unswept = 0;
+        }
+        self.sweep();
+    }
+
+    /// Whether deadlines are left for the next turn to look at.
+    #[must_use]
+    pub fn has_unswept(&self) -> bool {
+        self.unswept < self.connections.slots.len()
+    }
+
+    fn sweep(&mut self) {
+        let limits = *self.limits();
+        let mut late = 0;
+        let end = self.connections.slots.len().min(self.unswept.saturating_add(SWEPT_MAX));
+        while self.unswept < end && late < LATE_MAX {
+            let slot = self.unswept;
+            self.unswept += 1;
             let entry = &mut self.connections.slots[slot];
             let Some(connection) = &mut entry.connection else { continue };
-            let Some(overdue) = connection.overdue(beat, &limits) else { continue };
+            let Some(overdue) = connection.overdue(self.beat, &limits) else { continue };
+            late += 1;
             let slot = u32::try_from(slot).expect("slots are numbered in u32");
             let id = ConnectionId { slot, serial: entry.serial };
             self.service.counters.connections.timed_out += 1;

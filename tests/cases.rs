@@ -7,6 +7,7 @@
 mod common {
     pub(crate) mod answer;
     pub(crate) mod cluster;
+    pub(crate) mod requests;
 }
 mod routes {
     mod gzip;
@@ -16,14 +17,17 @@ mod routes {
 use common::{
     answer::Answer,
     cluster::{Client, Cluster, End},
+    requests,
 };
 use kvcache::{
     auth::Tokens,
+    clock::Millis,
     config::{Config, Limits},
-    shard::Role,
-    store::{Eviction, SCAN_STEPS_MAX},
+    http::response::Date,
+    shard::{BEAT_MS, Role, Shard},
+    store::{Eviction, KeyHasher, SCAN_STEPS_MAX},
 };
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 const STORED: &str = r#"{"status":"OK","message":"Key inserted/updated successfully."}"#;
 const ABSENT: &str = r#"{"status":"ERROR","message":"Key not found.","code":"not_found"}"#;
@@ -1076,6 +1080,47 @@ fn row_40_cuts_do_not_matter() {
     }
 }
 
+/// Sends the pieces of one request to a store that holds something, then asks for health.
+fn tell_pieces(config: &Config, home: usize, role: Role, pieces: &[&[u8]]) -> Told {
+    let mut cluster = Cluster::new(config);
+    let before = cluster.connect(0, Role::Data);
+    cluster.send(before, requests::BEFORE.iter().map(requests::sized).collect::<String>());
+    cluster.reset(before);
+    let client = cluster.connect(home, role);
+    for piece in pieces {
+        cluster.send(client, piece);
+    }
+    cluster.send(client, health());
+    let mut bytes = cluster.output(client);
+    // Nothing but this depends on whether the body has arrived with the head.
+    if bytes.starts_with(CONTINUE) {
+        bytes.drain(..CONTINUE.len());
+    }
+    Told { bytes, is_open: cluster.end(client) == End::Open, entries: cluster.entries() }
+}
+
+#[test]
+fn row_40_every_request_may_be_cut_anywhere() {
+    let requests = requests::all();
+    assert!(requests.len() >= 60);
+    for (role, request) in requests {
+        let request = request.as_bytes();
+        for (shards, home) in [(1, 0), (2, 0), (2, 1)] {
+            let config = config(shards);
+            let ways = format!("shard {home} of {shards}: {}", shown(request));
+            let whole = tell_pieces(&config, home, role, &[request]);
+            assert!(whole.bytes.starts_with(b"HTTP/1.1 "), "no answer, {ways}");
+            let bits: Vec<&[u8]> = request.chunks(1).collect();
+            assert_eq!(tell_pieces(&config, home, role, &bits), whole, "in bits, {ways}");
+            for cut in 1..request.len() {
+                let (first, second) = request.split_at(cut);
+                let told = tell_pieces(&config, home, role, &[first, second]);
+                assert_eq!(told, whole, "cut at {cut}, {ways}");
+            }
+        }
+    }
+}
+
 // Connections, bodies and the interface.
 
 #[test]
@@ -1476,6 +1521,34 @@ fn row_51_a_head_that_trickles_is_408() {
             assert!(answers[0].says_close());
         }
     }
+}
+
+#[test]
+fn row_51_many_that_are_late_at_once_do_not_fill_a_turn() {
+    const LATE: usize = 2_000;
+    let date = || Date::of(SystemTime::UNIX_EPOCH);
+    let mut now = Millis(1_000);
+    let mut shard = Shard::new(0, config(1), KeyHasher::random(), now, date());
+    for _ in 0..LATE {
+        let id = shard.open(Role::Data);
+        shard.receive(id, b"G", false);
+    }
+    let mut listed = Vec::new();
+    while !shard.has_listed() {
+        shard.take_listed(&mut Vec::new());
+        now.0 += BEAT_MS;
+        shard.beat(now, date());
+    }
+    let mut turns = 0;
+    while listed.len() < LATE {
+        let before = listed.len();
+        shard.take_listed(&mut listed);
+        assert!(listed.len() > before && listed.len() - before <= 64, "turn {turns}");
+        assert_eq!(shard.has_unswept(), listed.len() < LATE);
+        shard.begin_turn(now);
+        turns += 1;
+    }
+    assert!(listed.iter().all(|id| shard.unsent(*id).starts_with(b"HTTP/1.1 408 ")));
 }
 
 #[test]

@@ -7,8 +7,9 @@ mod common {
 }
 
 use common::client::{Client, found, get, put};
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Pid, Resource, Rlimit, Signal, kill_process, prlimit};
 use std::{
+    fs,
     io::{BufRead, BufReader, Read, Write},
     net::{SocketAddr, TcpListener},
     process::{Child, ChildStderr, Command, ExitStatus, Stdio},
@@ -44,7 +45,13 @@ struct Serving {
 
 impl Serving {
     fn start(flags: &[&str]) -> Self {
-        let mut child = program().args(flags).spawn().unwrap();
+        let mut command = program();
+        command.args(flags);
+        Self::run(command)
+    }
+
+    fn run(mut command: Command) -> Self {
+        let mut child = command.spawn().unwrap();
         let mut stderr = BufReader::new(child.stderr.take().unwrap());
         let mut greeting = String::new();
         stderr.read_line(&mut greeting).unwrap();
@@ -140,6 +147,21 @@ fn row_69_a_bad_setting_is_one_line() {
     assert!(complaint(command).contains("192.0.2.1:7171"));
 }
 
+/// The program, whose system calls `calls` fail in the way of strace's `inject`.
+fn failing(calls: &str, how: &str) -> Command {
+    let mut command = Command::new("strace");
+    // -D: what is started is the program, and not the tracer.
+    command.args(["-D", "-f", "-qq", "-o", "/dev/null"]);
+    command.args([
+        "-e",
+        &format!("trace={calls}"),
+        "-e",
+        &format!("inject={calls}:{how}"),
+        PROGRAM,
+    ]);
+    with_our_flags(command)
+}
+
 /// Whether system calls can be made to fail here.
 fn can_inject() -> bool {
     let mut probe = Command::new("strace");
@@ -155,17 +177,74 @@ fn row_57_a_host_without_io_uring_is_one_line() {
         return;
     }
     for error in ["EPERM", "ENOSYS", "ENOMEM"] {
-        let mut command = Command::new("strace");
-        command.args(["-f", "-qq", "-o", "/dev/null", "-e", "trace=io_uring_setup", "-e"]);
-        command.args([&format!("inject=io_uring_setup:error={error}"), PROGRAM]);
-        let said = complaint(with_our_flags(command));
+        let said = complaint(failing("io_uring_setup", &format!("error={error}")));
         assert!(said.contains(error), "{said}");
     }
     // Refused only once the executors start.
-    let mut command = Command::new("strace");
-    command.args(["-f", "-qq", "-o", "/dev/null", "-e", "trace=io_uring_setup", "-e"]);
-    command.args(["inject=io_uring_setup:error=ENOMEM:when=2+", PROGRAM]);
-    assert!(complaint(with_our_flags(command)).contains("shard"));
+    assert!(complaint(failing("io_uring_setup", "error=ENOMEM:when=2+")).contains("shard"));
+}
+
+#[test]
+fn row_58_calls_that_are_interrupted_lose_no_request() {
+    if !can_inject() {
+        eprintln!("skipped: strace is not here or may not trace");
+        return;
+    }
+    let waits = "epoll_wait,epoll_pwait,epoll_pwait2";
+    let cases = [("io_uring_enter", ["EINTR", "EAGAIN", "EBUSY"].as_slice()), (waits, &["EINTR"])];
+    for (calls, errors) in cases {
+        for (error, step) in errors.iter().zip(3..) {
+            // The first calls make the executors, which may say no.
+            let how = format!("error={error}:when=5+{step}");
+            let serving = Serving::run(failing(calls, &how));
+            let mut clients = [(); 4].map(|()| serving.connect());
+            for round in 0..25 {
+                for (name, client) in clients.iter_mut().enumerate() {
+                    let key = format!("{name}x{round}");
+                    client.send(put(&key, "v") + &get(&key));
+                }
+                for (name, client) in clients.iter_mut().enumerate() {
+                    assert_eq!(client.answer().status, 200, "{calls} {how}");
+                    assert_eq!(client.answer().body, found(&format!("{name}x{round}"), "v"));
+                }
+            }
+            serving.signal(Signal::TERM);
+            clients.iter_mut().for_each(Client::expect_end);
+            drop(clients);
+            let (status, said) = serving.end();
+            assert_eq!((status.code(), said.as_str()), (Some(0), ""), "{calls} {how}");
+        }
+    }
+}
+
+#[test]
+fn row_56_without_descriptors_clients_wait_until_there_are_some() {
+    const CLIENTS: usize = 200;
+    const FREE: usize = 32;
+    let serving = Serving::start(&["--read-timeout", "1h"]);
+    let open = format!("/proc/{}/fd", serving.child.id());
+    let descriptors = || fs::read_dir(&open).unwrap().count();
+    let limit = descriptors() + FREE;
+    let most = Rlimit { current: Some(limit as u64), maximum: Some(limit as u64) };
+    prlimit(Some(Pid::from_child(&serving.child)), Resource::Nofile, most).unwrap();
+    let clients: Vec<Client> = (0..CLIENTS)
+        .map(|_| {
+            let mut client = serving.connect();
+            client.send(get("a"));
+            client
+        })
+        .collect();
+    while descriptors() < limit {
+        thread::yield_now();
+    }
+    // Who is answered leaves, and makes room for the next.
+    thread::scope(|scope| {
+        for mut client in clients {
+            scope.spawn(move || assert_eq!(client.answer().status, 404));
+        }
+    });
+    serving.signal(Signal::TERM);
+    assert_eq!(serving.end().0.code(), Some(0));
 }
 
 #[test]

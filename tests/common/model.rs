@@ -1,11 +1,11 @@
-//! A store beside a plain map and a plain queue: programs of steps, and what each step must come to.
+//! A store beside a plain map and a plain queue: programs of steps, and what each must come to.
 //!
 //! A program is decoded from bytes, so that random numbers and a fuzzer make the same ones. When a
 //! step fails, the program up to it is printed as a call of [`play`].
 //!
-//! The model knows nothing of what an entry costs: it is told how many entries were evicted. For LRU
-//! it knows which ones they must have been; for the other rules it takes note of what is gone, and
-//! holds that to the number of evictions.
+//! The model knows nothing of what an entry costs: it is told how many entries were evicted. For
+//! LRU it knows which ones they must have been; for the other rules it takes note of what is gone,
+//! and holds that to the number of evictions.
 
 use kvcache::clock::Millis;
 use kvcache::store::{
