@@ -22,6 +22,8 @@
 //!
 //! The modules stand in the order of calls. Each imports only from modules below it; a test checks.
 
+// What this host offers and lacks, for people.
+pub mod doctor;
 // The process: executors, listeners, channels, start and stop.
 pub mod server;
 // One core's sockets: the ready set, accept, and bytes between sockets and the shard.

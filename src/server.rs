@@ -262,6 +262,11 @@ fn cpus_for(shards: usize) -> Option<Vec<usize>> {
     (cpus.len() >= shards).then_some(cpus)
 }
 
+/// Whether an address could be listened on.
+pub fn try_bind(address: SocketAddr) -> Result<(), Error> {
+    bind(address).map(drop)
+}
+
 /// Binds an address that nobody else may have, and frees it for sharing among our own shards.
 fn bind(address: SocketAddr) -> Result<Socket, Error> {
     let alone = || -> io::Result<Socket> {

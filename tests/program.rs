@@ -140,6 +140,29 @@ fn row_69_a_bad_setting_is_one_line() {
     assert!(complaint(command).contains("192.0.2.1:7171"));
 }
 
+#[test]
+fn the_doctor_says_whether_it_would_start() {
+    let mut command = program();
+    let output = command.arg("doctor").output().unwrap();
+    let said = String::from_utf8(output.stdout).unwrap();
+    assert_eq!(output.status.code(), Some(0), "{said}");
+    assert!(said.ends_with("The server would start.\n") && !said.contains("LACK"), "{said}");
+    for subject in ["kernel", "io_uring", "locked memory", "descriptors", "CPUs", "memory"] {
+        assert!(said.contains(subject), "{said}");
+    }
+
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    let mut command = Command::new(PROGRAM);
+    command.args(["doctor", "--listen", &address, "--admin-listen", "none", "--memory", "8MiB"]);
+    let output = command.output().unwrap();
+    let said = String::from_utf8(output.stdout).unwrap();
+    assert_eq!(output.status.code(), Some(MISCONFIGURED), "{said}");
+    let lack = said.lines().find(|line| line.starts_with("LACK")).unwrap();
+    assert!(lack.contains(&address) && lack.contains("in use"), "{said}");
+    assert!(said.ends_with("The server would not start.\n"), "{said}");
+}
+
 /// Whether system calls can be made to fail here.
 fn can_inject() -> bool {
     let mut probe = Command::new("strace");

@@ -29,6 +29,8 @@ impl std::error::Error for Error {}
 #[derive(Debug)]
 pub enum Invocation {
     Serve(Box<Config>),
+    /// Say what the host offers and lacks.
+    Doctor(Box<Config>),
     /// Help, version or the effective configuration: print it and be done.
     Print(String),
 }
@@ -88,7 +90,11 @@ pub fn read(
     if flags.get_flag("print-config") {
         return Ok(Invocation::Print(print(config, &typed, &environment)));
     }
-    Ok(Invocation::Serve(Box::new(config)))
+    let config = Box::new(config);
+    Ok(match flags.subcommand_name() {
+        Some("doctor") => Invocation::Doctor(config),
+        _ => Invocation::Serve(config),
+    })
 }
 
 /// The `KVCACHE_*` variables.
@@ -186,6 +192,9 @@ fn command() -> clap::Command {
         // One line for each setting, however wide the terminal.
         .term_width(0)
         .subcommand(clap::Command::new("serve").about("Run the server (the default)"))
+        .subcommand(
+            clap::Command::new("doctor").about("Say what this host offers and lacks, and exit"),
+        )
         .args(settings)
         .arg(
             clap::Arg::new("config")
