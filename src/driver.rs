@@ -69,6 +69,8 @@ pub const PARCELS_MAX: usize = RESERVED_PARCELS + 256;
 /// A word from the main thread, one byte each on the control pipe.
 pub const START: u8 = b's';
 pub const DRAIN: u8 = b'd';
+/// To be answered by [`Driver::take_asked`].
+pub const ASK: u8 = b'a';
 
 /// The data of an epoll event: these, or a connection's slot.
 const DATA_LISTENER: u64 = u64::MAX;
@@ -122,6 +124,7 @@ pub struct Driver {
     finished: usize,
     drain_ms: u64,
     spin_us: u64,
+    was_asked: bool,
     /// Since the executor asked last.
     was_busy: bool,
     last_beat: Millis,
@@ -186,6 +189,7 @@ impl Driver {
             finished: 0,
             drain_ms: u64::try_from(config.drain_timeout.as_millis()).unwrap_or(u64::MAX),
             spin_us: u64::try_from(config.spin.as_micros()).unwrap_or(u64::MAX),
+            was_asked: false,
             was_busy: false,
             last_beat: parts.clock.now(),
         })
@@ -215,6 +219,11 @@ impl Driver {
     /// Makes the descriptor of [`Driver::pollable`] readable.
     pub fn wake(&self) {
         self.links.bell().strike();
+    }
+
+    /// Whether the main thread has asked, since the last call, if this shard takes its turns.
+    pub fn take_asked(&mut self) -> bool {
+        std::mem::take(&mut self.was_asked)
     }
 
     /// Looks for something to do for a while. Returns whether it came.
@@ -355,6 +364,7 @@ impl Driver {
         let mut word = [0];
         match self.control.read(&mut word) {
             Ok(1) if word[0] == START => self.start(),
+            Ok(1) if word[0] == ASK => self.was_asked = true,
             _ => self.drain(),
         }
     }

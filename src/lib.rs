@@ -26,6 +26,8 @@
 pub mod doctor;
 // The process: executors, listeners, channels, start and stop.
 pub mod server;
+// What the service manager is told.
+pub mod notify;
 // One core's sockets: the ready set, accept, and bytes between sockets and the shard.
 pub mod driver;
 // What the host must offer before anything starts.

@@ -6,9 +6,10 @@
 use crate::{
     clock::Clock,
     config::Config,
-    driver::{DRAIN, Driver, PARCELS_MAX, Parcel, Parts, START},
+    driver::{ASK, DRAIN, Driver, PARCELS_MAX, Parcel, Parts, START},
     http::response::Date,
     link::Links,
+    notify::{self, Watchdog},
     preflight::{self, Lack},
     shard::Shard,
     store::KeyHasher,
@@ -98,8 +99,17 @@ impl From<io::Error> for Error {
 /// Something that the main thread waits for.
 enum Event {
     Ready,
-    Failed { shard: usize, error: String },
-    Ended { shard: usize },
+    /// A shard has answered that it takes its turns.
+    Alive {
+        shard: usize,
+    },
+    Failed {
+        shard: usize,
+        error: String,
+    },
+    Ended {
+        shard: usize,
+    },
     Signal,
 }
 
@@ -118,8 +128,7 @@ pub struct Server {
 pub fn run(config: &Config) -> Result<(), Error> {
     preflight::check(config).map_err(Error::Host)?;
     let mut signals = Signals::new([consts::SIGTERM, consts::SIGINT])?;
-    let server = Server::start(config)?;
-    eprintln!("{}", server.greeting(config));
+    let mut server = Server::start(config)?;
     let reports = server.reports.clone();
     thread::Builder::new().name("signals".to_owned()).spawn(move || {
         for (count, _) in signals.forever().enumerate() {
@@ -128,12 +137,12 @@ pub fn run(config: &Config) -> Result<(), Error> {
             }
         }
     })?;
-    match server.events.recv() {
-        Ok(Event::Signal) => server.stop(),
-        Ok(Event::Ended { shard }) => Err(Error::Ended { shard }),
-        Ok(Event::Failed { shard, error }) => Err(Error::Shard { shard, error }),
-        Ok(Event::Ready) | Err(_) => unreachable!("every shard was ready, and we hold a sender"),
-    }
+    let greeting = server.greeting(config);
+    eprintln!("{greeting}");
+    notify::ready(&greeting);
+    server.wait(Watchdog::from_environment(config.shards))?;
+    notify::stopping();
+    server.stop()
 }
 
 impl Server {
@@ -206,10 +215,49 @@ impl Server {
                 Ok(Event::Ready) => {}
                 Ok(Event::Failed { shard, error }) => return Err(Error::Shard { shard, error }),
                 Ok(Event::Ended { shard }) => return Err(Error::Ended { shard }),
-                Ok(Event::Signal) | Err(_) => unreachable!("nobody sends it yet, and we could"),
+                Ok(Event::Signal | Event::Alive { .. }) | Err(_) => {
+                    unreachable!("nobody sends it yet, and we could")
+                }
             }
         }
         Ok(())
+    }
+
+    /// Waits for a signal, and feeds the watchdog meanwhile.
+    fn wait(&mut self, mut watchdog: Option<Watchdog>) -> Result<(), Error> {
+        loop {
+            let event = match &watchdog {
+                Some(watchdog) => self.events.recv_timeout(watchdog.interval()),
+                None => self.events.recv().map_err(RecvTimeoutError::from),
+            };
+            match event {
+                Ok(Event::Signal) => return Ok(()),
+                Ok(Event::Alive { shard }) => {
+                    if let Some(watchdog) = &mut watchdog {
+                        watchdog.is_alive(shard);
+                    }
+                }
+                Ok(Event::Ended { shard }) => return Err(Error::Ended { shard }),
+                Ok(Event::Failed { shard, error }) => return Err(Error::Shard { shard, error }),
+                Err(RecvTimeoutError::Timeout) => {
+                    if let Some(watchdog) = &mut watchdog {
+                        watchdog.feed();
+                        self.tell(ASK);
+                    }
+                }
+                Ok(Event::Ready) | Err(RecvTimeoutError::Disconnected) => {
+                    unreachable!("every shard was ready, and we hold a sender")
+                }
+            }
+        }
+    }
+
+    /// Says a word to every shard.
+    fn tell(&mut self, word: u8) {
+        for control in &mut self.controls {
+            // A shard that is gone already has closed its end.
+            drop(control.write_all(&[word]));
+        }
     }
 
     /// Where keys and values are served.
@@ -238,10 +286,7 @@ impl Server {
 
     /// Answers what has arrived, closes every connection and ends every shard.
     pub fn stop(mut self) -> Result<(), Error> {
-        for control in &mut self.controls {
-            // A shard that is gone already has closed its end.
-            drop(control.write_all(&[DRAIN]));
-        }
+        self.tell(DRAIN);
         for _ in 0..self.threads.len() {
             match self.events.recv_timeout(self.drain_timeout + GRACE) {
                 Ok(Event::Failed { shard, error }) => return Err(Error::Shard { shard, error }),
@@ -326,14 +371,18 @@ impl Plan {
     }
 
     async fn serve(self, reports: &Sender<Event>) -> io::Result<()> {
-        let Self { shard, config, hasher, clock, data, admin, control, links } = self;
+        let Self { shard: number, config, hasher, clock, data, admin, control, links } = self;
         let date = Date::of(Clock::wall());
-        let shard = Shard::new(shard, config.clone(), hasher, clock.now(), date);
+        let shard = Shard::new(number, config.clone(), hasher, clock.now(), date);
         let parts = Parts { shard, clock, data, admin, control, links };
         let driver = Driver::new(parts, &config)?;
         let ready = driver.pollable()?;
         let driver = Rc::new(RefCell::new(driver));
-        let service = glommio::spawn_local(serve(driver.clone(), ready));
+        let alive = {
+            let (reports, shard) = (reports.clone(), number);
+            move || drop(reports.send(Event::Alive { shard }))
+        };
+        let service = glommio::spawn_local(serve(driver.clone(), ready, alive));
         drop(reports.send(Event::Ready));
         loop {
             let beat_ms = driver.borrow_mut().beat_ms();
@@ -350,10 +399,14 @@ impl Plan {
 }
 
 /// Works whenever there is something to do and lets the executor wait in between.
-async fn serve(driver: Rc<RefCell<Driver>>, ready: OwnedFd) {
+/// `alive` is called in a turn after the main thread has asked for it.
+async fn serve(driver: Rc<RefCell<Driver>>, ready: OwnedFd, alive: impl Fn()) {
     let ready = PollableFd::new(ready).expect("we are on an executor");
     loop {
         driver.borrow_mut().work();
+        if driver.borrow_mut().take_asked() {
+            alive();
+        }
         // An interrupted wait is a wake-up like any other.
         drop(ready.readable().await);
     }

@@ -10,13 +10,20 @@ use common::client::{Client, found, get, put};
 use rustix::process::{Pid, Signal, kill_process};
 use std::{
     io::{BufRead, BufReader, Read, Write},
-    net::{SocketAddr, TcpListener},
+    net::{self, TcpListener},
+    os::{
+        linux::net::SocketAddrExt as _,
+        unix::net::{SocketAddr, UnixDatagram},
+    },
     process::{Child, ChildStderr, Command, ExitStatus, Stdio},
     sync::mpsc,
     thread,
+    time::Duration,
 };
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_kvcache");
+/// Long enough to tell a hang from a slow machine.
+const HANG: Duration = Duration::from_secs(30);
 /// Nothing that a restart could cure.
 const MISCONFIGURED: i32 = 78;
 
@@ -39,12 +46,18 @@ fn with_our_flags(mut command: Command) -> Command {
 struct Serving {
     child: Child,
     stderr: BufReader<ChildStderr>,
-    address: SocketAddr,
+    address: net::SocketAddr,
 }
 
 impl Serving {
     fn start(flags: &[&str]) -> Self {
-        let mut child = program().args(flags).spawn().unwrap();
+        let mut command = program();
+        command.args(flags);
+        Self::of(command)
+    }
+
+    fn of(mut command: Command) -> Self {
+        let mut child = command.spawn().unwrap();
         let mut stderr = BufReader::new(child.stderr.take().unwrap());
         let mut greeting = String::new();
         stderr.read_line(&mut greeting).unwrap();
@@ -204,6 +217,42 @@ fn a_signal_ends_an_idle_program_well() {
         let (status, said) = serving.end();
         assert_eq!((status.code(), said.as_str()), (Some(0), ""));
     }
+}
+
+/// What a service manager that listens is told, until `last`.
+fn told(manager: &UnixDatagram, last: &str) -> Vec<String> {
+    let mut lines = Vec::new();
+    while lines.last().is_none_or(|line| line != last) {
+        let mut datagram = [0; 1024];
+        let length = manager.recv(&mut datagram).unwrap();
+        let text = std::str::from_utf8(&datagram[..length]).unwrap();
+        lines.extend(text.lines().map(str::to_owned));
+    }
+    lines
+}
+
+#[test]
+fn a_service_manager_hears_ready_alive_and_stopping() {
+    let path = std::env::temp_dir().join(format!("kvcache-notify-{}", std::process::id()));
+    let name = format!("kvcache-notify-{}", std::process::id());
+    let by_path = UnixDatagram::bind(&path).unwrap();
+    let by_name = SocketAddr::from_abstract_name(&name).unwrap();
+    let by_name = UnixDatagram::bind_addr(&by_name).unwrap();
+    let addresses = [path.to_str().unwrap().to_owned(), format!("@{name}")];
+    for (manager, address) in [by_path, by_name].iter().zip(&addresses) {
+        manager.set_read_timeout(Some(HANG)).unwrap();
+        let mut command = program();
+        command.env("NOTIFY_SOCKET", address).env("WATCHDOG_USEC", "150000");
+        let serving = Serving::of(command);
+        let start = told(manager, "WATCHDOG=1");
+        assert_eq!(start[0], "READY=1");
+        assert!(start[1].starts_with("STATUS=kvcache "), "{start:?}");
+        told(manager, "WATCHDOG=1");
+        serving.signal(Signal::TERM);
+        assert!(told(manager, "STATUS=Draining").contains(&"STOPPING=1".to_owned()));
+        assert!(serving.end().0.success());
+    }
+    std::fs::remove_file(&path).unwrap();
 }
 
 /// Sends batch after batch until the connection ends. Each batch arrives at once, so it must be
