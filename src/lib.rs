@@ -53,5 +53,7 @@ pub mod config;
 // One shard's data.
 pub mod store;
 mod counters;
+// Lines on standard error.
+pub mod log;
 // The one place that reads the clock.
 pub mod clock;

@@ -9,6 +9,7 @@ use crate::{
     driver::{ASK, DRAIN, Driver, PARCELS_MAX, Parcel, Parts, START},
     http::response::Date,
     link::Links,
+    log::Level,
     notify::{self, Watchdog},
     preflight::{self, Lack},
     shard::Shard,
@@ -137,11 +138,25 @@ pub fn run(config: &Config) -> Result<(), Error> {
             }
         }
     })?;
-    let greeting = server.greeting(config);
-    eprintln!("{greeting}");
-    notify::ready(&greeting);
+    let serving = server.serving();
+    notify::ready(&serving);
+    let Config { shards, memory_bytes, eviction, limits, .. } = config;
+    config.log.line(
+        Level::Info,
+        &serving,
+        &[
+            ("version", &env!("CARGO_PKG_VERSION")),
+            ("shards", shards),
+            ("memory_bytes", memory_bytes),
+            ("eviction", &eviction.name()),
+            ("key_bytes_max", &limits.key_bytes_max),
+            ("value_bytes_max", &limits.value_bytes_max),
+            ("connections_max", &limits.connections_max),
+        ],
+    );
     server.wait(Watchdog::from_environment(config.shards))?;
     notify::stopping();
+    config.log.line(Level::Info, "draining", &[]);
     server.stop()
 }
 
@@ -272,16 +287,9 @@ impl Server {
         self.admin
     }
 
-    fn greeting(&self, config: &Config) -> String {
+    fn serving(&self) -> String {
         let admin = self.admin.map_or("none".to_owned(), |address| address.to_string());
-        format!(
-            "kvcache {}: listening on {}, admin on {admin}, {} shards, {} MiB for entries, {}",
-            env!("CARGO_PKG_VERSION"),
-            self.data,
-            config.shards,
-            config.memory_bytes >> 20,
-            config.eviction.name(),
-        )
+        format!("listening on {}, admin on {admin}", self.data)
     }
 
     /// Answers what has arrived, closes every connection and ends every shard.

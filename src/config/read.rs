@@ -5,6 +5,7 @@ use std::{ffi::OsString, fmt::Write as _, fs};
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 
 use super::{Config, Host, SETTINGS, Setting};
+use crate::log::Log;
 
 /// One line that says what is wrong and where it was typed.
 #[derive(Debug)]
@@ -135,7 +136,7 @@ fn file_text(value: &toml::Value) -> Result<String, String> {
 }
 
 fn build(typed: &[Typed], host: Host) -> Result<Config, Error> {
-    let mut config = Config::default();
+    let mut config = Config { log: Log::to_stderr(), ..Config::default() };
     for (setting, typed) in SETTINGS.iter().zip(typed) {
         let applied = setting.kind.apply(&mut config, &typed.text, host);
         applied.map_err(|what| Error::new(&typed.place, &what))?;
