@@ -10,6 +10,7 @@ use crate::{
     config::Config,
     http::{Intent, response::Date},
     link::Links,
+    log::{self, Level, Log, Repeats},
     mesh::{self, Message},
     placement::Placement,
     shard::{BEAT_MAX_MS, BEAT_MS, ConnectionId, Role, Shard, Ticket},
@@ -94,8 +95,10 @@ enum SocketRole {
 
 struct Listener {
     socket: TcpListener,
-    /// Out of the epoll set until the next beat: there were no descriptors left.
+    /// Out of the epoll set until the next beat.
     paused: bool,
+    /// There were no descriptors left.
+    starved: bool,
 }
 
 /// The sockets of one core.
@@ -125,6 +128,8 @@ pub struct Driver {
     drain_ms: u64,
     spin_us: u64,
     was_asked: bool,
+    log: Log,
+    repeats: Repeats,
     /// Since the executor asked last.
     was_busy: bool,
     last_beat: Millis,
@@ -167,7 +172,7 @@ impl Driver {
         )?;
         let placement = (parts.shard.me() == PLACER)
             .then(|| Placement::new(config.shards, config.limits.connections_max));
-        let listener = |socket| Listener { socket, paused: false };
+        let listener = |socket| Listener { socket, paused: false, starved: false };
         Ok(Self {
             shard: parts.shard,
             clock: parts.clock,
@@ -190,6 +195,8 @@ impl Driver {
             drain_ms: u64::try_from(config.drain_timeout.as_millis()).unwrap_or(u64::MAX),
             spin_us: u64::try_from(config.spin.as_micros()).unwrap_or(u64::MAX),
             was_asked: false,
+            log: config.log,
+            repeats: Repeats::default(),
             was_busy: false,
             last_beat: parts.clock.now(),
         })
@@ -614,6 +621,14 @@ impl Driver {
                 && std::mem::take(&mut listener.paused)
             {
                 watch(&self.epoll, listener, data);
+                let message = "no file descriptors left; accepted no connection for a moment";
+                if std::mem::take(&mut listener.starved)
+                    && let Some(left_out) = self.repeats.admit(message, self.last_beat)
+                {
+                    let fields: log::Fields<'_> =
+                        &[("shard", &self.shard.me()), ("more", &left_out)];
+                    self.log.line(Level::Warn, message, fields);
+                }
             }
         }
     }
@@ -669,6 +684,7 @@ fn accept(listener: Option<&mut Listener>, epoll: &OwnedFd) -> Option<TcpStream>
         match rustix::net::accept_with(listener.socket.as_fd(), flags) {
             Ok(socket) => return Some(TcpStream::from(socket)),
             Err(Errno::MFILE | Errno::NFILE | Errno::NOBUFS | Errno::NOMEM) => {
+                listener.starved = true;
                 pause(epoll, listener);
                 return None;
             }

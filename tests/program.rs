@@ -247,7 +247,7 @@ fn a_service_manager_hears_ready_alive_and_stopping() {
         let serving = Serving::of(command);
         let start = told(manager, "WATCHDOG=1");
         assert_eq!(start[0], "READY=1");
-        assert!(start[1].starts_with("STATUS=kvcache "), "{start:?}");
+        assert!(start[1].starts_with("STATUS=listening on "), "{start:?}");
         told(manager, "WATCHDOG=1");
         serving.signal(Signal::TERM);
         assert!(told(manager, "STATUS=Draining").contains(&"STOPPING=1".to_owned()));
