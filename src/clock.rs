@@ -48,7 +48,15 @@ impl Clock {
         u64::try_from(self.origin.elapsed().as_micros()).unwrap_or(u64::MAX)
     }
 
-    /// The wall clock, for the Date header alone.
+    /// Microseconds of the system's monotonic clock, as a service manager counts them.
+    #[must_use]
+    pub fn monotonic_micros() -> u64 {
+        let now = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
+        let micros = now.tv_sec * 1_000_000 + now.tv_nsec / 1_000;
+        u64::try_from(micros).expect("it counts from the start of the system")
+    }
+
+    /// The wall clock.
     #[must_use]
     pub fn wall() -> SystemTime {
         SystemTime::now()

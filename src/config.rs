@@ -6,7 +6,10 @@
 mod host;
 mod read;
 
-use crate::store::{Eviction, INLINE_BYTES_MAX};
+use crate::{
+    log::{Format, Level, Log},
+    store::{Eviction, INLINE_BYTES_MAX},
+};
 use std::{
     net::{IpAddr, Ipv4Addr, SocketAddr},
     path::{Path, PathBuf},
@@ -55,6 +58,7 @@ pub struct Config {
     pub drain_timeout: Duration,
     /// How long an idle core polls before it sleeps.
     pub spin: Duration,
+    pub log: Log,
     pub limits: Limits,
 }
 
@@ -72,6 +76,7 @@ impl Default for Config {
             default_ttl: None,
             drain_timeout: Duration::from_secs(10),
             spin: Duration::ZERO,
+            log: Log::default(),
             limits: Limits::default(),
         }
     }
@@ -216,6 +221,8 @@ enum Kind {
     Switch(Place<bool>),
     Eviction,
     FileOrNone(Place<Option<PathBuf>>),
+    LogFormat,
+    LogLevel,
     Shards,
     Memory,
     Body,
@@ -343,6 +350,18 @@ pub const SETTINGS: &[Setting] = &[
         help: "Microseconds that an idle core polls before it sleeps",
         kind: Kind::Micros { max: 10_000, place: |c| &mut c.spin },
     },
+    Setting {
+        name: "log-format",
+        default: "text",
+        help: "Form of the lines on standard error: text, logfmt, json",
+        kind: Kind::LogFormat,
+    },
+    Setting {
+        name: "log-level",
+        default: "info",
+        help: "Least grave lines that are written: error, warn, info, debug",
+        kind: Kind::LogLevel,
+    },
 ];
 
 impl Setting {
@@ -366,6 +385,8 @@ impl Kind {
             Self::Switch(_) => "on|off",
             Self::Eviction => "RULE",
             Self::FileOrNone(_) => "FILE",
+            Self::LogFormat => "FORM",
+            Self::LogLevel => "LEVEL",
         }
     }
 
@@ -376,7 +397,9 @@ impl Kind {
             | Self::Memory
             | Self::Switch(_)
             | Self::Eviction
-            | Self::FileOrNone(_) => return None,
+            | Self::FileOrNone(_)
+            | Self::LogFormat
+            | Self::LogLevel => return None,
             Self::Count { min, max, .. } => (min.to_string(), max.to_string()),
             Self::Bytes { min, max, .. } => (size_text(min), size_text(max)),
             Self::Span { min, max, .. } => (span_text(min), span_text(max)),
@@ -412,7 +435,9 @@ impl Kind {
                     _ => return Err(format!("{text:?} is neither on nor off")),
                 }
             }
-            Self::Eviction => config.eviction = eviction(text)?,
+            Self::Eviction => config.eviction = choice(text, &Eviction::NAMES)?,
+            Self::LogFormat => config.log.format = choice(text, &Format::NAMES)?,
+            Self::LogLevel => config.log.level = choice(text, &Level::NAMES)?,
             Self::FileOrNone(place) => *place(config) = file(text)?,
             Self::Shards => {
                 config.shards = match text {
@@ -446,7 +471,9 @@ impl Kind {
             Self::Micros { place, .. } => return place(config).as_micros().to_string(),
             Self::Ttl => span_text(config.default_ttl.unwrap_or_default()),
             Self::Switch(place) => if *place(config) { "on" } else { "off" }.to_owned(),
-            Self::Eviction => config.eviction.name().to_owned(),
+            Self::Eviction => name_of(config.eviction, &Eviction::NAMES),
+            Self::LogFormat => name_of(config.log.format, &Format::NAMES),
+            Self::LogLevel => name_of(config.log.level, &Level::NAMES),
             Self::FileOrNone(place) => {
                 let file = place(config).as_deref().map_or("none".into(), Path::to_string_lossy);
                 return serde_json::Value::from(file).to_string();
@@ -475,12 +502,17 @@ fn file(text: &str) -> Result<Option<PathBuf>, String> {
     }
 }
 
-fn eviction(text: &str) -> Result<Eviction, String> {
-    let known = Eviction::NAMES.iter().find(|(name, _)| *name == text);
-    known.map(|(_, eviction)| *eviction).ok_or_else(|| {
-        let names: Vec<&str> = Eviction::NAMES.iter().map(|(name, _)| *name).collect();
+fn choice<T: Copy>(text: &str, names: &[(&str, T)]) -> Result<T, String> {
+    let known = names.iter().find(|(name, _)| *name == text);
+    known.map(|(_, choice)| *choice).ok_or_else(|| {
+        let names: Vec<&str> = names.iter().map(|(name, _)| *name).collect();
         format!("{text:?} is none of {}", names.join(", "))
     })
+}
+
+fn name_of<T: PartialEq + Copy>(choice: T, names: &[(&str, T)]) -> String {
+    let known = names.iter().find(|(_, named)| *named == choice);
+    known.expect("every choice has a name").0.to_owned()
 }
 
 /// A number that is too large to hold is as large as can be: it is above every maximum.

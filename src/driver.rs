@@ -11,6 +11,7 @@ use crate::{
     config::Config,
     http::{Intent, response::Date},
     link::Links,
+    log::{self, Level, Log, Repeats},
     mesh::{self, Message},
     placement::Placement,
     shard::{BEAT_MAX_MS, BEAT_MS, ConnectionId, Role, Shard, Ticket},
@@ -79,6 +80,8 @@ pub const START: u8 = b's';
 pub const DRAIN: u8 = b'd';
 /// New tokens have been sent.
 pub const TOKENS: u8 = b't';
+/// To be answered by [`Driver::take_asked`].
+pub const ASK: u8 = b'a';
 
 /// The data of an epoll event: these, or a connection's slot.
 const DATA_LISTENER: u64 = u64::MAX;
@@ -103,8 +106,10 @@ enum SocketRole {
 
 struct Listener {
     socket: TcpListener,
-    /// Out of the epoll set until the next beat: there were no descriptors left.
+    /// Out of the epoll set until the next beat.
     paused: bool,
+    /// There were no descriptors left.
+    starved: bool,
 }
 
 /// The sockets of one core.
@@ -134,6 +139,9 @@ pub struct Driver {
     finished: usize,
     drain_ms: u64,
     spin_us: u64,
+    was_asked: bool,
+    log: Log,
+    repeats: Repeats,
     /// Strikes when the next beat is due. Not a timer of the runtime, which ends the process when
     /// a system call that sets one is interrupted.
     timer: OwnedFd,
@@ -186,7 +194,7 @@ impl Driver {
         set_timer(&timer, BEAT_MAX_MS);
         let placement = (parts.shard.me() == PLACER)
             .then(|| Placement::new(config.shards, config.limits.connections_max));
-        let listener = |socket| Listener { socket, paused: false };
+        let listener = |socket| Listener { socket, paused: false, starved: false };
         Ok(Self {
             shard: parts.shard,
             clock: parts.clock,
@@ -210,6 +218,9 @@ impl Driver {
             drain_ms: u64::try_from(config.drain_timeout.as_millis()).unwrap_or(u64::MAX),
             spin_us: u64::try_from(config.spin.as_micros()).unwrap_or(u64::MAX),
             timer,
+            was_asked: false,
+            log: config.log,
+            repeats: Repeats::default(),
             was_busy: false,
             last_beat: parts.clock.now(),
         })
@@ -239,6 +250,11 @@ impl Driver {
     /// Makes the descriptor of [`Driver::pollable`] readable.
     fn wake(&self) {
         self.links.bell().strike();
+    }
+
+    /// Whether the main thread has asked, since the last call, if this shard takes its turns.
+    pub fn take_asked(&mut self) -> bool {
+        std::mem::take(&mut self.was_asked)
     }
 
     /// Looks for something to do for a while. Returns whether it came.
@@ -376,6 +392,7 @@ impl Driver {
                     self.shard.set_tokens(tokens);
                 }
             }
+            Ok(1) if word[0] == ASK => self.was_asked = true,
             _ => self.drain(),
         }
     }
@@ -631,6 +648,14 @@ impl Driver {
                 && std::mem::take(&mut listener.paused)
             {
                 watch(&self.epoll, listener, data);
+                let message = "no file descriptors left; accepted no connection for a moment";
+                if std::mem::take(&mut listener.starved)
+                    && let Some(left_out) = self.repeats.admit(message, self.last_beat)
+                {
+                    let fields: log::Fields<'_> =
+                        &[("shard", &self.shard.me()), ("more", &left_out)];
+                    self.log.line(Level::Warn, message, fields);
+                }
             }
         }
     }
@@ -694,6 +719,7 @@ fn accept(listener: Option<&mut Listener>, epoll: &OwnedFd) -> Option<TcpStream>
         match rustix::net::accept_with(listener.socket.as_fd(), flags) {
             Ok(socket) => return Some(TcpStream::from(socket)),
             Err(Errno::MFILE | Errno::NFILE | Errno::NOBUFS | Errno::NOMEM) => {
+                listener.starved = true;
                 pause(epoll, listener);
                 return None;
             }

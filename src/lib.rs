@@ -22,8 +22,12 @@
 //!
 //! The modules stand in the order of calls. Each imports only from modules below it; a test checks.
 
+// What this host offers and lacks, for people.
+pub mod doctor;
 // The process: executors, listeners, channels, start and stop.
 pub mod server;
+// What the service manager is told.
+pub mod notify;
 // One core's sockets: the ready set, accept, and bytes between sockets and the shard.
 pub mod driver;
 // What the host must offer before anything starts.
@@ -53,5 +57,7 @@ pub mod store;
 mod counters;
 // What bytes are as text and as JSON.
 pub mod text;
+// Lines on standard error.
+pub mod log;
 // The one place that reads the clock.
 pub mod clock;

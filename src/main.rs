@@ -7,7 +7,7 @@ use std::{
 
 use kvcache::{
     config::{self, Host, Invocation},
-    server,
+    doctor, server,
 };
 
 /// `EX_CONFIG` of sysexits: nothing that a restart could cure.
@@ -26,6 +26,13 @@ fn main() -> ExitCode {
                 }
             }
         },
+        Ok(Invocation::Doctor(config)) => {
+            let report = doctor::examine(&config);
+            match print(&report.text) {
+                ExitCode::SUCCESS if !report.is_well => ExitCode::from(MISCONFIGURED),
+                printed => printed,
+            }
+        }
         Ok(Invocation::Print(text)) => print(&text),
         Err(error) => {
             eprintln!("kvcache: {error}");

@@ -61,14 +61,13 @@ impl fmt::Display for Lack {
 
 /// Checks the host, and raises the soft limit on descriptors where that is enough.
 pub fn check(config: &Config) -> Result<(), Lack> {
-    check_io_uring()?;
-    let shards = config.shards as u64;
-    check_memlock(shards)?;
-    let connections = config.limits.connections_max as u64;
-    raise_descriptors(DESCRIPTORS_BASE + shards * DESCRIPTORS_PER_SHARD + connections)
+    io_uring()?;
+    locked_memory(config)?;
+    descriptors(config)
 }
 
-fn check_io_uring() -> Result<(), Lack> {
+/// Whether a ring can be had.
+pub fn io_uring() -> Result<(), Lack> {
     match io_uring::IoUring::new(8) {
         Ok(_) => Ok(()),
         Err(error) => Err(match Errno::from_io_error(&error) {
@@ -80,8 +79,9 @@ fn check_io_uring() -> Result<(), Lack> {
     }
 }
 
-fn check_memlock(shards: u64) -> Result<(), Lack> {
-    let needed = shards * MEMLOCK_BYTES_PER_SHARD;
+/// Whether the rings of all shards may be locked in memory.
+pub fn locked_memory(config: &Config) -> Result<(), Lack> {
+    let needed = config.shards as u64 * MEMLOCK_BYTES_PER_SHARD;
     match getrlimit(Resource::Memlock).current {
         Some(limit) if limit < needed && !may_lock_memory() => Err(Lack::Memlock { needed, limit }),
         _ => Ok(()),
@@ -98,7 +98,11 @@ fn capabilities(status: &str) -> Option<u64> {
     u64::from_str_radix(line.trim(), 16).ok()
 }
 
-fn raise_descriptors(needed: u64) -> Result<(), Lack> {
+/// Whether all clients can be connected. Raises the soft limit where that is enough.
+pub fn descriptors(config: &Config) -> Result<(), Lack> {
+    let needed = DESCRIPTORS_BASE
+        + config.shards as u64 * DESCRIPTORS_PER_SHARD
+        + config.limits.connections_max as u64;
     let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
     if current.is_none_or(|soft| soft >= needed) {
         return Ok(());

@@ -7,9 +7,11 @@ use crate::{
     auth::Tokens,
     clock::Clock,
     config::Config,
-    driver::{DRAIN, Driver, PARCELS_MAX, Parcel, Parts, START, TOKENS},
+    driver::{ASK, DRAIN, Driver, PARCELS_MAX, Parcel, Parts, START, TOKENS},
     http::response::Date,
     link::Links,
+    log::{self, Level},
+    notify::{self, Watchdog},
     preflight::{self, Lack},
     shard::Shard,
     store::KeyHasher,
@@ -99,6 +101,10 @@ impl From<io::Error> for Error {
 /// Something that the main thread waits for.
 enum Event {
     Ready,
+    /// A shard has answered that it takes its turns.
+    Alive {
+        shard: usize,
+    },
     Failed {
         shard: usize,
         error: String,
@@ -135,7 +141,6 @@ pub fn run(config: &Config) -> Result<(), Error> {
     preflight::check(config).map_err(Error::Host)?;
     let mut signals = Signals::new([consts::SIGTERM, consts::SIGINT, consts::SIGHUP])?;
     let mut server = Server::start(config)?;
-    eprintln!("{}", server.greeting(config));
     let reports = server.reports.clone();
     thread::Builder::new().name("signals".to_owned()).spawn(move || {
         let mut is_ending = false;
@@ -148,17 +153,26 @@ pub fn run(config: &Config) -> Result<(), Error> {
             is_ending |= is_end;
         }
     })?;
-    loop {
-        match server.events.recv() {
-            Ok(Event::Signal) => return server.stop(),
-            Ok(Event::Reload) => eprintln!("kvcache: {}", server.reload(config)),
-            Ok(Event::Ended { shard }) => return Err(Error::Ended { shard }),
-            Ok(Event::Failed { shard, error }) => return Err(Error::Shard { shard, error }),
-            Ok(Event::Ready) | Err(_) => {
-                unreachable!("every shard was ready, and we hold a sender")
-            }
-        }
-    }
+    let serving = server.serving();
+    notify::ready(&serving);
+    let Config { shards, memory_bytes, eviction, limits, .. } = config;
+    config.log.line(
+        Level::Info,
+        &serving,
+        &[
+            ("version", &env!("CARGO_PKG_VERSION")),
+            ("shards", shards),
+            ("memory_bytes", memory_bytes),
+            ("eviction", &eviction.name()),
+            ("key_bytes_max", &limits.key_bytes_max),
+            ("value_bytes_max", &limits.value_bytes_max),
+            ("connections_max", &limits.connections_max),
+        ],
+    );
+    server.wait(config, Watchdog::from_environment(config.shards))?;
+    notify::stopping();
+    config.log.line(Level::Info, "draining", &[]);
+    server.stop()
 }
 
 impl Server {
@@ -241,19 +255,29 @@ impl Server {
         Ok(())
     }
 
-    /// Reads the tokens again. Where that fails, those that are in force stay. Returns what to say.
-    fn reload(&mut self, config: &Config) -> String {
-        let Some(file) = &config.auth_token_file else {
-            return "SIGHUP, but there is no --auth-token-file to read again".to_owned();
-        };
-        let handed_out = Tokens::read(file).and_then(|tokens| {
-            self.hand_out(&tokens).map_err(|error| error.to_string())?;
-            Ok(tokens.count())
-        });
-        match handed_out {
-            Ok(count) => format!("{count} tokens are in force"),
-            Err(error) => format!("--auth-token-file: {error}; the old tokens stay in force"),
+    /// Reads the tokens again. Where that fails, those that are in force stay.
+    fn reload(&mut self, config: &Config) {
+        notify::reloading(Clock::monotonic_micros());
+        let log = config.log;
+        match &config.auth_token_file {
+            None => log.line(Level::Info, "there is no --auth-token-file to read again", &[]),
+            Some(file) => {
+                let handed_out = Tokens::read(file).and_then(|tokens| {
+                    self.hand_out(&tokens).map_err(|error| error.to_string())?;
+                    Ok(tokens.count())
+                });
+                match handed_out {
+                    Ok(count) => {
+                        log.line(Level::Info, "new tokens are in force", &[("count", &count)])
+                    }
+                    Err(error) => {
+                        let fields: log::Fields<'_> = &[("auth_token_file", &error)];
+                        log.line(Level::Error, "the old tokens stay in force", fields);
+                    }
+                }
+            }
         }
+        notify::ready(&self.serving());
     }
 
     fn wait_until_ready(&self, shards: usize) -> Result<(), Error> {
@@ -262,12 +286,50 @@ impl Server {
                 Ok(Event::Ready) => {}
                 Ok(Event::Failed { shard, error }) => return Err(Error::Shard { shard, error }),
                 Ok(Event::Ended { shard }) => return Err(Error::Ended { shard }),
-                Ok(Event::Signal | Event::Reload) | Err(_) => {
+                Ok(Event::Signal | Event::Reload | Event::Alive { .. }) | Err(_) => {
                     unreachable!("nobody sends it yet, and we could")
                 }
             }
         }
         Ok(())
+    }
+
+    /// Waits for a signal, and feeds the watchdog meanwhile.
+    fn wait(&mut self, config: &Config, mut watchdog: Option<Watchdog>) -> Result<(), Error> {
+        loop {
+            let event = match &watchdog {
+                Some(watchdog) => self.events.recv_timeout(watchdog.interval()),
+                None => self.events.recv().map_err(RecvTimeoutError::from),
+            };
+            match event {
+                Ok(Event::Signal) => return Ok(()),
+                Ok(Event::Reload) => self.reload(config),
+                Ok(Event::Alive { shard }) => {
+                    if let Some(watchdog) = &mut watchdog {
+                        watchdog.is_alive(shard);
+                    }
+                }
+                Ok(Event::Ended { shard }) => return Err(Error::Ended { shard }),
+                Ok(Event::Failed { shard, error }) => return Err(Error::Shard { shard, error }),
+                Err(RecvTimeoutError::Timeout) => {
+                    if let Some(watchdog) = &mut watchdog {
+                        watchdog.feed();
+                        self.tell(ASK);
+                    }
+                }
+                Ok(Event::Ready) | Err(RecvTimeoutError::Disconnected) => {
+                    unreachable!("every shard was ready, and we hold a sender")
+                }
+            }
+        }
+    }
+
+    /// Says a word to every shard.
+    fn tell(&mut self, word: u8) {
+        for control in &mut self.controls {
+            // A shard that is gone already has closed its end.
+            drop(control.words.write_all(&[word]));
+        }
     }
 
     /// Where keys and values are served.
@@ -282,24 +344,14 @@ impl Server {
         self.admin
     }
 
-    fn greeting(&self, config: &Config) -> String {
+    fn serving(&self) -> String {
         let admin = self.admin.map_or("none".to_owned(), |address| address.to_string());
-        format!(
-            "kvcache {}: listening on {}, admin on {admin}, {} shards, {} MiB for entries, {}",
-            env!("CARGO_PKG_VERSION"),
-            self.data,
-            config.shards,
-            config.memory_bytes >> 20,
-            config.eviction.name(),
-        )
+        format!("listening on {}, admin on {admin}", self.data)
     }
 
     /// Answers what has arrived, closes every connection and ends every shard.
     pub fn stop(mut self) -> Result<(), Error> {
-        for control in &mut self.controls {
-            // A shard that is gone already has closed its end.
-            drop(control.words.write_all(&[DRAIN]));
-        }
+        self.tell(DRAIN);
         let mut running = self.threads.len();
         while running > 0 {
             match self.events.recv_timeout(self.drain_timeout + GRACE) {
@@ -320,6 +372,11 @@ impl Server {
 fn cpus_for(shards: usize) -> Option<Vec<usize>> {
     let cpus: Vec<usize> = core_affinity::get_core_ids()?.iter().map(|core| core.id).collect();
     (cpus.len() >= shards).then_some(cpus)
+}
+
+/// Whether an address could be listened on.
+pub fn try_bind(address: SocketAddr) -> Result<(), Error> {
+    bind(address).map(drop)
 }
 
 /// Binds an address that nobody else may have, and frees it for sharing among our own shards.
@@ -382,9 +439,10 @@ impl Plan {
     }
 
     async fn serve(self, reports: &Sender<Event>) -> io::Result<()> {
-        let Self { shard, config, hasher, clock, data, admin, control, tokens, links } = self;
+        let Self { shard: number, config, hasher, clock, data, admin, control, tokens, links } =
+            self;
         let date = Date::of(Clock::wall());
-        let shard = Shard::new(shard, config.clone(), hasher, clock.now(), date);
+        let shard = Shard::new(number, config.clone(), hasher, clock.now(), date);
         let parts = Parts { shard, clock, data, admin, control, tokens, links };
         let mut driver = Driver::new(parts, &config)?;
         let ready = PollableFd::new(driver.pollable()?)?;
@@ -394,6 +452,9 @@ impl Plan {
             // An interrupted wait is a wake-up like any other.
             drop(ready.readable().await);
             driver.work();
+            if driver.take_asked() {
+                drop(reports.send(Event::Alive { shard: number }));
+            }
         }
         Ok(())
     }

@@ -11,13 +11,20 @@ use rustix::process::{Pid, Resource, Rlimit, Signal, kill_process, prlimit};
 use std::{
     fs,
     io::{BufRead, BufReader, Read, Write},
-    net::{SocketAddr, TcpListener},
+    net::{self, TcpListener},
+    os::{
+        linux::net::SocketAddrExt as _,
+        unix::net::{SocketAddr, UnixDatagram},
+    },
     process::{Child, ChildStderr, Command, ExitStatus, Stdio},
     sync::mpsc,
     thread,
+    time::Duration,
 };
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_kvcache");
+/// Long enough to tell a hang from a slow machine.
+const HANG: Duration = Duration::from_secs(30);
 /// Nothing that a restart could cure.
 const MISCONFIGURED: i32 = 78;
 
@@ -40,17 +47,17 @@ fn with_our_flags(mut command: Command) -> Command {
 struct Serving {
     child: Child,
     stderr: BufReader<ChildStderr>,
-    address: SocketAddr,
+    address: net::SocketAddr,
 }
 
 impl Serving {
     fn start(flags: &[&str]) -> Self {
         let mut command = program();
         command.args(flags);
-        Self::run(command)
+        Self::of(command)
     }
 
-    fn run(mut command: Command) -> Self {
+    fn of(mut command: Command) -> Self {
         let mut child = command.spawn().unwrap();
         let mut stderr = BufReader::new(child.stderr.take().unwrap());
         let mut greeting = String::new();
@@ -147,6 +154,29 @@ fn row_69_a_bad_setting_is_one_line() {
     assert!(complaint(command).contains("192.0.2.1:7171"));
 }
 
+#[test]
+fn the_doctor_says_whether_it_would_start() {
+    let mut command = program();
+    let output = command.arg("doctor").output().unwrap();
+    let said = String::from_utf8(output.stdout).unwrap();
+    assert_eq!(output.status.code(), Some(0), "{said}");
+    assert!(said.ends_with("The server would start.\n") && !said.contains("LACK"), "{said}");
+    for subject in ["kernel", "io_uring", "locked memory", "descriptors", "CPUs", "memory"] {
+        assert!(said.contains(subject), "{said}");
+    }
+
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    let mut command = Command::new(PROGRAM);
+    command.args(["doctor", "--listen", &address, "--admin-listen", "none", "--memory", "8MiB"]);
+    let output = command.output().unwrap();
+    let said = String::from_utf8(output.stdout).unwrap();
+    assert_eq!(output.status.code(), Some(MISCONFIGURED), "{said}");
+    let lack = said.lines().find(|line| line.starts_with("LACK")).unwrap();
+    assert!(lack.contains(&address) && lack.contains("in use"), "{said}");
+    assert!(said.ends_with("The server would not start.\n"), "{said}");
+}
+
 /// The program, whose system calls `calls` fail in the way of strace's `inject`.
 fn failing(calls: &str, how: &str) -> Command {
     let mut command = Command::new("strace");
@@ -196,7 +226,7 @@ fn row_58_calls_that_are_interrupted_lose_no_request() {
         for (error, step) in errors.iter().zip(3..) {
             // The first calls make the executors, which may say no.
             let how = format!("error={error}:when=5+{step}");
-            let serving = Serving::run(failing(calls, &how));
+            let serving = Serving::of(failing(calls, &how));
             let mut clients = [(); 4].map(|()| serving.connect());
             for round in 0..25 {
                 for (name, client) in clients.iter_mut().enumerate() {
@@ -258,8 +288,49 @@ fn a_signal_ends_an_idle_program_well() {
         client.expect_end();
         drop(client);
         let (status, said) = serving.end();
-        assert_eq!((status.code(), said.as_str()), (Some(0), ""));
+        assert_eq!(status.code(), Some(0), "{said}");
+        assert!(said.ends_with(" info draining\n") && said.matches('\n').count() == 1, "{said}");
     }
+}
+
+/// What a service manager that listens is told, until `last`.
+fn told(manager: &UnixDatagram, last: &str) -> Vec<String> {
+    let mut lines = Vec::new();
+    while !lines.iter().any(|line| line == last) {
+        let mut datagram = [0; 1024];
+        let length = manager.recv(&mut datagram).unwrap();
+        let text = std::str::from_utf8(&datagram[..length]).unwrap();
+        lines.extend(text.lines().map(str::to_owned));
+    }
+    lines
+}
+
+#[test]
+fn a_service_manager_hears_ready_alive_and_stopping() {
+    let path = std::env::temp_dir().join(format!("kvcache-notify-{}", std::process::id()));
+    let name = format!("kvcache-notify-{}", std::process::id());
+    let by_path = UnixDatagram::bind(&path).unwrap();
+    let by_name = SocketAddr::from_abstract_name(&name).unwrap();
+    let by_name = UnixDatagram::bind_addr(&by_name).unwrap();
+    let addresses = [path.to_str().unwrap().to_owned(), format!("@{name}")];
+    for (manager, address) in [by_path, by_name].iter().zip(&addresses) {
+        manager.set_read_timeout(Some(HANG)).unwrap();
+        let mut command = program();
+        command.env("NOTIFY_SOCKET", address).env("WATCHDOG_USEC", "150000");
+        let serving = Serving::of(command);
+        let start = told(manager, "WATCHDOG=1");
+        assert_eq!(start[0], "READY=1");
+        assert!(start[1].starts_with("STATUS=listening on "), "{start:?}");
+        told(manager, "WATCHDOG=1");
+        serving.signal(Signal::HUP);
+        let reload = told(manager, "RELOADING=1");
+        assert!(reload.last().is_some_and(|line| line.starts_with("MONOTONIC_USEC=")));
+        told(manager, "READY=1");
+        serving.signal(Signal::TERM);
+        assert!(told(manager, "STOPPING=1").ends_with(&["STATUS=Draining".to_owned()]));
+        assert!(serving.end().0.success());
+    }
+    std::fs::remove_file(&path).unwrap();
 }
 
 /// Sends batch after batch until the connection ends. Each batch arrives at once, so it must be
@@ -309,7 +380,8 @@ fn row_64_a_signal_under_load_loses_no_request() {
         serving.signal(Signal::TERM);
     });
     let (status, said) = serving.end();
-    assert_eq!((status.code(), said.as_str()), (Some(0), ""));
+    assert_eq!(status.code(), Some(0), "{said}");
+    assert!(said.ends_with(" info draining\n") && said.matches('\n').count() == 1, "{said}");
 }
 
 #[test]
@@ -390,20 +462,21 @@ fn tokens_are_read_again_at_sighup_and_stay_where_that_fails() {
         said
     };
     file.write("second-secret\nread third-secret");
-    assert_eq!(reload(&mut serving), "kvcache: 2 tokens are in force\n");
+    assert!(reload(&mut serving).ends_with(" info new tokens are in force count=2\n"));
     while statuses(&mut clients, "second-secret") != [404, 404] {}
     assert_eq!(statuses(&mut clients, "first-secret"), [401, 401]);
 
     file.write("first-secret\nno secret");
     let said = reload(&mut serving);
     assert!(said.contains(&format!("{}: line 2: ", file.name())), "{said}");
-    assert!(said.ends_with("; the old tokens stay in force\n"), "{said}");
+    assert!(said.contains(" error the old tokens stay in force "), "{said}");
     assert_eq!(statuses(&mut clients, "second-secret"), [404, 404]);
     assert_eq!(statuses(&mut clients, "first-secret"), [401, 401]);
 
     serving.signal(Signal::TERM);
     let (status, said) = serving.end();
-    assert_eq!((status.code(), said.as_str()), (Some(0), ""));
+    assert_eq!(status.code(), Some(0), "{said}");
+    assert!(said.ends_with(" info draining\n") && said.matches('\n').count() == 1, "{said}");
 }
 
 #[test]

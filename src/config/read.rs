@@ -5,6 +5,7 @@ use std::{ffi::OsString, fmt::Write as _, fs};
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 
 use super::{Config, Host, SETTINGS, Setting};
+use crate::log::Log;
 
 /// One line that says what is wrong and where it was typed.
 #[derive(Debug)]
@@ -29,6 +30,8 @@ impl std::error::Error for Error {}
 #[derive(Debug)]
 pub enum Invocation {
     Serve(Box<Config>),
+    /// Say what the host offers and lacks.
+    Doctor(Box<Config>),
     /// Help, version or the effective configuration: print it and be done.
     Print(String),
 }
@@ -88,7 +91,11 @@ pub fn read(
     if flags.get_flag("print-config") {
         return Ok(Invocation::Print(print(config, &typed, &environment)));
     }
-    Ok(Invocation::Serve(Box::new(config)))
+    let config = Box::new(config);
+    Ok(match flags.subcommand_name() {
+        Some("doctor") => Invocation::Doctor(config),
+        _ => Invocation::Serve(config),
+    })
 }
 
 /// The `KVCACHE_*` variables.
@@ -129,7 +136,7 @@ fn file_text(value: &toml::Value) -> Result<String, String> {
 }
 
 fn build(typed: &[Typed], host: Host) -> Result<Config, Error> {
-    let mut config = Config::default();
+    let mut config = Config { log: Log::to_stderr(), ..Config::default() };
     for (setting, typed) in SETTINGS.iter().zip(typed) {
         let applied = setting.kind.apply(&mut config, &typed.text, host);
         applied.map_err(|what| Error::new(&typed.place, &what))?;
@@ -188,6 +195,9 @@ fn command() -> clap::Command {
         // One line for each setting, however wide the terminal.
         .term_width(0)
         .subcommand(clap::Command::new("serve").about("Run the server (the default)"))
+        .subcommand(
+            clap::Command::new("doctor").about("Say what this host offers and lacks, and exit"),
+        )
         .args(settings)
         .arg(
             clap::Arg::new("config")

@@ -1,0 +1,220 @@
+//! `kvcache doctor`: what this host offers and lacks, and what to do about it.
+
+use crate::{
+    config::Config,
+    preflight::{self, Lack},
+    server,
+};
+use std::{fmt::Write as _, fs, net::SocketAddr};
+
+/// What was found.
+#[derive(Debug)]
+pub struct Report {
+    /// One line for each thing looked at.
+    pub text: String,
+    /// Whether the server would start.
+    pub is_well: bool,
+}
+
+/// A line: what was looked at, whether the server could not start without, what was found.
+struct Finding {
+    subject: &'static str,
+    verdict: Verdict,
+    text: String,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Verdict {
+    Ok,
+    /// It starts, but not as well as it could.
+    Hint,
+    Lack,
+}
+
+/// Looks at the host as a server with this configuration would.
+#[must_use]
+pub fn examine(config: &Config) -> Report {
+    let findings = [
+        kernel(),
+        io_uring(),
+        required("locked memory", preflight::locked_memory(config), || limit("Max locked memory")),
+        required("descriptors", preflight::descriptors(config), || limit("Max open files")),
+        cpus(config),
+        memory(config),
+        huge_pages(),
+        port("listen", config.listen),
+        match config.admin_listen {
+            Some(address) => port("admin-listen", address),
+            None => Finding::ok("admin-listen", "none"),
+        },
+        time_source(),
+        container(),
+    ];
+    let is_well = findings.iter().all(|finding| finding.verdict != Verdict::Lack);
+    let mut text = String::new();
+    for Finding { subject, verdict, text: found } in &findings {
+        let mark = match verdict {
+            Verdict::Ok => "ok",
+            Verdict::Hint => "hint",
+            Verdict::Lack => "LACK",
+        };
+        writeln!(text, "{mark:<5}{subject:<15}{found}").expect("a String takes everything");
+    }
+    let verdict = if is_well { "The server would start." } else { "The server would not start." };
+    text.push_str(verdict);
+    text.push('\n');
+    Report { text, is_well }
+}
+
+impl Finding {
+    fn ok(subject: &'static str, text: impl Into<String>) -> Self {
+        Self { subject, verdict: Verdict::Ok, text: text.into() }
+    }
+
+    fn hint(subject: &'static str, text: impl Into<String>) -> Self {
+        Self { subject, verdict: Verdict::Hint, text: text.into() }
+    }
+
+    fn lack(subject: &'static str, text: impl Into<String>) -> Self {
+        Self { subject, verdict: Verdict::Lack, text: text.into() }
+    }
+}
+
+fn required(
+    subject: &'static str,
+    checked: Result<(), Lack>,
+    found: impl FnOnce() -> String,
+) -> Finding {
+    match checked {
+        Ok(()) => Finding::ok(subject, found()),
+        Err(lack) => Finding::lack(subject, lack.to_string()),
+    }
+}
+
+/// The one line of a file of the kernel.
+fn line(path: &str) -> Option<String> {
+    fs::read_to_string(path).ok().map(|text| text.trim().to_owned())
+}
+
+fn kernel() -> Finding {
+    let uname = rustix::system::uname();
+    let text = format!(
+        "{} {} on {}",
+        uname.sysname().to_string_lossy(),
+        uname.release().to_string_lossy(),
+        uname.machine().to_string_lossy()
+    );
+    Finding::ok("kernel", text)
+}
+
+fn io_uring() -> Finding {
+    let disabled = line("/proc/sys/kernel/io_uring_disabled");
+    let seccomp = status_field("Seccomp:").is_some_and(|mode| mode == "2");
+    let mut about = match disabled.as_deref() {
+        Some("0") | None => "usable".to_owned(),
+        Some(level) => format!("usable here, though kernel.io_uring_disabled is {level}"),
+    };
+    if seccomp {
+        about.push_str("; a seccomp filter is in force and lets it through");
+    }
+    match preflight::io_uring() {
+        Ok(()) => Finding::ok("io_uring", about),
+        Err(lack) => {
+            let mut text = lack.to_string();
+            if let Some(level) = disabled.filter(|level| level != "0") {
+                write!(text, " (kernel.io_uring_disabled is {level})").expect("a String");
+            }
+            if seccomp {
+                text.push_str(" (a seccomp filter is in force)");
+            }
+            Finding::lack("io_uring", text)
+        }
+    }
+}
+
+/// A field of this process's status, such as `CapEff:`.
+fn status_field(name: &str) -> Option<String> {
+    let status = fs::read_to_string("/proc/self/status").ok()?;
+    status.lines().find_map(|line| Some(line.strip_prefix(name)?.trim().to_owned()))
+}
+
+/// Soft and hard limit, as the kernel prints them.
+fn limit(name: &str) -> String {
+    let limits = fs::read_to_string("/proc/self/limits").unwrap_or_default();
+    let found = limits.lines().find_map(|line| line.strip_prefix(name));
+    let mut words = found.unwrap_or_default().split_whitespace();
+    let (soft, hard) = (words.next().unwrap_or("?"), words.next().unwrap_or("?"));
+    format!("{soft}, at most {hard}")
+}
+
+fn cpus(config: &Config) -> Finding {
+    let cpus = core_affinity::get_core_ids().unwrap_or_default();
+    let ids: Vec<String> = cpus.iter().map(|cpu| cpu.id.to_string()).collect();
+    let text = format!("{} shards; we may run on CPU {}", config.shards, ids.join(", "));
+    if config.shards <= cpus.len() {
+        Finding::ok("CPUs", text)
+    } else {
+        Finding::hint("CPUs", format!("{text}: shards share CPUs; lower --shards"))
+    }
+}
+
+fn memory(config: &Config) -> Finding {
+    let host = crate::config::Host::read();
+    let text = format!(
+        "{} MiB for entries of the {} MiB that host and cgroup allow",
+        config.memory_bytes >> 20,
+        host.memory_bytes >> 20
+    );
+    if config.memory_bytes / 4 <= host.memory_bytes / 5 {
+        Finding::ok("memory", text)
+    } else {
+        let advice = "connections need some too; stay at or below 80 % with --memory";
+        Finding::hint("memory", format!("{text}: {advice}"))
+    }
+}
+
+fn huge_pages() -> Finding {
+    const SUBJECT: &str = "huge pages";
+    match line("/sys/kernel/mm/transparent_hugepage/enabled") {
+        Some(modes) if modes.contains("[never]") => Finding::hint(
+            SUBJECT,
+            "never: gets cost more in a large store; write madvise to /sys/kernel/mm/transparent_hugepage/enabled",
+        ),
+        Some(modes) => Finding::ok(SUBJECT, modes),
+        None => Finding::hint(SUBJECT, "this kernel has none"),
+    }
+}
+
+fn port(subject: &'static str, address: SocketAddr) -> Finding {
+    match server::try_bind(address) {
+        Ok(()) => Finding::ok(subject, format!("{address} is free")),
+        Err(error) => Finding::lack(subject, error.to_string()),
+    }
+}
+
+fn time_source() -> Finding {
+    const SUBJECT: &str = "time source";
+    match line("/sys/devices/system/clocksource/clocksource0/current_clocksource") {
+        Some(source) if ["tsc", "kvm-clock", "arch_sys_counter"].contains(&source.as_str()) => {
+            Finding::ok(SUBJECT, source)
+        }
+        Some(source) => {
+            let advice = "reading the time is a system call with this one; tsc or kvm-clock is not";
+            Finding::hint(SUBJECT, format!("{source}: {advice}"))
+        }
+        None => Finding::hint(SUBJECT, "not told by this kernel"),
+    }
+}
+
+fn container() -> Finding {
+    let by_file = [("/.dockerenv", "docker"), ("/run/.containerenv", "podman")];
+    let kind = std::env::var("container").ok().or_else(|| {
+        let found = by_file.iter().find(|(path, _)| fs::exists(path).unwrap_or(false));
+        found.map(|(_, kind)| (*kind).to_owned())
+    });
+    let text = match kind {
+        Some(kind) => format!("{kind}; its seccomp profile must allow the io_uring_* calls"),
+        None => "none that shows".to_owned(),
+    };
+    Finding::ok("container", text)
+}
