@@ -249,7 +249,8 @@ impl Bytes<'_> {
 
     fn lease_ms(&mut self) -> u64 {
         match self.byte() % 4 {
-            0 => u64::from(self.number() % 5_000 + 1),
+            0 => u64::from(self.number() + 1),
+            1 => u64::from(self.number() % 5_000 + 1),
             _ => 0,
         }
     }
