@@ -607,14 +607,7 @@ impl Run {
             Step::DeletePrefix { id, bytes, dry_run, steps } => {
                 self.delete_prefix(&id.to_le_bytes()[..bytes], dry_run, steps);
             }
-            Step::Invalidate { tag } => {
-                if self.store.invalidate(tag_hash(tag)) {
-                    self.model.waiting |= 1 << tag;
-                    self.model.remove_where(|_, held| held.tags >> tag & 1 != 0);
-                } else {
-                    assert!(self.model.waiting.count_ones() >= TAGS_WAITING);
-                }
-            }
+            Step::Invalidate { tag } => self.invalidate(tag),
             Step::Sweep { steps } => {
                 if !self.store.sweep(steps) {
                     self.model.waiting = 0;
@@ -649,6 +642,10 @@ impl Run {
                 assert_eq!((stats.entries, stats.payload_bytes), (0, 0));
             }
         }
+        self.check_bounds();
+    }
+
+    fn check_bounds(&self) {
         let stats = self.store.stats();
         assert!(stats.used_bytes <= stats.budget_bytes && stats.budget_bytes <= self.budget);
         assert!(stats.orphaned_bytes <= stats.budget_bytes / 8);
@@ -740,10 +737,21 @@ impl Run {
                 let old = leases.remove(&hash);
                 assert!(old.is_none_or(|old| old.may_be_lost), "two have the lease of {id}");
                 if leases.len() >= LEASES_HELD {
-                    leases.values_mut().for_each(|other| other.may_be_lost = true);
+                    for other in leases.values_mut() {
+                        other.may_be_lost = true;
+                    }
                 }
                 leases.insert(hash, Leased { ends, may_be_lost: false });
             }
+        }
+    }
+
+    fn invalidate(&mut self, tag: u8) {
+        if self.store.invalidate(tag_hash(tag)) {
+            self.model.waiting |= 1 << tag;
+            self.model.remove_where(|_, held| held.tags >> tag & 1 != 0);
+        } else {
+            assert!(self.model.waiting.count_ones() >= TAGS_WAITING);
         }
     }
 
