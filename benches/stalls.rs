@@ -437,7 +437,7 @@ impl Run {
 
     /// What goes through the whole index in slices.
     fn scans(&mut self, ids: std::ops::Range<u64>, value: &[u8]) {
-        let extras = Extras { tags: Some(&[1; 8]), ..Extras::NONE };
+        let extras = Extras { tags: Some(&[1; 8][..]), ..Extras::NONE };
         let condition = Condition::NONE;
         for id in ids.clone() {
             self.execute(id, Verb::Write { value, extras, ttl_ms: None, condition });

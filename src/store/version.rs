@@ -2,10 +2,9 @@
 //!
 //! They come from one counter that starts at random, so that no version of an earlier process is
 //! met again. A plain put spends no bytes on one: the entry is given its version when a reader is
-//! first shown it, and a plain put over it takes it away with all else. (A large value has one at once.)
-//! Where there is no room for
-//! that (nothing is evicted and the memory is full) the reader is shown a hash of the value, which
-//! a put of the same value does not change.
+//! first shown it, and a plain put over it takes it away with all else. (A large value has one at
+//! once.) Where there is no room for that (nothing is evicted and the memory is full) the reader is
+//! shown a hash of the value, which a put of the same value does not change.
 
 use super::arena::{Moved, Ref};
 use super::entry::{self, Meta};

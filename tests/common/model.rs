@@ -1,11 +1,11 @@
-//! A store beside a plain map and a plain queue: programs of steps, and what each step must come to.
+//! A store beside a plain map and a plain queue: programs of steps, and what each must come to.
 //!
 //! A program is decoded from bytes, so that random numbers and a fuzzer make the same ones. When a
 //! step fails, the program up to it is printed as a call of [`play`].
 //!
-//! The model knows nothing of what an entry costs: it is told how many entries were evicted. For LRU
-//! it knows which ones they must have been; for the other rules it takes note of what is gone, and
-//! holds that to the number of evictions.
+//! The model knows nothing of what an entry costs: it is told how many entries were evicted. For
+//! LRU it knows which ones they must have been; for the other rules it takes note of what is gone,
+//! and holds that to the number of evictions.
 
 use kvcache::clock::Millis;
 use kvcache::store::{
@@ -707,8 +707,8 @@ impl Run {
         self.show(id, version);
     }
 
-    /// A reader is shown the version of a key. It is the one that was shown since the last write, or
-    /// none that ever was.
+    /// A reader is shown the version of a key. It is the one that was shown since the last write,
+    /// or none that ever was.
     fn show(&mut self, id: u32, version: u64) {
         let held = self.model.held.get_mut(&id).expect("the caller saw it");
         let known = held.version.replace(version);
