@@ -268,7 +268,7 @@ impl Server {
                 });
                 match handed_out {
                     Ok(count) => {
-                        log.line(Level::Info, "new tokens are in force", &[("count", &count)])
+                        log.line(Level::Info, "new tokens are in force", &[("count", &count)]);
                     }
                     Err(error) => {
                         let fields: log::Fields<'_> = &[("auth_token_file", &error)];

@@ -200,11 +200,6 @@ impl Service {
         let mut exchange = exchange(&request.head, last);
         let route = route(role, request.head.path);
         let operation = operation(route, &request.head);
-        let owe = |responses: &mut Responses<Owing>, answer, bytes_max| Ticket {
-            connection,
-            sequence: responses.owe(Owing { exchange, operation, answer }, bytes_max),
-            item: 0,
-        };
         let read = self
             .authorize(&request.head, route, role)
             .and_then(|()| api::read(request, route, &self.config, &self.hasher));
@@ -217,45 +212,9 @@ impl Service {
             }
             Ok(Action::Call { key, verb, render }) => {
                 let key = Key { bytes: &*key, hash: self.hasher.hash(&key) };
-                let mut verb = verb.as_ref().map(|value| &**value);
-                if let Verb::Lend { above } = &mut verb
-                    && responses.owes()
-                {
-                    *above = 0;
-                }
-                let limits = &self.config.limits;
-                let bytes_max = match verb {
-                    Verb::Read { .. } => limits.value_bytes_max,
-                    _ => limits.answer_bytes_max(),
-                };
-                let op = Op { key, verb };
-                let called = self
-                    .mesh
-                    .call(op, self.now, || owe(responses, Answer::Reply(render), bytes_max));
-                match called {
-                    Called::Here(reply) => {
-                        let loan = reply.loan();
-                        let is_kept = responses.begin(|out| {
-                            let date = &self.date;
-                            let (status, rest) =
-                                api::write_reply(out, exchange, date, render, key.bytes, reply);
-                            self.counters.answers.count(operation, status);
-                            rest.map(|rest| {
-                                let answer = Answer::Piece { key: key.bytes.into(), rest };
-                                Owing { exchange, operation, answer }
-                            })
-                        });
-                        if let Some(loan) = loan
-                            && !is_kept
-                        {
-                            self.mesh.give_back(self.mesh.me(), loan);
-                        }
-                    }
-                    Called::Away => {}
-                    Called::Refused => {
-                        self.refuse(responses, operation, exchange, &api::overloaded());
-                    }
-                }
+                let op = Op { key, verb: verb.as_ref().map(|value| &**value) };
+                let owing = Owing { exchange, operation, answer: Answer::Reply(render) };
+                self.answer_call(op, render, owing, connection, responses);
             }
             Ok(Action::Batch(batch)) => {
                 self.answer_batch(&batch, connection, responses, operation, exchange);
@@ -273,7 +232,9 @@ impl Service {
                 self.counters.answers.count(operation, 204);
             }
             Ok(Action::Ask(question)) if self.mesh.can_ask() => {
-                let ticket = owe(responses, Answer::Findings(Form::of(&question)), 0);
+                let answer = Answer::Findings(Form::of(&question));
+                let sequence = responses.owe(Owing { exchange, operation, answer }, 0);
+                let ticket = Ticket { connection, sequence, item: 0 };
                 if let Some(findings) = self.mesh.ask(&question, ticket, &self.counters) {
                     let (date, counters) = (&self.date, &mut self.counters);
                     let room = self.config.limits.piece_bytes_max;
@@ -287,6 +248,50 @@ impl Service {
             }
         }
         exchange.persistence != Persistence::Close && request.head.method != Method::Connect
+    }
+
+    /// Runs one operation. `owing` is what its answer will need if it is away.
+    fn answer_call(
+        &mut self,
+        mut op: Op<&[u8]>,
+        render: Render,
+        owing: Owing,
+        connection: ConnectionId,
+        responses: &mut Responses<Owing>,
+    ) {
+        let Owing { exchange, operation, .. } = owing;
+        if let Verb::Lend { above } = &mut op.verb
+            && responses.owes()
+        {
+            *above = 0;
+        }
+        let limits = &self.config.limits;
+        let bytes_max = match op.verb {
+            Verb::Read { .. } => limits.value_bytes_max,
+            _ => limits.answer_bytes_max(),
+        };
+        let owe = || Ticket { connection, sequence: responses.owe(owing, bytes_max), item: 0 };
+        match self.mesh.call(op, self.now, owe) {
+            Called::Here(reply) => {
+                let loan = reply.loan();
+                let is_kept = responses.begin(|out| {
+                    let (date, key) = (&self.date, op.key.bytes);
+                    let (status, rest) = api::write_reply(out, exchange, date, render, key, reply);
+                    self.counters.answers.count(operation, status);
+                    rest.map(|rest| {
+                        let answer = Answer::Piece { key: key.into(), rest };
+                        Owing { exchange, operation, answer }
+                    })
+                });
+                if let Some(loan) = loan
+                    && !is_kept
+                {
+                    self.mesh.give_back(self.mesh.me(), loan);
+                }
+            }
+            Called::Away => {}
+            Called::Refused => self.refuse(responses, operation, exchange, &api::overloaded()),
+        }
     }
 
     /// Whether the head of a request brings what is asked for on its port.
@@ -581,8 +586,8 @@ impl Shard {
     }
 
     /// Begins a turn of the loop at `now`: lists some connections that are late, gives back the
-    /// memory of some entries that nobody may read any more, makes room for a large value on its way, and goes on with what was asked of
-    /// all shards. Returns whether there may be more to do.
+    /// memory of some entries that nobody may read any more, makes room for a large value on its
+    /// way, and goes on with what was asked of all shards. Returns whether there may be more to do.
     pub fn begin_turn(&mut self, now: Millis) -> bool {
         self.service.now = now;
         self.sweep();

@@ -6,7 +6,7 @@ mod common {
     pub(crate) mod model;
 }
 
-use common::model::{Program, Setup, Step, play};
+use common::model::{If, Program, Setup, Step, play};
 use kvcache::store::Eviction;
 
 const SEEDS: u64 = if cfg!(miri) { 3 } else { 24 };
@@ -64,4 +64,75 @@ fn every_rule_loses_only_what_it_evicts() {
         steps.extend([Step::WalkAll, Step::Flush, Step::Put { id: 1, len: 9, fill: 1, ttl_ms: 0 }]);
         play(&setup, &steps);
     }
+}
+
+/// Where nothing is evicted, readers get versions and leases all the same.
+#[test]
+#[cfg_attr(miri, ignore = "Miri takes minutes to fill a megabyte")]
+fn a_full_store_that_evicts_nothing_is_read_and_touched() {
+    let (ids, len) = (3_000, 700);
+    let setup = Setup {
+        eviction: "none",
+        memory_kib: 1 << 10,
+        key_bytes_max: 16,
+        entries_max: 0,
+        hash_mask: !0,
+        start_ms: 0,
+    };
+    let only = If::Always;
+    let write = |id: u32| {
+        let (type_bytes, tags, stale_ms) = (0, 0, 100_000);
+        let len = len - 3 * id as usize;
+        Step::Write { id, len, fill: 1, ttl_ms: 1_000, only, type_bytes, tags, stale_ms }
+    };
+    let put = |id: u32| Step::Put { id, len: len - id as usize % 64, fill: 1, ttl_ms: 0 };
+    let read = |id: u32| Step::Read { id, only, lease_ms: 700, is_use: true };
+    let read_known = |id: u32| Step::Read { id, only: If::ItsVersion, lease_ms: 0, is_use: false };
+    let mut steps: Vec<Step> = (0..24).map(write).chain((24..ids).map(put)).collect();
+    steps.push(Step::Wait { ms: 1_000 });
+    // Nothing changed for who was refused: neither the entry nor its lease.
+    steps.extend((0..24).flat_map(|id| {
+        [read(id), Step::Touch { id, ttl_ms: 0, only }, read(id), Step::Wait { ms: 700 }]
+    }));
+    steps.extend((0..ids).flat_map(|id| [read(id), read_known(id)]));
+    steps.extend((0..ids).step_by(2).map(|id| Step::Delete { id }));
+    steps.extend((0..ids).flat_map(|id| [read_known(id), read(id)]));
+    play(&setup, &steps);
+}
+
+/// Whoever changes a key ends its lease, wherever the entry then lies.
+#[test]
+fn every_change_of_a_key_ends_its_lease() {
+    let setup = Setup {
+        eviction: "lru",
+        memory_kib: 1 << 10,
+        key_bytes_max: 16,
+        entries_max: 0,
+        hash_mask: !0,
+        start_ms: 0,
+    };
+    let only = If::Always;
+    let (type_bytes, tags, stale_ms) = (9, 3, 100_000);
+    let write =
+        |id, len| Step::Write { id, len, fill: 0, ttl_ms: 9, only, type_bytes, tags, stale_ms };
+    let changes = |id| {
+        [
+            Step::Put { id, len: 20, fill: 0, ttl_ms: 0 },
+            Step::Put { id, len: 50, fill: 0, ttl_ms: 9 },
+            Step::Put { id, len: 3_000, fill: 1, ttl_ms: 0 },
+            write(id, 20),
+            write(id, 3),
+            Step::Touch { id, ttl_ms: 5, only },
+            Step::Touch { id, ttl_ms: 0, only },
+            Step::Add { id, by: 1, only },
+        ]
+    };
+    let steps = (0..8).flat_map(|id| {
+        let read = Step::Read { id, only, lease_ms: 1_000, is_use: true };
+        let change = changes(id)[id as usize];
+        [write(id, 18), Step::Wait { ms: 10 }, read, read, change, Step::Delete { id }, read, read]
+            .into_iter()
+            .chain([Step::Wait { ms: 2_000 }])
+    });
+    play(&setup, &steps.collect::<Vec<Step>>());
 }

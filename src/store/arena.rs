@@ -6,11 +6,12 @@
 //! class    page <- page <- top page        every page is full but the top one, holes excepted
 //! ```
 //!
-//! The classes are entries by size, the overflow buckets of the index, and chunks of large values,
-//! which are kept in another way; pages of index buckets belong to no class. A slot that is freed
-//! becomes one of a few holes of its class, or the class's last slot moves into it: so no page
-//! stays half empty, and what a free costs is bounded by one move. Whoever owns the contents is told
-//! what moved and mends the references to it. A page that empties returns to the pool.
+//! The classes are entries by size, the overflow buckets of the index, and chunks of large
+//! values, which are kept in another way; pages of index buckets belong to no class. A slot that
+//! is freed becomes one of a few holes of its class, or the class's last slot moves into it: so
+//! no page stays half empty, and what a free costs is bounded by one move. Whoever owns the
+//! contents is told what moved and mends the references to it. A page that empties returns to the
+//! pool.
 
 mod chunks;
 

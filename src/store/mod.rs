@@ -442,7 +442,6 @@ impl Store {
         let old_end = entry::expires(&self.arena, at, meta).unwrap_or(0);
         let stale_ms = self.stale_at(at, meta).map(|stale_at| old_end - stale_at);
         let Life { expires, stale_at } = Life::new(now, ttl_ms, stale_ms.and_then(NonZeroU64::new));
-        self.leases.end(key.hash, now);
         match expires {
             Some(expires) if meta.has_ttl() && stale_at.is_some() == stale_ms.is_some() => {
                 self.wheel.remove(&mut self.arena, at);
@@ -472,6 +471,7 @@ impl Store {
                 }
             }
         }
+        self.leases.end(key.hash, now);
         Reply::Touched
     }
 

@@ -11,7 +11,7 @@ counters! {
         used_bytes,
         /// Bytes of the entries themselves: key, value and the words before them.
         payload_bytes,
-        /// Bytes of the pages that entries lie in: `payload_bytes` and what is lost between entries.
+        /// Bytes of the pages that entries lie in: `payload_bytes` and what is lost between them.
         entry_page_bytes,
         /// The bound on `used_bytes`.
         budget_bytes,
@@ -37,10 +37,10 @@ counters! {
         evictions,
         /// Those of `evictions` that were never read.
         evicted_unread,
-        /// Milliseconds for which the last victim had not been used: got, put or touched. Taken from a
-        /// sample of the entries, about one in a hundred, so that it tells of the one of them that
-        /// was evicted last: under `lru` some hundredths more than the victim's own time at most
-        /// times. 0 until one was evicted. Of several shards, the longest.
+        /// Milliseconds for which the last victim had not been used: got, put or touched. Taken
+        /// from a sample of the entries, about one in a hundred, so that it tells of the one of
+        /// them that was evicted last: under `lru` some hundredths more than the victim's own
+        /// time at most times. 0 until one was evicted. Of several shards, the longest.
         victim_idle_ms: max,
         /// Entries dropped by a flush.
         flushed,

@@ -9,15 +9,22 @@
 
 use kvcache::clock::Millis;
 use kvcache::store::{
-    Condition, Eviction, Extras, INLINE_BYTES_MAX, Item, Key, KeyHasher, Loan, Op, Reply, Settings,
-    Stats, Store, Verb, Versions,
+    CONTENT_TYPE_BYTES_MAX, Condition, Eviction, Extras, INLINE_BYTES_MAX, Item, Key, KeyHasher,
+    Lease, Loan, Op, Reply, Scan, Settings, Stats, Store, TAGS_MAX, Verb, Versions,
 };
 use kvcache::text::Text;
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::num::NonZeroU64;
 
-/// Later instants are not reached: 2^39 milliseconds are 17 years.
-const NEVER: u64 = 1 << 39;
+/// Instants from here on are not reached: 2^39 milliseconds are 17 years.
+const NEVER: u64 = (1 << 39) - 1;
+/// Versions from here on are hashes of the value, which go when there is room for others.
+const CONTENT_VERSION: u64 = 1 << 63;
+/// Tags there are.
+const TAGS: u8 = 40;
+/// Invalidated tags that wait for their sweep, and leases, that the smallest store has room for.
+const TAGS_WAITING: u32 = 32;
+const LEASES_HELD: usize = 4;
 const KIB: usize = 1 << 10;
 /// Values up to this length are never too large.
 const ACCEPTED_BYTES: usize = 64 * KIB;
@@ -40,7 +47,7 @@ pub(crate) struct Setup {
     pub(crate) start_ms: u64,
 }
 
-/// One step. A `ttl_ms` of 0 is none; `fill` picks the bytes of a value.
+/// One step. A time of 0 is none; `fill` picks the bytes of a value, each bit of `tags` a tag.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Step {
     Wait {
@@ -55,6 +62,7 @@ pub(crate) enum Step {
     Read {
         id: u32,
         only: If,
+        lease_ms: u64,
         is_use: bool,
     },
     Put {
@@ -69,6 +77,9 @@ pub(crate) enum Step {
         fill: u8,
         ttl_ms: u64,
         only: If,
+        type_bytes: usize,
+        tags: u64,
+        stale_ms: u64,
     },
     Touch {
         id: u32,
@@ -97,6 +108,19 @@ pub(crate) enum Step {
         from: usize,
         bytes: usize,
         last: bool,
+    },
+    /// Deletes, or only counts, what shares so many bytes of its id with this one.
+    DeletePrefix {
+        id: u32,
+        bytes: usize,
+        dry_run: bool,
+        steps: u32,
+    },
+    Invalidate {
+        tag: u8,
+    },
+    Sweep {
+        steps: u32,
     },
     Expire {
         steps: u32,
@@ -200,6 +224,36 @@ impl Bytes<'_> {
             _ => 0,
         }
     }
+
+    /// None at most times. One byte more than there may be comes up too.
+    fn type_bytes(&mut self) -> usize {
+        match self.byte() {
+            0..96 => self.number() as usize % (CONTENT_TYPE_BYTES_MAX + 2),
+            _ => 0,
+        }
+    }
+
+    /// None at most times. One more than there may be comes up too.
+    fn tags(&mut self) -> u64 {
+        let count = (self.byte() % 32).saturating_sub(22);
+        (0..count).fold(0, |tags, _| tags | 1 << (self.byte() % TAGS))
+    }
+
+    fn stale_ms(&mut self) -> u64 {
+        match self.byte() % 4 {
+            0 => u64::from(self.number() % 5_000 + 1),
+            1 => u64::MAX,
+            _ => 0,
+        }
+    }
+
+    fn lease_ms(&mut self) -> u64 {
+        match self.byte() % 4 {
+            0 => u64::from(self.number() + 1),
+            1 => u64::from(self.number() % 5_000 + 1),
+            _ => 0,
+        }
+    }
 }
 
 impl Program {
@@ -236,7 +290,15 @@ impl Program {
 impl Step {
     fn decode(bytes: &mut Bytes<'_>, ids: u32, usual: usize) -> Self {
         match bytes.byte() {
-            0..56 => Self::Wait { ms: u64::from(bytes.byte()) },
+            0..52 => Self::Wait { ms: u64::from(bytes.byte()) },
+            52 => Self::Invalidate { tag: bytes.byte() % TAGS },
+            53..55 => Self::Sweep { steps: u32::from(bytes.byte() >> (bytes.byte() % 8)) },
+            55 => Self::DeletePrefix {
+                id: bytes.id(ids),
+                bytes: 1 + usize::from(bytes.byte() % 4),
+                dry_run: bytes.byte() < 128,
+                steps: 1 + u32::from(bytes.byte()),
+            },
             56 => Self::Wait { ms: u64::from(bytes.number()) * 1_000 },
             57 => Self::StartWalk,
             58..62 => Self::WalkOn { entries: bytes.byte() },
@@ -260,6 +322,9 @@ impl Step {
                 fill: bytes.byte(),
                 ttl_ms: bytes.ttl_ms(),
                 only: bytes.condition(),
+                type_bytes: bytes.type_bytes(),
+                tags: bytes.tags(),
+                stale_ms: bytes.stale_ms(),
             },
             140..150 => {
                 Self::Touch { id: bytes.id(ids), ttl_ms: bytes.ttl_ms(), only: bytes.condition() }
@@ -281,6 +346,7 @@ impl Step {
             210..232 => Self::Read {
                 id: bytes.id(ids),
                 only: bytes.condition(),
+                lease_ms: bytes.lease_ms(),
                 is_use: bytes.byte() < 128,
             },
             232..240 => Self::Remove { id: bytes.id(ids), only: bytes.condition() },
@@ -301,6 +367,16 @@ fn value(len: usize, fill: u8) -> Vec<u8> {
         *byte = fill.wrapping_add(index) & most;
     }
     value
+}
+
+/// The hash of a tag. All begin their search for a row of a table at one of a few.
+fn tag_hash(tag: u8) -> u64 {
+    u64::from(tag) << 4
+}
+
+fn tag_bytes(tags: u64) -> Vec<u8> {
+    let tags = (0..TAGS).filter(|tag| tags >> tag & 1 != 0);
+    tags.flat_map(|tag| tag_hash(tag).to_le_bytes()).collect()
 }
 
 /// Runs a program. Panics at the first step that does not come to what it must.
@@ -328,10 +404,14 @@ pub(crate) fn play(setup: &Setup, steps: &[Step]) {
     run.finish();
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Held {
     value: Vec<u8>,
+    content_type: Vec<u8>,
+    tags: u64,
+    /// The end of its time to live, and of the time for which it may be read after that.
     expires: u64,
+    gone: u64,
     /// When it was last used: its place in `Model::queue`.
     used: u64,
     /// The version, once it was read.
@@ -339,10 +419,40 @@ struct Held {
 }
 
 impl Held {
-    /// A time that the store cannot count to is no time at all.
+    /// A value with nothing else, for ever.
+    fn plain(value: Vec<u8>) -> Self {
+        let (expires, gone) = (u64::MAX, u64::MAX);
+        Self { value, content_type: Vec::new(), tags: 0, expires, gone, used: 0, version: None }
+    }
+
+    /// The same for a time. One that the store cannot count to is no time at all.
+    fn lasting(mut self, now: u64, ttl_ms: u64, stale_ms: u64) -> Self {
+        let expires = if ttl_ms == 0 { u64::MAX } else { now.saturating_add(ttl_ms) };
+        let is_never = expires >= NEVER;
+        self.expires = if is_never { u64::MAX } else { expires };
+        self.gone =
+            if is_never { u64::MAX } else { expires.saturating_add(stale_ms).min(NEVER - 1) };
+        self
+    }
+
+    fn is_stale(&self, now: u64) -> bool {
+        self.expires <= now
+    }
+
     fn expires(&self) -> Option<u64> {
         (self.expires < NEVER).then_some(self.expires)
     }
+
+    fn stale_until(&self) -> Option<u64> {
+        (self.expires < self.gone).then_some(self.gone)
+    }
+}
+
+/// A lease that somebody has.
+struct Leased {
+    ends: u64,
+    /// It may have given way to others.
+    may_be_lost: bool,
 }
 
 /// What the store must hold. `queue` runs from the entry that was used longest ago to the last.
@@ -351,6 +461,10 @@ struct Model {
     held: HashMap<u32, Held>,
     queue: BTreeMap<u64, u32>,
     uses: u64,
+    /// By the hash of the key.
+    leases: HashMap<u64, Leased>,
+    /// The tags that may still wait for their sweep.
+    waiting: u64,
 }
 
 impl Model {
@@ -360,31 +474,44 @@ impl Model {
         Some(held)
     }
 
-    fn insert(&mut self, id: u32, value: Vec<u8>, expires: u64) {
+    fn insert(&mut self, id: u32, held: Held) {
         self.uses += 1;
         self.queue.insert(self.uses, id);
-        let old = self.held.insert(id, Held { value, expires, used: self.uses, version: None });
+        let old = self.held.insert(id, Held { used: self.uses, ..held });
         assert!(old.is_none());
     }
 
     fn touch(&mut self, id: u32) {
         let held = self.remove(id).expect("the caller saw it");
-        self.insert(id, held.value, held.expires);
-        self.held.get_mut(&id).expect("just put").version = held.version;
+        self.insert(id, held);
     }
 
-    fn drop_expired(&mut self, now: u64) {
+    fn remove_where(&mut self, is_over: impl Fn(u32, &Held) -> bool) {
         let over: Vec<u32> =
-            self.held.iter().filter(|(_, held)| held.expires <= now).map(|(id, _)| *id).collect();
+            self.held.iter().filter(|(id, held)| is_over(**id, held)).map(|(id, _)| *id).collect();
         for id in over {
             self.remove(id);
         }
     }
 
+    fn drop_expired(&mut self, now: u64) {
+        self.remove_where(|_, held| held.gone <= now);
+        self.leases.retain(|_, lease| lease.ends > now);
+    }
+
     fn check_item(&self, item: Item<'_>) -> u32 {
         let id = u32::from_le_bytes(*item.key.first_chunk().expect("a key has four bytes"));
         let held = self.held.get(&id).unwrap_or_else(|| panic!("walked over {id}, which is gone"));
-        assert_eq!((item.value, item.expires), (&held.value[..], held.expires().map(Millis)));
+        let tags = tag_bytes(held.tags);
+        let expected = Item {
+            key: item.key,
+            value: &held.value,
+            content_type: Some(&held.content_type[..]).filter(|bytes| !bytes.is_empty()),
+            tags: Some(&tags[..]).filter(|bytes| !bytes.is_empty()),
+            expires: held.expires().map(Millis),
+            stale_until: held.stale_until().map(Millis),
+        };
+        assert_eq!(item, expected);
         id
     }
 }
@@ -401,6 +528,8 @@ struct Run {
     model: Model,
     /// Every key that was ever named.
     ids: BTreeSet<u32>,
+    /// Every version that a key was known to have.
+    shown: HashSet<(u32, u64)>,
     /// Evicted keys that the model learnt of by looking.
     lost: u64,
     /// Values on loan, and what they must be.
@@ -429,6 +558,7 @@ impl Run {
             entries_max: setup.entries_max,
             model: Model::default(),
             ids: BTreeSet::new(),
+            shown: HashSet::new(),
             lost: 0,
             loans: Vec::new(),
         }
@@ -441,9 +571,13 @@ impl Run {
         key
     }
 
+    fn hash(&self, key: &[u8]) -> u64 {
+        self.hasher.hash(key) & self.hash_mask
+    }
+
     fn execute(&mut self, id: u32, verb: Verb<&[u8]>) -> Reply<Vec<u8>> {
         let bytes = self.key(id);
-        let key = Key { bytes: &bytes[..], hash: self.hasher.hash(&bytes) & self.hash_mask };
+        let key = Key { bytes: &bytes[..], hash: self.hash(&bytes) };
         let reply = self.store.execute(Op { key, verb }, Millis(self.now));
         reply.map(<[u8]>::to_vec)
     }
@@ -456,15 +590,29 @@ impl Run {
             }
             Step::Get { id } => self.get(id, Verb::Get),
             Step::Peek { id } => self.get(id, Verb::Peek),
-            Step::Read { id, only, is_use } => self.read(id, only, is_use),
-            Step::Put { id, len, fill, ttl_ms } => self.put(id, value(len, fill), ttl_ms),
-            Step::Write { id, len, fill, ttl_ms, only } => {
-                self.write(id, value(len, fill), ttl_ms, only);
+            Step::Read { id, only, lease_ms, is_use } => self.read(id, only, lease_ms, is_use),
+            Step::Put { id, len, fill, ttl_ms } => {
+                self.put(id, Held::plain(value(len, fill)).lasting(self.now, ttl_ms, 0), ttl_ms);
+            }
+            Step::Write { id, len, fill, ttl_ms, only, type_bytes, tags, stale_ms } => {
+                let content_type = value(type_bytes, fill | 1);
+                let held = Held { content_type, tags, ..Held::plain(value(len, fill)) };
+                let held = held.lasting(self.now, ttl_ms, stale_ms);
+                self.write(id, held, (ttl_ms, stale_ms), only);
             }
             Step::Touch { id, ttl_ms, only } => self.touch(id, ttl_ms, only),
             Step::Add { id, by, only } => self.add(id, by, only),
             Step::Delete { id } => self.delete(id),
             Step::Remove { id, only } => self.remove(id, only),
+            Step::DeletePrefix { id, bytes, dry_run, steps } => {
+                self.delete_prefix(&id.to_le_bytes()[..bytes], dry_run, steps);
+            }
+            Step::Invalidate { tag } => self.invalidate(tag),
+            Step::Sweep { steps } => {
+                if !self.store.sweep(steps) {
+                    self.model.waiting = 0;
+                }
+            }
             Step::Expire { steps } => {
                 let evictions = self.store.stats().evictions;
                 self.store.expire(Millis(self.now), steps);
@@ -494,6 +642,10 @@ impl Run {
                 assert_eq!((stats.entries, stats.payload_bytes), (0, 0));
             }
         }
+        self.check_bounds();
+    }
+
+    fn check_bounds(&self) {
         let stats = self.store.stats();
         assert!(stats.used_bytes <= stats.budget_bytes && stats.budget_bytes <= self.budget);
         assert!(stats.orphaned_bytes <= stats.budget_bytes / 8);
@@ -528,15 +680,97 @@ impl Run {
         let reply = self.execute(id, verb);
         let after = self.store.stats();
         assert_eq!(after.evictions, before.evictions);
-        if let Some(held) = self.model.held.get(&id) {
-            assert_eq!(reply, Reply::Value(held.value.clone()));
-            assert_eq!(after.hits, before.hits + 1);
-            if verb == Verb::Get {
-                self.model.touch(id);
+        self.expect(id, reply);
+        let held = self.model.held.get(&id);
+        let is_stale = held.is_some_and(|held| held.is_stale(self.now));
+        assert_eq!(after.hits - before.hits, u64::from(held.is_some()));
+        assert_eq!(after.misses - before.misses, u64::from(held.is_none()));
+        assert_eq!(after.stale - before.stale, u64::from(is_stale));
+        if held.is_some() && verb == Verb::Get {
+            self.model.touch(id);
+        }
+    }
+
+    /// What a reader must be told who asks for the value alone.
+    fn expect(&mut self, id: u32, reply: Reply<Vec<u8>>) {
+        let Some(held) = self.model.held.get(&id) else {
+            return assert_eq!(reply, Reply::Absent, "key {id}");
+        };
+        if !held.is_stale(self.now) {
+            return assert_eq!(reply, Reply::Value(held.value.clone()), "key {id}");
+        }
+        let Reply::Entry { value, content_type, version, ttl_ms: None, stale } = reply else {
+            panic!("key {id} is stale: {reply:?}")
+        };
+        assert_eq!((&value, stale), (&held.value, Some(Lease::NotAsked)), "key {id}");
+        assert_eq!(content_type.unwrap_or_default(), held.content_type);
+        self.show(id, version);
+    }
+
+    /// A reader is shown the version of a key. It is the one that was shown since the last write,
+    /// or none that ever was.
+    fn show(&mut self, id: u32, version: u64) {
+        let held = self.model.held.get_mut(&id).expect("the caller saw it");
+        let known = held.version.replace(version);
+        if known == Some(version) {
+            return;
+        }
+        let is_content = version >= CONTENT_VERSION;
+        assert!(!is_content || self.eviction == Eviction::None);
+        assert!(known.is_none_or(|known| known >= CONTENT_VERSION && !is_content), "key {id}");
+        assert!(is_content || self.shown.insert((id, version)), "key {id} is not {version} again");
+    }
+
+    /// What a reader must be told who asked to write the key, or did not.
+    fn lease(&mut self, id: u32, lease_ms: u64, lease: Lease) {
+        let hash = self.hash(&self.key(id));
+        let ends = self.now + lease_ms;
+        let leases = &mut self.model.leases;
+        match lease {
+            Lease::NotAsked => assert_eq!(lease_ms, 0),
+            Lease::Taken { left_ms } => {
+                let held = leases.get(&hash).map(|lease| lease.ends);
+                assert_eq!((held, lease_ms > 0), (Some(self.now + left_ms.get()), true));
             }
+            Lease::Granted => {
+                assert!(lease_ms > 0);
+                let old = leases.remove(&hash);
+                assert!(old.is_none_or(|old| old.may_be_lost), "two have the lease of {id}");
+                if leases.len() >= LEASES_HELD {
+                    for other in leases.values_mut() {
+                        other.may_be_lost = true;
+                    }
+                }
+                leases.insert(hash, Leased { ends, may_be_lost: false });
+            }
+        }
+    }
+
+    fn invalidate(&mut self, tag: u8) {
+        if self.store.invalidate(tag_hash(tag)) {
+            self.model.waiting |= 1 << tag;
+            self.model.remove_where(|_, held| held.tags >> tag & 1 != 0);
         } else {
-            assert_eq!(reply, Reply::Absent);
-            assert_eq!(after.misses, before.misses + 1);
+            assert!(self.model.waiting.count_ones() >= TAGS_WAITING);
+        }
+    }
+
+    fn delete_prefix(&mut self, prefix: &[u8], dry_run: bool, steps: u32) {
+        let is_match = |id: u32| id.to_le_bytes().starts_with(prefix);
+        let ids: Vec<u32> = self.model.held.keys().copied().filter(|&id| is_match(id)).collect();
+        for id in ids {
+            self.look(id);
+        }
+        let matched = self.model.held.keys().filter(|&&id| is_match(id)).count() as u64;
+        let before = self.store.stats();
+        let mut scan = Scan::START;
+        while !self.store.delete_prefix(&mut scan, prefix, dry_run, Millis(self.now), steps) {}
+        let after = self.store.stats();
+        assert_eq!((scan.matched, after.evictions), (matched, before.evictions));
+        let deleted = after.prefix_deleted - before.prefix_deleted;
+        assert_eq!(deleted, if dry_run { 0 } else { matched });
+        if !dry_run {
+            self.model.remove_where(|id, _| is_match(id));
         }
     }
 
@@ -545,21 +779,21 @@ impl Run {
         self.look(id);
         let reply = self.execute(id, Verb::Lend { above });
         let Some(held) = self.model.held.get(&id) else { return assert_eq!(reply, Reply::Absent) };
-        let value = held.value.clone();
+        let (value, is_stale) = (held.value.clone(), held.is_stale(self.now));
         self.model.touch(id);
         let json = std::str::from_utf8(&value).map(json_bytes);
         let text = Text { bytes: value.len(), json: json.map_err(|error| error.valid_up_to()) };
         assert_eq!(self.execute(id, Verb::Measure), Reply::Measured(text));
         if let Reply::Lent { loan, text: measured } = reply {
-            assert!(value.len() > above && measured == text);
+            assert!(value.len() > above && measured == text && !is_stale);
             self.loans.push((loan, id, value));
             if self.loans.len() > LOANS_MAX {
                 let (oldest, ..) = self.loans.remove(0);
                 self.store.give_back(oldest);
             }
         } else {
-            assert!(value.len() <= above.max(INLINE_BYTES_MAX));
-            assert_eq!(reply, Reply::Value(value));
+            assert!(value.len() <= above.max(INLINE_BYTES_MAX) || is_stale);
+            self.expect(id, reply);
         }
     }
 
@@ -602,12 +836,15 @@ impl Run {
         let (condition, holds) = self.condition(id, only, listed.as_ref());
         let before = self.store.stats();
         let reply = self.execute(id, Verb::Remove { condition });
+        if !self.model.held.contains_key(&id) {
+            return assert_eq!(reply, Reply::Absent);
+        }
         if !holds {
             assert_eq!(reply, Reply::Refused);
             return self.unchanged(id, &before);
         }
-        let held = self.model.remove(id).is_some();
-        assert_eq!(reply, if held { Reply::Deleted } else { Reply::Absent });
+        self.model.remove(id);
+        assert_eq!(reply, Reply::Deleted);
     }
 
     /// The version that a condition names, if the model knows one.
@@ -638,75 +875,103 @@ impl Run {
         }
     }
 
-    fn read(&mut self, id: u32, only: If, is_use: bool) {
+    fn read(&mut self, id: u32, only: If, lease_ms: u64, is_use: bool) {
         self.look(id);
-        let listed = self.listed(id, only);
-        let (condition, holds) = self.condition(id, only, listed.as_ref());
-        let reply = self.execute(id, Verb::Read { condition, lease_ms: None, is_use });
-        let Some(held) = self.model.held.get(&id) else {
-            let is_refused = condition.matches.is_some();
-            assert_eq!(reply, if is_refused { Reply::Refused } else { Reply::Absent });
-            return;
-        };
-        let left = held.expires().and_then(|expires| NonZeroU64::new(expires - self.now));
-        let version = match reply {
-            Reply::Entry { value, version, ttl_ms, content_type: None, stale: None } if holds => {
-                assert_eq!((&value, ttl_ms), (&held.value, left));
-                Some(version)
-            }
-            Reply::Unchanged { version, ttl_ms, .. }
-                if !holds && condition.none_match.is_some() =>
-            {
-                assert_eq!(ttl_ms, left);
-                Some(version)
-            }
-            Reply::Refused if !holds && condition.matches.is_some() => held.version,
-            reply => panic!("{reply:?}"),
-        };
-        assert!(held.version.is_none() || held.version == version);
-        if is_use {
-            self.model.touch(id);
+        let version = self.model.held.get(&id).and_then(|held| held.version);
+        if version.is_some_and(|version| version >= CONTENT_VERSION) {
+            // There may be room for another by now.
+            self.read_now(id, If::Always, 0, false);
         }
-        self.model.held.get_mut(&id).expect("just read").version = version;
+        self.read_now(id, only, lease_ms, is_use);
     }
 
-    fn put(&mut self, id: u32, value: Vec<u8>, ttl_ms: u64) {
+    fn read_now(&mut self, id: u32, only: If, lease_ms: u64, is_use: bool) {
+        let listed = self.listed(id, only);
+        let (condition, holds) = self.condition(id, only, listed.as_ref());
+        let before = self.store.stats();
+        let lease = NonZeroU64::new(lease_ms);
+        let reply = self.execute(id, Verb::Read { condition, lease_ms: lease, is_use });
+        let stale_reads = self.store.stats().stale - before.stale;
+        if is_use && self.model.held.contains_key(&id) {
+            self.model.touch(id);
+        }
+        // A version may have needed room, and this very entry have been the one to go.
+        self.evicted_since(before.evictions);
+        self.look(id);
+        let Some(held) = self.model.held.get(&id) else {
+            return match reply {
+                Reply::Missing(lease) if lease_ms > 0 => self.lease(id, lease_ms, lease),
+                reply => assert_eq!((reply, lease_ms), (Reply::Absent, 0)),
+            };
+        };
+        let is_stale = held.is_stale(self.now);
+        let left = held.expires().and_then(|at| NonZeroU64::new(at.saturating_sub(self.now)));
+        let (version, ttl_ms, stale) = match reply {
+            Reply::Entry { value, content_type, version, ttl_ms, stale } if holds => {
+                assert_eq!(value, held.value);
+                assert_eq!(content_type.unwrap_or_default(), held.content_type);
+                (version, ttl_ms, stale)
+            }
+            Reply::Unchanged { version, ttl_ms, stale }
+                if !holds && condition.none_match.is_some() =>
+            {
+                (version, ttl_ms, stale)
+            }
+            Reply::Refused if !holds && condition.matches.is_some() => return,
+            reply => panic!("{reply:?}"),
+        };
+        assert_eq!((ttl_ms, stale.is_some()), (left, is_stale));
+        assert_eq!(stale_reads, u64::from(is_stale));
+        self.show(id, version);
+        if let Some(lease) = stale {
+            self.lease(id, lease_ms, lease);
+        }
+    }
+
+    fn put(&mut self, id: u32, held: Held, ttl_ms: u64) {
         self.look(id);
         let before = self.store.stats();
-        let verb = Verb::Put { value: &value[..], ttl_ms: NonZeroU64::new(ttl_ms) };
+        let verb = Verb::Put { value: &held.value[..], ttl_ms: NonZeroU64::new(ttl_ms) };
         let reply = self.execute(id, verb);
-        if self.is_refused(&reply, value.len()) {
+        if self.is_refused(&reply, held.value.len()) {
             assert_eq!(self.store.stats().rejected, before.rejected + 1);
             return self.unchanged(id, &before);
         }
         let is_there = self.model.held.contains_key(&id);
         assert_eq!(reply, if is_there { Reply::Replaced } else { Reply::Created });
-        self.written(id, value, expires(self.now, ttl_ms), &before);
+        self.written(id, held, &before);
     }
 
-    fn write(&mut self, id: u32, value: Vec<u8>, ttl_ms: u64, only: If) {
+    fn write(&mut self, id: u32, held: Held, (ttl_ms, stale_ms): (u64, u64), only: If) {
         self.look(id);
-        let held = self.model.held.get(&id);
-        let (is_there, version) = (held.is_some(), held.and_then(|held| held.version));
+        let is_there = self.model.held.contains_key(&id);
         let listed = self.listed(id, only);
         let (condition, holds) = self.condition(id, only, listed.as_ref());
-        let (ttl, extras) = (NonZeroU64::new(ttl_ms), Extras::NONE);
+        let tags = tag_bytes(held.tags);
+        let extras = Extras {
+            content_type: Some(&held.content_type[..]),
+            tags: Some(&tags[..]),
+            stale_ms: NonZeroU64::new(stale_ms),
+        };
+        let ttl_ms = NonZeroU64::new(ttl_ms);
         let before = self.store.stats();
-        let verb = Verb::Write { value: &value[..], extras, ttl_ms: ttl, condition };
-        let reply = self.execute(id, verb);
+        let reply =
+            self.execute(id, Verb::Write { value: &held.value[..], extras, ttl_ms, condition });
         if !holds {
             assert_eq!(reply, Reply::Refused);
             return self.unchanged(id, &before);
         }
-        if self.is_refused(&reply, value.len()) {
+        let may_be = held.content_type.len() <= CONTENT_TYPE_BYTES_MAX
+            && held.tags.count_ones() as usize <= TAGS_MAX;
+        if !may_be {
+            assert_eq!(reply, Reply::TooLarge);
+        }
+        if !may_be || self.is_refused(&reply, held.value.len()) {
+            assert_eq!(self.store.stats().rejected, before.rejected + 1);
             return self.unchanged(id, &before);
         }
         assert_eq!(reply, if is_there { Reply::Replaced } else { Reply::Created });
-        self.written(id, value, expires(self.now, ttl_ms), &before);
-        if let Some(version) = version {
-            self.read(id, If::Always, true);
-            assert_ne!(self.model.held[&id].version, Some(version));
-        }
+        self.written(id, held, &before);
     }
 
     fn touch(&mut self, id: u32, ttl_ms: u64, only: If) {
@@ -715,21 +980,19 @@ impl Run {
         let (condition, holds) = self.condition(id, only, listed.as_ref());
         let before = self.store.stats();
         let reply = self.execute(id, Verb::Touch { ttl_ms: NonZeroU64::new(ttl_ms), condition });
+        let Some(held) = self.model.held.get(&id).cloned() else {
+            return assert_eq!(reply, Reply::Absent);
+        };
         if !holds {
             assert_eq!(reply, Reply::Refused);
             return self.unchanged(id, &before);
         }
-        let Some(held) = self.model.held.get(&id) else {
-            assert_eq!(reply, Reply::Absent);
-            return;
-        };
-        let (value, version) = (held.value.clone(), held.version);
-        if self.is_refused(&reply, value.len()) {
+        if self.is_refused(&reply, held.value.len()) {
             return self.unchanged(id, &before);
         }
         assert_eq!(reply, Reply::Touched);
-        self.written(id, value, expires(self.now, ttl_ms), &before);
-        self.model.held.get_mut(&id).expect("just touched").version = version;
+        let stale_ms = held.gone - held.expires;
+        self.written(id, held.lasting(self.now, ttl_ms, stale_ms), &before);
     }
 
     fn add(&mut self, id: u32, by: i64, only: If) {
@@ -742,11 +1005,9 @@ impl Run {
             assert_eq!(reply, Reply::Refused);
             return self.unchanged(id, &before);
         }
-        let (number, expires) = match self.model.held.get(&id) {
-            None => (Some(0), u64::MAX),
-            Some(held) => (number(&held.value), held.expires),
-        };
-        let Some(number) = number else {
+        let live = self.model.held.get(&id).filter(|held| !held.is_stale(self.now));
+        let held = live.cloned().unwrap_or_else(|| Held::plain(b"0".to_vec()));
+        let Some(number) = number(&held.value) else {
             assert_eq!(reply, Reply::NotANumber);
             return self.unchanged(id, &before);
         };
@@ -754,12 +1015,12 @@ impl Run {
             assert_eq!(reply, Reply::Overflow);
             return self.unchanged(id, &before);
         };
-        let text = sum.to_string().into_bytes();
-        if self.is_refused(&reply, text.len()) {
+        let value = sum.to_string().into_bytes();
+        if self.is_refused(&reply, value.len()) {
             return self.unchanged(id, &before);
         }
         assert_eq!(reply, Reply::Number(sum));
-        self.written(id, text, expires, &before);
+        self.written(id, Held { value, version: None, ..held }, &before);
     }
 
     /// Whether an entry found no place, as only large ones may where entries are evicted.
@@ -778,14 +1039,15 @@ impl Run {
     }
 
     /// What must hold after the key was written: others made room, the coldest if the rule is LRU.
-    fn written(&mut self, id: u32, value: Vec<u8>, expires: u64, before: &Stats) {
+    fn written(&mut self, id: u32, held: Held, before: &Stats) {
         self.model.remove(id);
         let evicted = self.evicted_since(before.evictions);
         if evicted > 0 && self.entries_max == 0 {
-            let full = before.used_bytes + value.len() as u64;
+            let full = before.used_bytes + held.value.len() as u64;
             assert!(full * 10 >= self.budget * 7, "evicted at {full} of {}", self.budget);
         }
-        self.model.insert(id, value, expires);
+        self.model.leases.remove(&self.hash(&self.key(id)));
+        self.model.insert(id, held);
         self.check_one(id);
         if self.eviction == Eviction::Lru
             && let Some((_, &coldest)) = self.model.queue.first_key_value()
@@ -825,8 +1087,7 @@ impl Run {
 
     fn check_one(&mut self, id: u32) {
         let reply = self.execute(id, Verb::Peek);
-        let held = self.model.held.get(&id).map(|held| held.value.clone());
-        assert_eq!(reply, held.map_or(Reply::Absent, Reply::Value), "key {id}");
+        self.expect(id, reply);
     }
 
     fn check_all(&mut self) {
@@ -849,18 +1110,15 @@ impl Run {
         let stats = self.store.stats();
         assert_eq!((stats.lent, stats.orphaned_bytes), (0, 0));
         assert_eq!(stats.entries, self.model.held.len() as u64);
-        let left = stats.deleted + stats.evictions + stats.expirations + stats.flushed;
-        assert_eq!(stats.created, stats.entries + left);
+        let on_request = stats.deleted + stats.prefix_deleted + stats.flushed;
+        let gone = on_request + stats.invalidated + stats.expirations + stats.evictions;
+        assert_eq!(stats.created, stats.entries + gone);
     }
 }
 
 /// The length of a text as a JSON string.
 fn json_bytes(text: &str) -> usize {
     serde_json::to_string(text).expect("a text is JSON").len()
-}
-
-fn expires(now: u64, ttl_ms: u64) -> u64 {
-    if ttl_ms == 0 { u64::MAX } else { now.saturating_add(ttl_ms) }
 }
 
 /// An integer that is written as it would be printed.

@@ -184,6 +184,7 @@ impl Ghost {
     fn clear(&mut self) {
         self.added = 0;
         self.age = self.age.wrapping_add(AGES + 1);
+        self.added = 0;
     }
 
     /// Whether the key was there; it is no longer.
