@@ -511,8 +511,8 @@ impl<T> Mesh<T> {
         Some(away)
     }
 
-    /// Asks every shard; the answer comes as [`Arrival::Findings`], at once where there is one shard
-    /// and the work is short. Only where [`Mesh::can_ask`].
+    /// Asks every shard; the answer comes as [`Arrival::Findings`], at once where there is one
+    /// shard and the work is short. Only where [`Mesh::can_ask`].
     #[must_use = "with one shard the findings may be here at once"]
     pub fn ask(
         &mut self,

@@ -16,7 +16,7 @@ mod routes {
 
 use common::{
     answer::Answer,
-    cluster::{Client, Cluster, End},
+    cluster::{Client, Cluster, End, blank_versions},
     requests,
 };
 use kvcache::{
@@ -1096,6 +1096,7 @@ fn tell_pieces(config: &Config, home: usize, role: Role, pieces: &[&[u8]]) -> To
     if bytes.starts_with(CONTINUE) {
         bytes.drain(..CONTINUE.len());
     }
+    blank_versions(&mut bytes);
     Told { bytes, is_open: cluster.end(client) == End::Open, entries: cluster.entries() }
 }
 

@@ -5,7 +5,7 @@
 #[path = "../../tests/common/cluster.rs"]
 pub(crate) mod cluster;
 
-use cluster::{Cluster, End};
+use cluster::{Cluster, End, blank_versions};
 use kvcache::{config::Config, shard::Role};
 
 /// The rest of the input, and a place in it that its first two bytes choose.
@@ -25,7 +25,9 @@ pub(crate) fn tell(cluster: &mut Cluster, home: usize, pieces: &[&[u8]]) -> (Vec
         cluster.send(client, piece);
     }
     let is_open = cluster.end(client) == End::Open;
-    (cluster.output(client), is_open)
+    let mut output = cluster.output(client);
+    blank_versions(&mut output);
+    (output, is_open)
 }
 
 /// The statuses of answers one after the other, of which none is to HEAD.

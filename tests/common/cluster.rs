@@ -19,6 +19,17 @@ use std::{
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Client(usize);
 
+/// Blanks what differs between two clusters that were told the same: versions start at random.
+pub(crate) fn blank_versions(answers: &mut [u8]) {
+    const TAG: &[u8] = b"\r\nETag: \"";
+    for at in TAG.len()..answers.len() {
+        if answers[..at].ends_with(TAG) {
+            let version = answers[at..].iter_mut().take_while(|byte| byte.is_ascii_hexdigit());
+            version.for_each(|digit| *digit = b'0');
+        }
+    }
+}
+
 /// What a client sees of the server's side of its connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum End {
