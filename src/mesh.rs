@@ -254,6 +254,18 @@ pub enum Arrival<'a, T> {
     Findings { ticket: T, findings: Vec<Finding> },
 }
 
+impl<T: Copy> Arrival<'_, T> {
+    /// Whom it is for.
+    #[must_use]
+    pub fn ticket(&self) -> T {
+        let (Self::Reply { ticket, .. }
+        | Self::LeftOut { ticket }
+        | Self::Lost { ticket }
+        | Self::Findings { ticket, .. }) = *self;
+        ticket
+    }
+}
+
 #[derive(Debug)]
 struct Peer<T> {
     /// Calls that were made before a question, and the question.

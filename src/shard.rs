@@ -371,10 +371,7 @@ impl Service {
         piece_bytes_max: usize,
         arrival: &Arrival<'_, Ticket>,
     ) -> bool {
-        let (Arrival::Reply { ticket, .. }
-        | Arrival::LeftOut { ticket }
-        | Arrival::Lost { ticket }
-        | Arrival::Findings { ticket, .. }) = *arrival;
+        let ticket = arrival.ticket();
         let Some(connection) = connections.get_mut(ticket.connection) else { return false };
         if let Answer::Batch(assembly) = &mut connection.responses.owing(ticket.sequence).answer {
             let item = ticket.item as usize;
@@ -409,10 +406,7 @@ impl Service {
         piece_bytes_max: usize,
         arrival: &Arrival<'_, Ticket>,
     ) -> bool {
-        let (Arrival::Reply { ticket, .. }
-        | Arrival::LeftOut { ticket }
-        | Arrival::Lost { ticket }
-        | Arrival::Findings { ticket, .. }) = *arrival;
+        let ticket = arrival.ticket();
         let is_kept = Self::settle(date, counters, connections, piece_bytes_max, arrival);
         if connections.get_mut(ticket.connection).is_some() {
             connections.list(ticket.connection);

@@ -15,7 +15,6 @@
 
 mod chunks;
 
-use super::entry;
 use chunks::Partial;
 
 /// Where a slot is, in granules of 8 bytes from the start of the region.
@@ -29,6 +28,9 @@ pub(super) const GRANULE: usize = 8;
 pub(super) const REGION_BYTES_MAX: usize = 31 << 30;
 /// Bytes in a bucket of the index.
 pub(super) const BUCKET_BYTES: usize = 64;
+
+/// A value that is too large for a slot lies in chunks, of this size or of a page.
+const CHUNK_BYTES_MAX: usize = 8 << 10;
 
 /// Slots of the smallest and bound on those of the largest class of entries.
 const SLOT_BYTES_MIN: usize = 24;
@@ -418,7 +420,7 @@ pub(super) fn page_bytes(budget: usize) -> usize {
 
 /// Bytes of a chunk of an arena of this budget.
 pub(super) fn chunk_bytes(budget: usize) -> usize {
-    entry::CHUNK_BYTES_MAX.min(page_bytes(budget))
+    CHUNK_BYTES_MAX.min(page_bytes(budget))
 }
 
 /// The largest entry without its chunks in an arena of this budget.
@@ -441,7 +443,7 @@ fn class_sizes(page_bytes: usize) -> Vec<usize> {
         .collect();
     sizes.dedup();
     sizes.push(BUCKET_BYTES);
-    sizes.push(entry::CHUNK_BYTES_MAX.min(page_bytes));
+    sizes.push(CHUNK_BYTES_MAX.min(page_bytes));
     sizes
 }
 

@@ -20,10 +20,9 @@
 
 use super::arena::{Arena, Ref};
 use super::extras::{self, Extended};
+use super::words::{read_u32, read_u64, write_u32, write_u64};
 
 pub(super) const KEY_BYTES_MAX: usize = 1 << 10;
-/// A value that is too large for a slot lies in chunks, of this size or of a page.
-pub(super) const CHUNK_BYTES_MAX: usize = 8 << 10;
 /// Instants from here on are never reached.
 pub(super) const EXPIRES_MAX: u64 = (1 << 39) - 1;
 pub(super) const HASH_BITS: u32 = 24;
@@ -408,20 +407,4 @@ pub(super) fn bytes_used(arena: &Arena, at: Ref, meta: Meta) -> usize {
 /// What `Shape::slot_bytes` was.
 pub(super) fn slot_bytes_used(arena: &Arena, at: Ref, meta: Meta) -> usize {
     value_at(arena, at, meta) + list_bytes(arena, at, meta) + meta.inline_len()
-}
-
-pub(super) fn read_u32(bytes: &[u8], at: usize) -> u32 {
-    u32::from_le_bytes(*bytes[at..].first_chunk().expect("inside the slot"))
-}
-
-pub(super) fn write_u32(bytes: &mut [u8], at: usize, number: u32) {
-    *bytes[at..].first_chunk_mut().expect("inside the slot") = number.to_le_bytes();
-}
-
-pub(super) fn read_u64(bytes: &[u8], at: usize) -> u64 {
-    u64::from_le_bytes(*bytes[at..].first_chunk().expect("inside the slot"))
-}
-
-pub(super) fn write_u64(bytes: &mut [u8], at: usize, number: u64) {
-    *bytes[at..].first_chunk_mut().expect("inside the slot") = number.to_le_bytes();
 }

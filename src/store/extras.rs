@@ -11,8 +11,8 @@
 
 #![expect(clippy::cast_possible_truncation, reason = "lengths are checked before they are written")]
 
-use super::entry::{read_u64, write_u64};
 use super::op::{CONTENT_TYPE_BYTES_MAX, Extras, TAGS_MAX};
+use super::words::{read_u64, write_u64};
 
 const CONTENT_TYPE_LEN: usize = 8;
 const COUNTS: usize = CONTENT_TYPE_LEN + 1;

@@ -15,7 +15,8 @@
 #![expect(clippy::cast_possible_truncation, reason = "a hash is cut on purpose")]
 
 use super::arena::{self, Arena, BUCKET_BYTES, GRANULE, Moved, NIL, Ref};
-use super::entry::{self, HASH_BITS, Meta, read_u32, write_u32};
+use super::entry::{self, HASH_BITS, Meta};
+use super::words::{read_u32, write_u32};
 use std::ops::ControlFlow;
 
 const ENTRIES: usize = 12;

@@ -25,6 +25,7 @@ mod stats;
 mod tags;
 mod version;
 mod wheel;
+mod words;
 
 pub use hash::KeyHasher;
 pub use loan::Loan;
@@ -206,10 +207,6 @@ impl Store {
         match op.verb {
             Verb::Get | Verb::Peek => self.get(key, now, matches!(op.verb, Verb::Get)),
             Verb::Lend { above } => self.get_or_lend(key, above, now),
-            Verb::Measure => match self.look_up(key, now, false) {
-                Some((at, meta)) => Reply::Measured(Text::of(entry::parts(&self.arena, at, meta))),
-                None => Reply::Absent,
-            },
             Verb::Piece { loan, from, bytes } => self.piece(loan, from, bytes),
             Verb::Put { value, ttl_ms } => {
                 let expires = Life::new(now, ttl_ms, None).expires;

@@ -53,8 +53,6 @@ pub enum Verb<B> {
     /// `Get` that lends a value of more than `above` bytes if it is chunked, as every value of more
     /// than `INLINE_BYTES_MAX` is.
     Lend { above: usize },
-    /// `Peek` that tells the measure of the value and not the value.
-    Measure,
     /// At most `bytes` of a value on loan; the key only says whose it is.
     Piece { loan: Loan, from: usize, bytes: usize },
     /// Store the value, for `ttl` milliseconds if there is one.
@@ -180,7 +178,6 @@ impl<B> Verb<B> {
             Self::Get => Verb::Get,
             Self::Peek => Verb::Peek,
             Self::Lend { above } => Verb::Lend { above },
-            Self::Measure => Verb::Measure,
             Self::Piece { loan, from, bytes } => Verb::Piece { loan, from, bytes },
             Self::Put { value, ttl_ms } => Verb::Put { value: hold(value), ttl_ms },
             Self::Delete => Verb::Delete,
@@ -207,7 +204,6 @@ impl<B> Verb<B> {
             Self::Get => Verb::Get,
             Self::Peek => Verb::Peek,
             Self::Lend { above } => Verb::Lend { above: *above },
-            Self::Measure => Verb::Measure,
             Self::Piece { loan, from, bytes } => {
                 Verb::Piece { loan: *loan, from: *from, bytes: *bytes }
             }
@@ -238,8 +234,6 @@ pub enum Reply<B> {
     Value(B),
     /// `Lend` of a value that is to be taken in pieces. Whoever gets the reply gives the loan back.
     Lent { loan: Loan, text: Text },
-    /// `Measure` of a live key.
-    Measured(Text),
     /// `Piece` of a value that is still on loan, as it is after the reply.
     Piece { loan: Loan, bytes: B },
     /// `Piece` of a loan that was revoked.
@@ -313,7 +307,6 @@ impl<B> Reply<B> {
         match self {
             Self::Value(value) => Reply::Value(hold(value)),
             Self::Lent { loan, text } => Reply::Lent { loan, text },
-            Self::Measured(text) => Reply::Measured(text),
             Self::Piece { loan, bytes } => Reply::Piece { loan, bytes: hold(bytes) },
             Self::Gone => Reply::Gone,
             Self::Entry { value, content_type, version, ttl_ms, stale } => Reply::Entry {

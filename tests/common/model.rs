@@ -783,7 +783,6 @@ impl Run {
         self.model.touch(id);
         let json = std::str::from_utf8(&value).map(json_bytes);
         let text = Text { bytes: value.len(), json: json.map_err(|error| error.valid_up_to()) };
-        assert_eq!(self.execute(id, Verb::Measure), Reply::Measured(text));
         if let Reply::Lent { loan, text: measured } = reply {
             assert!(value.len() > above && measured == text && !is_stale);
             self.loans.push((loan, id, value));
