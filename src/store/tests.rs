@@ -191,6 +191,7 @@ fn bytes_of(len: usize, seed: usize) -> Vec<u8> {
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "moves megabytes; the model lends small values there")]
 fn a_loan_outlives_whatever_becomes_of_its_key() {
     let value = bytes_of(40_000, 0);
     let later = Millis(NOW.0 + 60_000);
@@ -234,6 +235,7 @@ fn empty_bytes() -> u64 {
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "moves megabytes; the model lends small values there")]
 fn a_loan_of_a_live_entry_costs_nothing_and_follows_it() {
     let mut store = Store::new(&LARGE_SETTINGS);
     let keys = if cfg!(miri) { 12 } else { 40_usize };
@@ -264,6 +266,7 @@ fn a_loan_of_a_live_entry_costs_nothing_and_follows_it() {
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "moves megabytes; the model lends small values there")]
 fn beyond_an_eighth_of_the_budget_the_oldest_orphan_is_revoked() {
     let mut store = Store::new(&LARGE_SETTINGS);
     let mut loans = Vec::new();
@@ -298,6 +301,7 @@ fn beyond_an_eighth_of_the_budget_the_oldest_orphan_is_revoked() {
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "moves megabytes; the model lends small values there")]
 fn puts_find_room_among_entries_on_loan() {
     let mut store = Store::new(&LARGE_SETTINGS);
     let puts = if cfg!(miri) { 30 } else { 300_usize };
