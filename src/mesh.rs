@@ -431,10 +431,10 @@ impl<T> Mesh<T> {
         }
     }
 
-    /// Evicts at most `victims_max` entries to make room for what is expected. Returns whether
+    /// Takes at most `steps` steps to make room for what is expected. Returns whether
     /// there is more to do.
-    pub fn make_way(&mut self, now: Millis, victims_max: u32) -> bool {
-        if self.way_bytes > 0 && self.store.make_way(self.way_bytes, now, victims_max) {
+    pub fn make_way(&mut self, now: Millis, steps: u32) -> bool {
+        if self.way_bytes > 0 && self.store.make_way(self.way_bytes, now, steps) {
             self.way_bytes = 0;
         }
         self.way_bytes > 0
