@@ -335,6 +335,7 @@ fn bytes_of(text: Cow<'_, str>) -> Cow<'_, [u8]> {
     }
 }
 
+#[inline]
 fn check_key(key: &[u8], config: &Config) -> Result<(), Problem> {
     let limit = config.limits.key_bytes_max;
     if key.is_empty() {
@@ -384,11 +385,11 @@ pub fn write_reply(
     date: &Date,
     render: Render,
     key: &[u8],
-    reply: Reply<&[u8]>,
+    reply: &Reply<&[u8]>,
 ) -> (u16, Option<Rest>) {
     let problem = match (render, reply) {
         (Render::Get, Reply::Value(value) | Reply::Entry { value, .. }) => {
-            let stale = if let Reply::Entry { stale, .. } = reply { stale } else { None };
+            let stale = if let Reply::Entry { stale, .. } = reply { *stale } else { None };
             match str::from_utf8(value) {
                 Ok(value) => {
                     write_text(out, exchange, date, (key, value), stale);
@@ -397,7 +398,7 @@ pub fn write_reply(
                 Err(error) => not_text("The value", error.valid_up_to()),
             }
         }
-        (Render::Get, Reply::Lent { loan, text }) => match text.json {
+        (Render::Get, &Reply::Lent { loan, text }) => match text.json {
             Ok(length) => {
                 let found = Found::new(key, length);
                 let response = Response::begin(out, exchange, date, 200);
@@ -422,7 +423,7 @@ pub fn write_reply(
             return (404, None);
         }
         (_, Reply::Missing(lease)) => {
-            write_absent(out, exchange, date, lease);
+            write_absent(out, exchange, date, *lease);
             return (404, None);
         }
         (_, Reply::TooLarge) => no_room(),
@@ -483,6 +484,7 @@ pub fn write_piece(out: &mut Vec<u8>, rest: Rest, piece: &[u8], room: usize) -> 
 }
 
 /// Writes key and value as JSON.
+#[inline]
 fn write_text(
     out: &mut Vec<u8>,
     exchange: Exchange,
@@ -512,6 +514,7 @@ fn write_absent(out: &mut Vec<u8>, exchange: Exchange, date: &Date, lease: Lease
 }
 
 /// Says that the time to live of what follows is over, and who is to bring it up to date.
+#[inline]
 fn say_stale(response: Response<'_>, stale: Option<Lease>) -> Response<'_> {
     match stale {
         None => response,

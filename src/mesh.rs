@@ -231,10 +231,10 @@ pub enum Finding {
 }
 
 /// What came of a call, at once.
-#[derive(Debug, PartialEq, Eq)]
-pub enum Called<'a> {
-    /// The key is ours: this is the answer.
-    Here(Reply<&'a [u8]>),
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Called {
+    /// The key is ours: the answer was told.
+    Here,
     /// The key is another shard's: the answer comes as an [`Arrival::Reply`].
     Away,
     /// Too much is under way to that shard already. Nothing was done.
@@ -452,11 +452,20 @@ impl<T> Mesh<T> {
         Report { counters: *counters, hops: self.hops, store: self.store.stats() }
     }
 
-    /// Runs `op` here if the key is ours, else queues it for its owner under the ticket.
-    pub fn call(&mut self, op: Op<&[u8]>, now: Millis, ticket: impl FnOnce() -> T) -> Called<'_> {
+    /// Runs `op` here if the key is ours and tells `here` the reply, else queues it for its owner
+    /// under the ticket.
+    #[inline]
+    pub fn call(
+        &mut self,
+        op: Op<&[u8]>,
+        now: Millis,
+        ticket: T,
+        here: impl FnOnce(&Reply<&[u8]>),
+    ) -> Called {
         let owner = self.owner(op.key.bytes);
         if owner == self.me {
-            return Called::Here(self.store.execute(op, now));
+            here(&self.store.execute(op, now));
+            return Called::Here;
         }
         let peer = &mut self.peers[owner];
         let bytes = op.bytes();
@@ -468,7 +477,7 @@ impl<T> Mesh<T> {
         }
         peer.calls += 1;
         peer.bytes += bytes;
-        peer.outbox.push(ticket(), op);
+        peer.outbox.push(ticket, op);
         self.hops.calls += 1;
         Called::Away
     }
@@ -780,14 +789,14 @@ mod tests {
     fn the_replies_to_one_group_pass_their_bound_by_at_most_one() {
         let (mut one, mut two) = (mesh(0), mesh(1));
         let put = Verb::Put { value: &[b'v'; 100][..], ttl_ms: None };
-        two.call(op(put), NOW, || 0);
+        two.call(op(put), NOW, 0, |reply| assert_eq!(*reply, Reply::Created));
         let group = [op(Verb::Get); 4];
-        one.call(op(Verb::Get), NOW, || 0);
+        one.call(op(Verb::Get), NOW, 0, |_| panic!("it is away"));
         let away = one.call_all(&group, NOW, 150, |at| 10 + at, |_, _| panic!("it is away"));
         assert_eq!(away, Some(4));
-        one.call(op(Verb::Get), NOW, || 1);
+        one.call(op(Verb::Get), NOW, 1, |_| panic!("it is away"));
         one.call_all(&group, NOW, 399, |at| 20 + at, |_, _| panic!("it is away"));
-        one.call(op(Verb::Get), NOW, || 2);
+        one.call(op(Verb::Get), NOW, 2, |_| panic!("it is away"));
         let arrived = exchange(&mut one, &mut two);
         let found = |(ticket, found): &(usize, bool)| found.then_some(*ticket);
         let found: Vec<usize> = arrived.iter().filter_map(found).collect();

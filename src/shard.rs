@@ -203,21 +203,21 @@ impl Service {
         let read = self
             .authorize(&request.head, route, role)
             .and_then(|()| api::read(request, route, &self.config, &self.hasher));
-        match read {
+        // By reference: to move what was read costs more than to use it.
+        match &read {
             Err(problem) => {
                 if problem.closes {
                     exchange.persistence = Persistence::Close;
                 }
-                self.refuse(responses, operation, exchange, &problem);
+                self.refuse(responses, operation, exchange, problem);
             }
             Ok(Action::Call { key, verb, render }) => {
-                let key = Key { bytes: &*key, hash: self.hasher.hash(&key) };
-                let op = Op { key, verb: verb.as_ref().map(|value| &**value) };
-                let owing = Owing { exchange, operation, answer: Answer::Reply(render) };
-                self.answer_call(op, render, owing, connection, responses);
+                let key = Key { bytes: &**key, hash: self.hasher.hash(key) };
+                let op = Op { key, verb: verb.as_deref() };
+                self.answer_call(op, *render, (exchange, operation), connection, responses);
             }
             Ok(Action::Batch(batch)) => {
-                self.answer_batch(&batch, connection, responses, operation, exchange);
+                self.answer_batch(batch, connection, responses, operation, exchange);
             }
             Ok(Action::Health) => {
                 responses.write(|out| api::write_health(out, exchange, &self.date));
@@ -232,10 +232,10 @@ impl Service {
                 self.counters.answers.count(operation, 204);
             }
             Ok(Action::Ask(question)) if self.mesh.can_ask() => {
-                let answer = Answer::Findings(Form::of(&question));
+                let answer = Answer::Findings(Form::of(question));
                 let sequence = responses.owe(Owing { exchange, operation, answer }, 0);
                 let ticket = Ticket { connection, sequence, item: 0 };
-                if let Some(findings) = self.mesh.ask(&question, ticket, &self.counters) {
+                if let Some(findings) = self.mesh.ask(question, ticket, &self.counters) {
                     let (date, counters) = (&self.date, &mut self.counters);
                     let room = self.config.limits.piece_bytes_max;
                     responses.settle(ticket.sequence, |owing, out| {
@@ -250,16 +250,16 @@ impl Service {
         exchange.persistence != Persistence::Close && request.head.method != Method::Connect
     }
 
-    /// Runs one operation. `owing` is what its answer will need if it is away.
+    /// Runs one operation.
+    #[inline]
     fn answer_call(
         &mut self,
         mut op: Op<&[u8]>,
         render: Render,
-        owing: Owing,
+        (exchange, operation): (Exchange, Operation),
         connection: ConnectionId,
         responses: &mut Responses<Owing>,
     ) {
-        let Owing { exchange, operation, .. } = owing;
         if let Verb::Lend { above } = &mut op.verb
             && responses.owes()
         {
@@ -270,26 +270,31 @@ impl Service {
             Verb::Read { .. } => limits.value_bytes_max,
             _ => limits.answer_bytes_max(),
         };
-        let owe = || Ticket { connection, sequence: responses.owe(owing, bytes_max), item: 0 };
-        match self.mesh.call(op, self.now, owe) {
-            Called::Here(reply) => {
-                let loan = reply.loan();
-                let is_kept = responses.begin(|out| {
-                    let (date, key) = (&self.date, op.key.bytes);
-                    let (status, rest) = api::write_reply(out, exchange, date, render, key, reply);
-                    self.counters.answers.count(operation, status);
-                    rest.map(|rest| {
-                        let answer = Answer::Piece { key: key.into(), rest };
-                        Owing { exchange, operation, answer }
-                    })
-                });
-                if let Some(loan) = loan
-                    && !is_kept
-                {
+        let ticket = Ticket { connection, sequence: responses.next_sequence(), item: 0 };
+        let mut unused = None;
+        // The reply is read where the store wrote it: to move it costs more than to use it.
+        let called = self.mesh.call(op, self.now, ticket, |reply| {
+            let is_kept = responses.begin(|out| {
+                let (date, key) = (&self.date, op.key.bytes);
+                let (status, rest) = api::write_reply(out, exchange, date, render, key, reply);
+                self.counters.answers.count(operation, status);
+                rest.map(|rest| {
+                    let answer = Answer::Piece { key: key.into(), rest };
+                    Owing { exchange, operation, answer }
+                })
+            });
+            unused = reply.loan().filter(|_| !is_kept);
+        });
+        match called {
+            Called::Here => {
+                if let Some(loan) = unused {
                     self.mesh.give_back(self.mesh.me(), loan);
                 }
             }
-            Called::Away => {}
+            Called::Away => {
+                let answer = Answer::Reply(render);
+                responses.owe(Owing { exchange, operation, answer }, bytes_max);
+            }
             Called::Refused => self.refuse(responses, operation, exchange, &api::overloaded()),
         }
     }
@@ -321,7 +326,7 @@ impl Service {
             .iter()
             .map(|Command { key, verb }| Op {
                 key: Key { bytes: &**key, hash: self.hasher.hash(key) },
-                verb: verb.as_ref().map(|value| &**value),
+                verb: verb.as_deref(),
             })
             .collect();
         let bytes_max = self.config.limits.reply_bytes_max;
@@ -429,16 +434,17 @@ impl Service {
             unreachable!("a connection with a broken answer is dead")
         };
         let bytes = self.config.limits.piece_bytes_max;
-        let op = Op { key: Key { bytes: &**key, hash: 0 }, verb: rest.verb(bytes) };
+        let (key, verb) = (key.clone(), rest.verb(bytes));
+        let op = Op { key: Key { bytes: &*key, hash: 0 }, verb };
         let ticket = Ticket { connection: id, sequence, item: 0 };
-        let Called::Here(reply) = self.mesh.call(op, self.now, || ticket) else { return };
-        let loan = reply.loan();
-        let arrival = Arrival::Reply { ticket, key: &[], reply };
         let (date, counters) = (&self.date, &mut self.counters);
-        let is_kept = Self::settle(date, counters, connections, bytes, &arrival);
-        if let Some(loan) = loan
-            && !is_kept
-        {
+        let mut unused = None;
+        self.mesh.call(op, self.now, ticket, |reply| {
+            let arrival = Arrival::Reply { ticket, key: &[], reply: *reply };
+            let is_kept = Self::settle(date, counters, connections, bytes, &arrival);
+            unused = reply.loan().filter(|_| !is_kept);
+        });
+        if let Some(loan) = unused {
             self.mesh.give_back(self.mesh.me(), loan);
         }
     }
@@ -464,7 +470,7 @@ impl Service {
                 return Some(Owing { exchange, operation, answer: Answer::Broken });
             }
             (Arrival::Reply { key, reply, .. }, Answer::Reply(render)) => {
-                let (status, rest) = api::write_reply(out, exchange, date, render, key, *reply);
+                let (status, rest) = api::write_reply(out, exchange, date, render, key, reply);
                 (status, rest.map(|rest| Answer::Piece { key: (*key).into(), rest }))
             }
             (_, Answer::Batch(assembly)) => (assembly.write(out, exchange, date), None),

@@ -87,11 +87,13 @@ pub struct JsonString<'a> {
 }
 
 impl<'a> JsonString<'a> {
+    #[inline]
     #[must_use]
     pub fn new(text: &'a str) -> Self {
         Self { text, length: escaped_bytes(text.as_bytes()) + 2 }
     }
 
+    #[inline]
     pub fn write(&self, out: &mut Vec<u8>) {
         out.push(b'"');
         if self.length == self.text.len() + 2 {

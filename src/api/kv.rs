@@ -134,7 +134,7 @@ pub(super) fn write_reply(
     exchange: Exchange,
     date: &Date,
     knows_coded: bool,
-    reply: Reply<&[u8]>,
+    reply: &Reply<&[u8]>,
 ) -> Result<u16, Problem> {
     let refuse = |status, code, message| Err(Problem::new(status, code, message));
     let status = match reply {
@@ -157,13 +157,13 @@ pub(super) fn write_reply(
     };
     let response = Response::begin(out, exchange, date, status);
     match reply {
-        Reply::Entry { value, content_type, version, ttl_ms, stale } => {
+        &Reply::Entry { value, content_type, version, ttl_ms, stale } => {
             say_freshness(response, ttl_ms, stale)
                 .lines(NO_SNIFF)
                 .version(version)
                 .text(content_type.unwrap_or(BYTES), value);
         }
-        Reply::Unchanged { version, ttl_ms, stale } => {
+        &Reply::Unchanged { version, ttl_ms, stale } => {
             let tag = EntityTag { version, is_coded: knows_coded };
             say_freshness(response, ttl_ms, stale).varies().entity_tag(tag).empty();
         }

@@ -16,6 +16,7 @@ pub(super) fn path_key(segment: &[u8]) -> Result<Cow<'_, [u8]>, Problem> {
 }
 
 /// The key that a query names, which is UTF-8.
+#[inline]
 pub(super) fn text_key(key: Option<Cow<'_, [u8]>>) -> Result<Cow<'_, [u8]>, Problem> {
     let key = key.ok_or_else(|| {
         Problem::new(400, "missing_key", "The query must name the key: /get?key=...")
@@ -29,7 +30,8 @@ pub(super) fn text_key(key: Option<Cow<'_, [u8]>>) -> Result<Cow<'_, [u8]>, Prob
 
 /// The values of the parameters of these names, each of which may stand once: `+` is a space, `%XX`
 /// a byte. Others are skipped.
-#[inline]
+#[expect(clippy::inline_always, reason = "to move the values out costs more than to find them")]
+#[inline(always)]
 pub(super) fn parameters<'a, const N: usize>(
     query: Option<&'a [u8]>,
     names: [&'static str; N],
@@ -46,6 +48,16 @@ pub(super) fn parameters<'a, const N: usize>(
         }
         return Ok(values);
     }
+    pairs(query, names)
+}
+
+/// The same of a query that is read pair by pair.
+#[inline(never)]
+fn pairs<'a, const N: usize>(
+    query: &'a [u8],
+    names: [&'static str; N],
+) -> Result<[Option<Cow<'a, [u8]>>; N], Problem> {
+    let mut values = [const { None }; N];
     for pair in query.split(|&byte| byte == b'&') {
         let (name, value) = match pair.iter().position(|&byte| byte == b'=') {
             Some(at) => (&pair[..at], &pair[at + 1..]),

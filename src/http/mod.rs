@@ -321,7 +321,9 @@ impl<T> Responses<T> {
             None => {
                 let rest = write(&mut self.output);
                 let is_long = rest.is_some();
-                self.owed.extend(rest.map(|rest| Owed::Begun { bytes: Vec::new(), rest }));
+                if let Some(rest) = rest {
+                    self.owed.push_back(Owed::Begun { bytes: Vec::new(), rest });
+                }
                 return is_long;
             }
             Some(Owed::Ready(bytes)) => {

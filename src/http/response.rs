@@ -90,6 +90,7 @@ pub const JSON: &str = "application/json";
 pub const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
 
 impl<'a> Response<'a> {
+    #[inline]
     pub fn begin(out: &'a mut Vec<u8>, exchange: Exchange, date: &Date, status: u16) -> Self {
         out.extend_from_slice(status_line(status));
         out.extend_from_slice(b"Date: ");
@@ -103,6 +104,7 @@ impl<'a> Response<'a> {
         Self { out, exchange, version: None }
     }
 
+    #[inline]
     #[must_use]
     pub fn header(self, name: &str, value: impl AsRef<[u8]>) -> Self {
         self.out.extend_from_slice(name.as_bytes());
@@ -113,6 +115,7 @@ impl<'a> Response<'a> {
     }
 
     /// Whole header lines, each with its CRLF.
+    #[inline]
     #[must_use]
     pub fn lines(self, lines: &'static str) -> Self {
         self.out.extend_from_slice(lines.as_bytes());
@@ -120,6 +123,7 @@ impl<'a> Response<'a> {
     }
 
     /// A header whose value is a number, after the `start` of the value.
+    #[inline]
     #[must_use]
     pub fn number(self, name_and_start: &str, number: u64) -> Self {
         self.out.extend_from_slice(name_and_start.as_bytes());
@@ -129,6 +133,7 @@ impl<'a> Response<'a> {
     }
 
     /// The body to come is this version of something, in a form that the client's wishes decide.
+    #[inline]
     #[must_use]
     pub fn version(self, version: u64) -> Self {
         Self { version: Some(version), ..self }
@@ -144,6 +149,7 @@ impl<'a> Response<'a> {
     }
 
     /// Says that other wishes of the client's would have got another answer.
+    #[inline]
     #[must_use]
     pub fn varies(self) -> Self {
         self.lines("Vary: Accept-Encoding\r\n")
@@ -240,6 +246,7 @@ impl<'a> Response<'a> {
         (!self.exchange.head_only).then_some(out)
     }
 
+    #[inline]
     pub fn text(self, content_type: impl AsRef<[u8]>, body: &[u8]) {
         self.body(content_type, body.len(), |out| out.extend_from_slice(body));
     }

@@ -2,7 +2,7 @@
 
 use super::Loan;
 use crate::text::Text;
-use std::num::NonZeroU64;
+use std::{num::NonZeroU64, ops::Deref};
 
 /// One operation on one key.
 ///
@@ -107,6 +107,15 @@ pub enum Versions<B> {
     Listed(B),
 }
 
+impl<B: Deref> Versions<B> {
+    fn as_deref(&self) -> Versions<&B::Target> {
+        match self {
+            Self::Any => Versions::Any,
+            Self::Listed(listed) => Versions::Listed(listed),
+        }
+    }
+}
+
 impl Versions<&[u8]> {
     #[must_use]
     pub fn include(self, version: u64) -> bool {
@@ -131,10 +140,13 @@ impl<B> Extras<B> {
     }
 
     /// The same with the bytes borrowed.
-    pub fn as_ref(&self) -> Extras<&B> {
+    pub fn as_deref(&self) -> Extras<&B::Target>
+    where
+        B: Deref,
+    {
         Extras {
-            content_type: self.content_type.as_ref(),
-            tags: self.tags.as_ref(),
+            content_type: self.content_type.as_deref(),
+            tags: self.tags.as_deref(),
             stale_ms: self.stale_ms,
         }
     }
@@ -158,14 +170,13 @@ impl<B> Condition<B> {
     }
 
     /// The same with the bytes borrowed.
-    pub fn as_ref(&self) -> Condition<&B> {
-        let map = |versions| match versions {
-            &Versions::Any => Versions::Any,
-            Versions::Listed(listed) => Versions::Listed(listed),
-        };
+    pub fn as_deref(&self) -> Condition<&B::Target>
+    where
+        B: Deref,
+    {
         Condition {
-            matches: self.matches.as_ref().map(map),
-            none_match: self.none_match.as_ref().map(map),
+            matches: self.matches.as_ref().map(Versions::as_deref),
+            none_match: self.none_match.as_ref().map(Versions::as_deref),
         }
     }
 }
@@ -199,7 +210,11 @@ impl<B> Verb<B> {
     }
 
     /// The same with the bytes borrowed.
-    pub fn as_ref(&self) -> Verb<&B> {
+    #[inline]
+    pub fn as_deref(&self) -> Verb<&B::Target>
+    where
+        B: Deref,
+    {
         match self {
             Self::Get => Verb::Get,
             Self::Peek => Verb::Peek,
@@ -210,19 +225,19 @@ impl<B> Verb<B> {
             Self::Put { value, ttl_ms } => Verb::Put { value, ttl_ms: *ttl_ms },
             Self::Delete => Verb::Delete,
             Self::Read { condition, lease_ms, is_use } => {
-                Verb::Read { condition: condition.as_ref(), lease_ms: *lease_ms, is_use: *is_use }
+                Verb::Read { condition: condition.as_deref(), lease_ms: *lease_ms, is_use: *is_use }
             }
             Self::Write { value, extras, ttl_ms, condition } => Verb::Write {
                 value,
-                extras: extras.as_ref(),
+                extras: extras.as_deref(),
                 ttl_ms: *ttl_ms,
-                condition: condition.as_ref(),
+                condition: condition.as_deref(),
             },
-            Self::Remove { condition } => Verb::Remove { condition: condition.as_ref() },
+            Self::Remove { condition } => Verb::Remove { condition: condition.as_deref() },
             Self::Touch { ttl_ms, condition } => {
-                Verb::Touch { ttl_ms: *ttl_ms, condition: condition.as_ref() }
+                Verb::Touch { ttl_ms: *ttl_ms, condition: condition.as_deref() }
             }
-            Self::Add { by, condition } => Verb::Add { by: *by, condition: condition.as_ref() },
+            Self::Add { by, condition } => Verb::Add { by: *by, condition: condition.as_deref() },
         }
     }
 }
