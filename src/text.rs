@@ -1,7 +1,5 @@
 //! What bytes are as text: whether they are UTF-8, and what they look like as a JSON string.
 
-use std::ops::BitOr;
-
 /// The measure of a text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Text {
@@ -125,10 +123,34 @@ pub fn push_escaped(out: &mut Vec<u8>, text: &[u8], room: usize) -> usize {
     text.len() - rest.len()
 }
 
+/// Bytes that are counted side by side.
+const LANES: usize = 16;
+/// What `escape_bytes` is at most.
+const ESCAPE_BYTES_MAX: u8 = 5;
+
+/// The length of a text inside a JSON string. Branch-free, so that the compiler counts in vector
+/// registers: what a text costs depends on its length alone.
 fn escaped_bytes(text: &[u8]) -> usize {
-    // Branch-free over the whole text, so that the compiler can use vector registers.
-    let plain = text.iter().map(|&byte| u8::from(!is_plain(byte))).fold(0, BitOr::bitor) == 0;
-    if plain { text.len() } else { text.iter().map(|&byte| escape(byte).map_or(1, str::len)).sum() }
+    let (rows, rest) = text.as_chunks::<LANES>();
+    let mut more = rest.iter().map(|&byte| usize::from(escape_bytes(byte))).sum::<usize>();
+    for rows in rows.chunks((u8::MAX / ESCAPE_BYTES_MAX).into()) {
+        let mut lanes = [0; LANES];
+        for row in rows {
+            for (lane, &byte) in lanes.iter_mut().zip(row) {
+                *lane += escape_bytes(byte);
+            }
+        }
+        more += lanes.iter().map(|&lane: &u8| usize::from(lane)).sum::<usize>();
+    }
+    text.len() + more
+}
+
+/// How much longer than the byte is what stands for it: `\uXXXX`, or a backslash and a letter.
+fn escape_bytes(byte: u8) -> u8 {
+    let is_quoted = byte == b'"' || byte == b'\\';
+    let is_control = byte < 0x20;
+    let has_letter = byte.wrapping_sub(b'\x08') < 6 && byte != b'\x0b';
+    u8::from(is_quoted) + ESCAPE_BYTES_MAX * u8::from(is_control) - 4 * u8::from(has_letter)
 }
 
 fn is_plain(byte: u8) -> bool {
@@ -152,8 +174,19 @@ fn escape(byte: u8) -> Option<&'static str> {
 
 #[cfg(test)]
 mod tests {
-    use super::{JsonString, Text, push_escaped};
+    use super::{JsonString, Text, escape, escape_bytes, escaped_bytes, push_escaped};
     use proptest::prelude::*;
+
+    #[test]
+    fn each_byte_counts_as_what_stands_for_it() {
+        for byte in 0..=u8::MAX {
+            let length = escape(byte).map_or(1, str::len);
+            assert_eq!(usize::from(escape_bytes(byte)) + 1, length, "{byte:#x}");
+            for count in [15, 16, 17, 5_000] {
+                assert_eq!(escaped_bytes(&vec![byte; count]), count * length);
+            }
+        }
+    }
 
     proptest! {
         #[test]
