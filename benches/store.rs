@@ -2,15 +2,19 @@
 //!
 //! Keys of 16 bytes and values of 128, in random order. The names are those of the Go study that
 //! this project grew from; its figures are printed first. Every cache hands out a value that can be
-//! read; hashing the key is part of each operation.
+//! read; hashing the key is part of each operation, and for `Sharded` so is finding its shard.
+//!
+//! In the rows `concurrent` two threads work at once and one of them is timed. Each owns one shard
+//! of ours, with the keys of that shard; the other caches they share.
 
 #![expect(clippy::disallowed_types, clippy::print_stdout, reason = "one of the others is a lock")]
 
 use divan::{Bencher, black_box};
 use kvcache::clock::Millis;
+use kvcache::mesh::owner;
 use kvcache::store::{Key, KeyHasher, Op, Reply, Settings, Store, Verb};
-use std::cell::RefCell;
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, RwLock};
 
 const REFERENCE: &str = "\
@@ -92,42 +96,58 @@ impl Cache for Kvcache {
     }
 }
 
-/// A store per thread, as each core has its own.
-struct Sharded(usize);
-
-thread_local! {
-    static SHARD: RefCell<Option<Kvcache>> = const { RefCell::new(None) };
-}
+/// Two stores, each with the keys that a server of two shards has there.
+struct Sharded(Vec<Kvcache>);
 
 impl Sharded {
-    fn with<R>(&self, run: impl FnOnce(&mut Kvcache) -> R) -> R {
-        SHARD.with_borrow_mut(|shard| {
-            run(shard.get_or_insert_with(|| {
-                let mut kvcache = Kvcache::new(self.0);
-                for id in ids(self.0) {
-                    kvcache.set(&id, &VALUE);
-                }
-                kvcache
-            }))
-        })
+    fn owner(&mut self, id: &Id) -> &mut Kvcache {
+        &mut self.0[owner(id, 2)]
     }
 }
 
-impl Shared for Sharded {
+impl Cache for Sharded {
     fn new(entries: usize) -> Self {
-        Self(entries)
+        Self((0..2).map(|_| Cache::new(entries)).collect())
     }
 
-    fn get(&self, id: &Id) -> Option<u8> {
-        self.with(|kvcache| kvcache.get(id))
+    fn get(&mut self, id: &Id) -> Option<u8> {
+        self.owner(id).get(id)
     }
 
-    fn set(&self, id: &Id, value: &Value) {
-        self.with(|kvcache| kvcache.set(id, value));
+    fn set(&mut self, id: &Id, value: &Value) {
+        self.owner(id).set(id, value);
     }
 
-    fn delete(&self, id: &Id) {
-        self.with(|kvcache| kvcache.delete(id));
+    fn delete(&mut self, id: &Id) {
+        self.owner(id).delete(id);
+    }
+}
+
+/// A cache of which two threads have a part each.
+trait Parted {
+    type Part: Cache + Send;
+
+    /// The parts of a full one, and the ids that are asked of each.
+    fn parts(entries: usize) -> Vec<(Self::Part, Vec<Id>)>;
+}
+
+impl Parted for Sharded {
+    type Part = Kvcache;
+
+    fn parts(entries: usize) -> Vec<(Kvcache, Vec<Id>)> {
+        let Self(shards) = full(entries);
+        let of = |shard| ids(entries).into_iter().filter(|id| owner(id, 2) == shard).collect();
+        shards.into_iter().enumerate().map(|(shard, kvcache)| (kvcache, of(shard))).collect()
+    }
+}
+
+/// Both have all of it.
+impl<S: Shared + Send> Parted for S {
+    type Part = Arc<S>;
+
+    fn parts(entries: usize) -> Vec<(Arc<S>, Vec<Id>)> {
+        let cache: Arc<S> = full(entries);
+        vec![(Arc::clone(&cache), ids(entries)), (cache, ids(entries))]
     }
 }
 
@@ -209,6 +229,24 @@ impl<S: Shared> Cache for S {
     }
 }
 
+impl<S: Shared> Cache for Arc<S> {
+    fn new(entries: usize) -> Self {
+        Self::new(Shared::new(entries))
+    }
+
+    fn get(&mut self, id: &Id) -> Option<u8> {
+        S::get(self, id)
+    }
+
+    fn set(&mut self, id: &Id, value: &Value) {
+        S::set(self, id, value);
+    }
+
+    fn delete(&mut self, id: &Id) {
+        S::delete(self, id);
+    }
+}
+
 struct Lru(lru::LruCache<Id, Box<[u8]>>);
 
 impl Cache for Lru {
@@ -243,29 +281,57 @@ fn full<C: Cache>(entries: usize) -> C {
     cache
 }
 
-/// Ids in random order, each with a number below 100 that picks the operation.
-fn order(entries: usize) -> Vec<(Id, u8)> {
-    let ids = ids(entries);
-    let mut random = fastrand::Rng::with_seed(1);
-    (0..ROUND).map(|_| (ids[random.usize(..entries)], random.u8(..100))).collect()
+/// Operations on a cache, of which `reads` and then `writes` in a hundred are so; the rest are
+/// deletes.
+struct Load<C> {
+    cache: C,
+    /// Ids in random order, each with a number below 100 that picks the operation.
+    order: Vec<(Id, u8)>,
+    next: usize,
+    reads: u8,
+    writes: u8,
 }
 
-/// Runs one operation after another, of which `reads` and then `writes` in a hundred are so; the
-/// rest are deletes.
-fn run<C: Cache>(bencher: Bencher, entries: usize, reads: u8, writes: u8) {
-    let mut cache: C = full(entries);
-    let order = order(entries);
-    let mut next = 0;
-    bencher.bench_local(|| {
-        let (id, dice) = &order[next % order.len()];
-        next += 1;
+impl<C: Cache> Load<C> {
+    fn new(cache: C, ids: &[Id], reads: u8, writes: u8) -> Self {
+        let mut random = fastrand::Rng::with_seed(1);
+        let mut pick = || (ids[random.usize(..ids.len())], random.u8(..100));
+        let order = (0..ROUND).map(|_| pick()).collect();
+        Self { cache, order, next: 0, reads, writes }
+    }
+
+    fn step(&mut self) {
+        let (id, dice) = &self.order[self.next % self.order.len()];
+        self.next += 1;
         match *dice {
-            dice if dice < reads => {
-                black_box(cache.get(black_box(id)));
+            dice if dice < self.reads => {
+                black_box(self.cache.get(black_box(id)));
             }
-            dice if dice < reads + writes => cache.set(black_box(id), &VALUE),
-            _ => cache.delete(black_box(id)),
+            dice if dice < self.reads + self.writes => self.cache.set(black_box(id), &VALUE),
+            _ => self.cache.delete(black_box(id)),
         }
+    }
+}
+
+fn run<C: Cache>(bencher: Bencher, entries: usize, reads: u8, writes: u8) {
+    let mut load = Load::<C>::new(full(entries), &ids(entries), reads, writes);
+    bencher.bench_local(|| load.step());
+}
+
+/// Times one thread while another does the same with the other part.
+fn run_both<P: Parted>(bencher: Bencher, reads: u8, writes: u8) {
+    let load = |(cache, ids): (_, Vec<_>)| Load::new(cache, &ids, reads, writes);
+    let mut loads: Vec<_> = P::parts(ENTRIES).into_iter().map(load).collect();
+    let [mine, other] = &mut loads[..] else { unreachable!("there are two parts") };
+    let is_over = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !is_over.load(Ordering::Relaxed) {
+                other.step();
+            }
+        });
+        bencher.bench_local(|| mine.step());
+        is_over.store(true, Ordering::Relaxed);
     });
 }
 
@@ -307,36 +373,22 @@ fn set<C: Cache>(bencher: Bencher, entries: usize) {
     run::<C>(bencher, entries, 0, 100);
 }
 
-/// The same on two threads at once.
-fn run_shared<S: Shared>(bencher: Bencher, reads: u8, writes: u8) {
-    let cache = S::new(ENTRIES);
-    for id in ids(ENTRIES) {
-        cache.set(&id, &VALUE);
-    }
-    let order = order(ENTRIES);
-    thread_local! {
-        static NEXT: std::cell::Cell<usize> = const { std::cell::Cell::new(0) };
-    }
-    bencher.bench(|| {
-        let next = NEXT.get();
-        NEXT.set(next + 1);
-        let (id, dice) = &order[next % order.len()];
-        match *dice {
-            dice if dice < reads => {
-                black_box(cache.get(black_box(id)));
-            }
-            dice if dice < reads + writes => cache.set(black_box(id), &VALUE),
-            _ => cache.delete(black_box(id)),
-        }
-    });
+#[divan::bench(types = [Sharded, Moka, QuickCache, Lru, RwLockHashMap], sample_size = ROUND)]
+fn sharded_get<C: Cache>(bencher: Bencher) {
+    run::<C>(bencher, ENTRIES, 100, 0);
 }
 
-#[divan::bench(types = [Sharded, Moka, QuickCache, RwLockHashMap], threads = [2], sample_size = ROUND)]
-fn concurrent_get<S: Shared>(bencher: Bencher) {
-    run_shared::<S>(bencher, 100, 0);
+#[divan::bench(types = [Sharded, Moka, QuickCache, RwLockHashMap], sample_size = ROUND)]
+fn concurrent_get<P: Parted>(bencher: Bencher) {
+    run_both::<P>(bencher, 100, 0);
 }
 
-#[divan::bench(types = [Sharded, Moka, QuickCache, RwLockHashMap], threads = [2], sample_size = ROUND)]
-fn concurrent_mixed_70_20_10<S: Shared>(bencher: Bencher) {
-    run_shared::<S>(bencher, 70, 20);
+#[divan::bench(types = [Sharded, Moka, QuickCache, RwLockHashMap], sample_size = ROUND)]
+fn concurrent_set<P: Parted>(bencher: Bencher) {
+    run_both::<P>(bencher, 0, 100);
+}
+
+#[divan::bench(types = [Sharded, Moka, QuickCache, RwLockHashMap], sample_size = ROUND)]
+fn concurrent_mixed_70_20_10<P: Parted>(bencher: Bencher) {
+    run_both::<P>(bencher, 70, 20);
 }
