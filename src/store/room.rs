@@ -34,7 +34,7 @@ const CHUNKS_PER_STEP: usize = 32;
 /// CPU's caches.
 pub const EXPIRE_STEPS_MAX: u32 = 64;
 /// The same of [`Store::make_way`]: entries of 170 bytes make way for one read of 32 KiB.
-pub const WAY_STEPS_MAX: u32 = 192;
+pub const WAY_STEPS_MAX: u32 = 64;
 
 impl Store {
     /// Evicts and moves entries until the shape fits, and a little ahead of that.
