@@ -28,6 +28,11 @@ const _: () = assert!(OVERFLOW + size_of::<Ref>() == BUCKET_BYTES);
 const SPLIT_ABOVE: usize = 96;
 const JOIN_BELOW: usize = 72;
 
+/// Two buckets are joined when their chains have no more buckets than this together. A scan that
+/// removes what it meets leaves all that it has not met to buckets whose numbers end alike: joined
+/// without a bound, these would come to share one chain.
+const JOINED_MAX: usize = 4;
+
 const BUCKETS_MAX: usize = 1 << HASH_BITS;
 
 type Bucket = [u8; BUCKET_BYTES];
@@ -75,7 +80,7 @@ impl Index {
             page_shift: per_page.trailing_zeros(),
             buckets: per_page,
             entries: 0,
-            scratch: Vec::with_capacity(4 * ENTRIES),
+            scratch: Vec::with_capacity(JOINED_MAX * ENTRIES),
         };
         index.clear(arena);
         index
@@ -103,7 +108,7 @@ impl Index {
 
     /// Bytes that `new` allocates beside the arena.
     pub(super) fn table_bytes(budget: usize) -> usize {
-        budget / arena::page_bytes(budget) * size_of::<u32>() + 4 * ENTRIES * 8
+        budget / arena::page_bytes(budget) * size_of::<u32>() + JOINED_MAX * ENTRIES * 8
     }
 
     /// The entry of this hash that `is_it` accepts.
@@ -259,13 +264,18 @@ impl Index {
         self.put_together(arena);
     }
 
-    /// Drops the last bucket. Put off while there is no room for an overflow bucket.
+    /// Drops the last bucket. Put off while there is no room for an overflow bucket, or too much to
+    /// put together.
     fn join(&mut self, arena: &mut Arena) {
         let last = self.buckets - 1;
         if last >> self.page_shift == 0 || (!Self::has_room(arena) && arena.is_scarce()) {
             return;
         }
         let partner = last - (1 << last.ilog2());
+        let chains = [last, partner].map(|number| self.chain_buckets(arena, number));
+        if chains[0] + chains[1] > JOINED_MAX {
+            return;
+        }
         self.take_apart(arena, last);
         self.take_apart(arena, partner);
         self.buckets -= 1;
@@ -276,6 +286,18 @@ impl Index {
             arena.give_page(page);
         }
         self.put_together(arena);
+    }
+
+    /// Buckets in the chain of a bucket; more than can be joined count as one more.
+    fn chain_buckets(&self, arena: &Arena, number: usize) -> usize {
+        let mut at = self.bucket(number);
+        for buckets in 1..=JOINED_MAX {
+            at = read_u32(arena.array::<BUCKET_BYTES>(at), OVERFLOW);
+            if at == NIL {
+                return buckets;
+            }
+        }
+        JOINED_MAX + 1
     }
 
     /// Moves the chain of a bucket to `scratch`.
@@ -313,6 +335,12 @@ impl Index {
         let whole = 1 << self.buckets.ilog2();
         let wide = hash as usize & (2 * whole - 1);
         self.bucket(if wide < self.buckets { wide } else { wide & (whole - 1) })
+    }
+
+    /// Buckets in the longest chain, counted as far as `chain_buckets` does.
+    #[cfg(test)]
+    pub(super) fn longest_chain(&self, arena: &Arena) -> usize {
+        (0..self.buckets).map(|number| self.chain_buckets(arena, number)).max().unwrap_or(0)
     }
 
     #[cfg(debug_assertions)]

@@ -599,6 +599,7 @@ impl Store {
     /// Makes all of the memory resident, so that no later operation waits for the kernel.
     pub fn prefault(&mut self) {
         self.arena.prefault();
+        self.scratch.resize(self.scratch.capacity(), 0);
     }
 
     /// Forgets every entry, in a time that does not depend on their number. Memory that was touched

@@ -481,6 +481,31 @@ fn a_prefix_is_deleted_and_nothing_else() {
     store.check();
 }
 
+/// What a scan has not met yet lies in buckets whose numbers end alike. Were all of them joined as
+/// entries leave, the last thousand entries of a million would hang on one chain.
+#[test]
+#[cfg_attr(miri, ignore = "no chain grows long enough among few entries")]
+fn a_scan_that_removes_all_leaves_no_long_chains() {
+    let mut store = Store::new(&Settings { memory_bytes_max: 4 << 20, ..SETTINGS });
+    for id in 0..30_000_u32 {
+        store.execute(op(&id.to_le_bytes(), put(b"")), NOW);
+    }
+    let (before, pages) = (store.index.longest_chain(&store.arena), store.index.pages());
+    let mut scan = Scan::START;
+    while !store.delete_prefix(&mut scan, b"", false, NOW, 64) {
+        let longest = store.index.longest_chain(&store.arena);
+        assert!(longest <= before.max(4), "{longest} buckets with {} entries", scan.matched);
+    }
+    assert_eq!(scan.matched, 30_000);
+    // The table follows the number of entries again as others come and go.
+    for id in 0..20_000_u32 {
+        store.execute(op(&id.to_le_bytes(), put(b"")), NOW);
+        store.execute(op(&id.to_le_bytes(), Verb::Delete), NOW);
+    }
+    assert!(store.index.pages() * 10 < pages, "{} of {pages} pages", store.index.pages());
+    store.check();
+}
+
 /// Buckets split and join behind the cursor and before it: what stays is met exactly once.
 #[test]
 fn a_scan_meets_what_stays_once_while_the_index_grows_and_shrinks() {
