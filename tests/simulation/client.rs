@@ -2,12 +2,12 @@
 
 use crate::{
     coverage::Coverage,
-    history::{Action, NEVER, Operation},
+    history::{Call, If, NEVER, Operation, Said, What},
     response::{Response, Responses},
-    script::{Ending, Fate, Request, Script, Value, Visit, Want, json},
+    script::{Demand, Ending, Fate, Request, Script, TAG_BLANK, Value, Visit, Want, json},
 };
 use kvcache::{config::Limits, shard::ConnectionId};
-use std::time::Duration;
+use std::{collections::HashMap, time::Duration};
 
 /// A body of more bytes tells a value that leaves in pieces.
 const LONG_BYTES_MIN: usize = 3_000;
@@ -29,11 +29,11 @@ pub(crate) struct Moment<'a> {
     pub(crate) lossy: bool,
 }
 
-/// What an answer says about a key.
+/// What an answer says about its keys.
 #[derive(Clone, Debug)]
 enum Outcome {
-    /// By key.
-    Done(Vec<(usize, Action)>),
+    /// Of each call.
+    Done(Vec<Said>),
     /// Nothing was done.
     Refused,
     /// It is not known what was done.
@@ -42,10 +42,19 @@ enum Outcome {
     Other,
 }
 
+/// An entity tag as it was seen, and the value that it came with.
+#[derive(Clone, Debug)]
+pub(crate) struct Sighting {
+    pub(crate) tag: String,
+    pub(crate) key: usize,
+    pub(crate) value: usize,
+}
+
 #[derive(Clone, Debug)]
 struct Answer {
     step: u64,
     clocks: Box<[u64]>,
+    tag: Option<String>,
     outcome: Outcome,
 }
 
@@ -100,6 +109,10 @@ pub(crate) struct Client {
     /// Step and every shard's time at which each complete request had arrived.
     arrivals: Vec<(u64, Box<[u64]>)>,
     answers: Vec<Answer>,
+    /// Entity tags that nobody has looked at.
+    pub(crate) sightings: Vec<Sighting>,
+    /// The value that each request's entity tag stands for.
+    knows: Vec<Option<usize>>,
     /// The request that is answered next got its `100 Continue`.
     continued: bool,
     /// An answer said that it is the last.
@@ -114,6 +127,7 @@ pub(crate) struct Client {
 
 impl Client {
     pub(crate) fn new(script: Script, core: usize, id: ConnectionId, now: &Moment<'_>) -> Self {
+        let knows = vec![None; script.requests.len()];
         let mut client = Self {
             script,
             core,
@@ -127,6 +141,8 @@ impl Client {
             responses: Responses::default(),
             arrivals: Vec::new(),
             answers: Vec::new(),
+            sightings: Vec::new(),
+            knows,
             continued: false,
             last_said: false,
             late: Late::default(),
@@ -168,15 +184,53 @@ impl Client {
             && self.own_side == OwnSide::Open
     }
 
-    fn keys_of(&self, at: usize, values: &[Value]) -> Vec<usize> {
-        match self.script.requests[at].want {
-            Want::Put { value } => vec![values[value].key],
-            Want::Get { key } | Want::Head { key } => vec![key],
-            Want::Mput { first, count } => {
-                values[first..first + count].iter().map(|value| value.key).collect()
+    /// Writes so many bytes more. `seen` is the last tag that anybody saw of each key.
+    pub(crate) fn write(&mut self, bytes: usize, seen: &[Option<Sighting>]) {
+        let fresh = self.written..self.written + bytes;
+        self.written = fresh.end;
+        for (request, knows) in self.script.requests.iter().zip(&mut self.knows) {
+            let Some(at) = request.tag_at.filter(|at| fresh.contains(at)) else { continue };
+            let Some(key) = request.want.key() else { continue };
+            if let Some(Sighting { tag, value, .. }) = &seen[key] {
+                self.script.bytes[at..at + TAG_BLANK.len()].copy_from_slice(tag.as_bytes());
+                *knows = Some(*value);
             }
-            Want::Mget { keys } => bits(keys).collect(),
+        }
+    }
+
+    /// What a request asks of each key.
+    fn calls_of(&self, at: usize, now: &Moment<'_>) -> Vec<(usize, Call)> {
+        let put = |value| put_call(value, now);
+        let all = |keys, call| bits(keys).map(move |key| (key, call)).collect();
+        match self.script.requests[at].want {
+            Want::Put { value } | Want::Write { value, .. } => vec![put(value)],
+            Want::Get { key, lease_ms } | Want::Read { key, lease_ms } => {
+                vec![(key, Call::Read { lease_ms })]
+            }
+            Want::Head { key } | Want::Peek { key } => vec![(key, Call::Read { lease_ms: None })],
+            Want::Delete { key } => vec![(key, Call::Delete)],
+            Want::Add { key, by } => vec![(key, Call::Add { by })],
+            Want::Touch { key, ttl_ms } => vec![(key, Call::Touch { ttl_ms })],
+            Want::Mput { first, count } => (first..first + count).map(put).collect(),
+            Want::Mget { keys } => all(keys, Call::Read { lease_ms: None }),
+            Want::Mdelete { keys } | Want::DeletePrefix { keys, is_dry: false } => {
+                all(keys, Call::Delete)
+            }
+            Want::Invalidate { tags } => {
+                (0..now.keys.len()).map(|key| (key, Call::Invalidate { tags })).collect()
+            }
             _ => Vec::new(),
+        }
+    }
+
+    fn condition_of(&self, at: usize) -> If {
+        let known = self.knows[at].unwrap_or(usize::MAX);
+        match self.script.requests[at].demand {
+            Demand::Nothing => If::Always,
+            Demand::Present => If::Present,
+            Demand::Absent => If::Absent,
+            Demand::Match => If::Is(known),
+            Demand::NoneMatch => If::IsNot(known),
         }
     }
 
@@ -269,12 +323,13 @@ impl Client {
         self.last_said = response.closes;
         self.continued = false;
         let outcome = self.outcome(request, response, now, coverage);
-        self.answers.push(Answer { step: now.step, clocks: now.clocks.into(), outcome });
+        let (clocks, tag) = (now.clocks.into(), response.tag.clone());
+        self.answers.push(Answer { step: now.step, clocks, tag, outcome });
     }
 
     /// Checks an answer against its request and reads what it says.
     fn outcome(
-        &self,
+        &mut self,
         request: &Request,
         response: &Response,
         now: &Moment<'_>,
@@ -285,39 +340,91 @@ impl Client {
         if response.status == 503 && !matches!(request.want, Want::Problem(..)) {
             return self.unserved(request, response, now, coverage);
         }
+        let found = |what| {
+            let Response { is_stale, lease, .. } = *response;
+            vec![Said::Found { what, is_stale: Some(is_stale), lease }]
+        };
         match request.want {
-            Want::Put { value } => {
+            Want::Put { .. } => {
                 const BODY: &str =
                     r#"{"status":"OK","message":"Key inserted/updated successfully."}"#;
                 assert_eq!((response.status, body()), (200, BODY), "{}", context());
                 if request.is_chunked {
                     coverage.reach("chunked put");
                 }
-                Outcome::Done(vec![put_action(value, now)])
+                Outcome::Done(vec![Said::Nothing])
             }
-            Want::Mput { .. } | Want::Mget { .. } => {
+            Want::Mput { .. } | Want::Mget { .. } | Want::Mdelete { .. } => {
                 let told = (response.status, body());
                 batch_outcome(request.want, told, now, coverage)
             }
-            Want::Get { key } if response.status == 200 => {
+            Want::Get { key, .. } if response.status == 200 => {
                 if response.length > LONG_BYTES_MIN {
                     coverage.reach("long value");
                 }
-                Outcome::Done(vec![(key, Action::Get(Some(read_value(key, body(), now))))])
+                Outcome::Done(found(read_body(key, body(), now)))
             }
-            Want::Get { key } => {
+            Want::Get { .. } => {
                 const BODY: &str =
                     r#"{"status":"ERROR","message":"Key not found.","code":"not_found"}"#;
                 assert_eq!((response.status, body()), (404, BODY), "{}", context());
-                Outcome::Done(vec![(key, Action::Get(None))])
+                Outcome::Done(vec![Said::Absent(response.lease)])
             }
-            Want::Head { key } => {
+            Want::Head { .. } => {
                 assert!(matches!(response.status, 200 | 404), "{}", context());
-                let found = response.status == 200;
-                if found {
-                    coverage.reach("head told a length");
+                if response.status == 404 {
+                    return Outcome::Done(vec![Said::Absent(None)]);
                 }
-                Outcome::Done(vec![(key, Action::Head(found.then_some(response.length)))])
+                coverage.reach("head told a length");
+                Outcome::Done(found(What::Length(response.length)))
+            }
+            Want::Peek { .. } => {
+                let what = What::Any;
+                Outcome::Done(
+                    entry_outcome(response, what).unwrap_or_else(|| panic!("{}", context())),
+                )
+            }
+            Want::Read { key, .. } => {
+                let what = if response.status == 200 { what(key, body(), now) } else { What::Any };
+                if let (What::Value(value), Some(tag)) = (what, &response.tag) {
+                    self.sightings.push(Sighting { tag: tag.clone(), key, value });
+                }
+                Outcome::Done(
+                    entry_outcome(response, what).unwrap_or_else(|| panic!("{}", context())),
+                )
+            }
+            Want::Write { .. } | Want::Delete { .. } | Want::Touch { .. } | Want::Add { .. } => {
+                Outcome::Done(vec![change_outcome(request.want, response, body())])
+            }
+            Want::Invalidate { .. } => {
+                assert_eq!(
+                    (response.status, body()),
+                    (200, "{\"status\":\"OK\"}"),
+                    "{}",
+                    context()
+                );
+                coverage.reach("all shards did it");
+                Outcome::Done(vec![Said::Nothing; now.keys.len()])
+            }
+            Want::DeletePrefix { keys, is_dry } => {
+                assert_eq!(response.status, 200, "{}", context());
+                let count = serde_json::from_str::<serde_json::Value>(body()).expect("JSON");
+                let count = count[if is_dry { "matched" } else { "deleted" }].as_u64();
+                assert!(
+                    count.is_some_and(|count| count <= keys.count_ones().into()),
+                    "{}",
+                    context()
+                );
+                match (is_dry, count) {
+                    (true, Some(1..)) => coverage.reach("prefix matched"),
+                    (false, Some(1..)) => coverage.reach("prefix deleted"),
+                    _ => {}
+                }
+                if is_dry {
+                    return Outcome::Other;
+                }
+                let said = if count == Some(0) { Said::Absent(None) } else { Said::Nothing };
+                Outcome::Done(vec![said; keys.count_ones() as usize])
             }
             Want::Health => {
                 assert_eq!((response.status, body()), (200, r#"{"status":"OK"}"#), "{}", context());
@@ -332,11 +439,6 @@ impl Client {
                 let stats: serde_json::Value = serde_json::from_str(body()).expect("JSON");
                 assert_eq!(stats["shards"].as_array().map(Vec::len), Some(now.clocks.len()));
                 coverage.reach("stats told");
-                Outcome::Other
-            }
-            Want::Done(expected) => {
-                assert_eq!((response.status, body()), (200, expected), "{}", context());
-                coverage.reach("all shards did it");
                 Outcome::Other
             }
             Want::Problem(status, code) => {
@@ -356,12 +458,19 @@ impl Client {
     ) -> Outcome {
         let text = std::str::from_utf8(&response.body).expect("all bodies are text");
         let is_foreign = |&key: &usize| now.owners[key] != self.core;
-        let keys = self.keys_of(self.answers.len(), now.values);
-        let is_question = matches!(request.want, Want::Stats | Want::Done(_));
-        assert!(is_question || keys.iter().any(is_foreign), "a shard refused its own key");
+        let calls = self.calls_of(self.answers.len(), now);
+        let is_question = matches!(
+            request.want,
+            Want::Stats | Want::Invalidate { .. } | Want::DeletePrefix { .. }
+        );
+        let is_any_foreign = calls.iter().any(|(key, _)| is_foreign(key));
+        assert!(is_question || is_any_foreign, "a shard refused its own key");
         if is_question {
             coverage.reach("gather refused");
-        } else if matches!(request.want, Want::Mget { .. } | Want::Mput { .. }) {
+            // Some shards may have done it.
+            return Outcome::Lost;
+        }
+        if matches!(request.want, Want::Mget { .. } | Want::Mput { .. } | Want::Mdelete { .. }) {
             coverage.reach("batch refused");
         }
         if request.head_only {
@@ -450,40 +559,57 @@ impl Client {
     }
 
     /// What was done to keys, or may have been, by key.
-    pub(crate) fn operations(&self, number: usize, now: &Moment<'_>) -> Vec<(usize, Operation)> {
+    pub(crate) fn operations(
+        &self,
+        number: usize,
+        tags: &HashMap<String, usize>,
+        now: &Moment<'_>,
+    ) -> Vec<(usize, Operation)> {
         let mut operations = Vec::new();
-        if self.script.visit != Visit::Data {
+        if self.script.visit == Visit::Refused {
             return operations;
         }
         for (at, (began, earliest)) in self.arrivals.iter().enumerate() {
             let answer = self.answers.get(at);
             let want = self.script.requests[at].want;
-            let (actions, ended, latest) = match answer {
+            let calls = self.calls_of(at, now);
+            let (all_said, ended, latest) = match answer {
                 // What stands behind the last answer must have had no effect.
                 None if self.last_said => break,
-                Some(Answer { outcome: Outcome::Done(actions), step, clocks }) => {
-                    (actions.clone(), *step, Some(clocks))
+                Some(Answer { outcome: Outcome::Done(said), step, clocks, .. }) => {
+                    (said.clone(), *step, Some(clocks))
                 }
                 None | Some(Answer { outcome: Outcome::Lost, .. }) => {
-                    let values = match want {
-                        Want::Put { value } => value..value + 1,
-                        Want::Mput { first, count } => first..first + count,
-                        _ => continue,
-                    };
-                    (values.map(|value| put_action(value, now)).collect(), NEVER, None)
+                    (vec![Said::Nothing; calls.len()], NEVER, None)
                 }
                 _ => continue,
             };
-            for (key, action) in actions {
+            assert_eq!(calls.len(), all_said.len(), "{want:?}");
+            // A removal by prefix takes its time, and the connection does not wait for it.
+            let is_slow = matches!(want, Want::DeletePrefix { .. });
+            for ((key, call), mut said) in calls.into_iter().zip(all_said) {
                 let owner = now.owners[key];
+                let condition = self.condition_of(at);
+                if let (Said::Found { what: What::Any, is_stale, lease }, Some(tag)) =
+                    (said, answer.and_then(|answer| answer.tag.as_ref()))
+                    && let Some(&value) = tags.get(tag)
+                {
+                    said = Said::Found { what: What::Value(value), is_stale, lease };
+                }
                 let operation = Operation {
-                    action,
-                    connection: number,
+                    call,
+                    condition,
+                    said,
+                    connection: if is_slow { usize::MAX - number } else { number },
                     began: *began,
                     ended,
                     earliest_ms: earliest[owner],
                     latest_ms: latest.map_or(NEVER, |clocks| clocks[owner]),
                 };
+                let is_lost = ended == NEVER;
+                if is_lost && call == (Call::Read { lease_ms: None }) {
+                    continue;
+                }
                 operations.push((key, operation));
             }
         }
@@ -499,11 +625,11 @@ fn batch_outcome(
     coverage: &mut Coverage,
 ) -> Outcome {
     match want {
-        Want::Mput { first, count } => {
+        Want::Mput { count, .. } => {
             let expected = format!("{{\"status\":\"OK\",\"stored\":{count}}}");
             assert_eq!((status, body), (200, &*expected));
             coverage.reach("batch put");
-            Outcome::Done((first..first + count).map(|value| put_action(value, now)).collect())
+            Outcome::Done(vec![Said::Nothing; count])
         }
         Want::Mget { .. } if status == 413 => {
             assert!(body.contains("reply_too_large"), "{body}");
@@ -515,14 +641,63 @@ fn batch_outcome(
             let found: serde_json::Value = serde_json::from_str(body).expect("JSON");
             let values = found["values"].as_object().expect("an object");
             assert_eq!(values.len(), keys.count_ones() as usize, "{body}");
-            let read = |key: usize| {
-                let text = values[now.keys[key]].as_str();
-                (key, Action::Get(text.map(|text| value_number(key, text, now))))
+            let read = |key: usize| match values[now.keys[key]].as_str() {
+                // Whether it is stale is not told.
+                Some(text) => {
+                    Said::Found { what: what(key, text, now), is_stale: None, lease: None }
+                }
+                None => Said::Absent(None),
             };
             coverage.reach("batch get");
             Outcome::Done(bits(keys).map(read).collect())
         }
+        Want::Mdelete { keys } => {
+            assert_eq!(status, 200, "{body}");
+            let count: serde_json::Value = serde_json::from_str(body).expect("JSON");
+            let (deleted, all) = (count["deleted"].as_u64(), keys.count_ones());
+            let said = match deleted.expect("a number") {
+                0 => Said::Absent(None),
+                some if some == u64::from(all) => Said::Changed,
+                some => {
+                    assert!(some < u64::from(all), "{body}");
+                    Said::Nothing
+                }
+            };
+            if said != Said::Absent(None) {
+                coverage.reach("batch deleted");
+            }
+            Outcome::Done(vec![said; all as usize])
+        }
         _ => unreachable!("only batches come here"),
+    }
+}
+
+/// What an answer of `/kv` to a reader says.
+fn entry_outcome(response: &Response, what: What) -> Option<Vec<Said>> {
+    let Response { is_stale, lease, .. } = *response;
+    Some(vec![match response.status {
+        200 => Said::Found { what, is_stale: Some(is_stale), lease },
+        304 => Said::Found { what: What::Unchanged, is_stale: Some(is_stale), lease },
+        404 => Said::Absent(lease),
+        412 => Said::Refused,
+        _ => return None,
+    }])
+}
+
+/// What an answer of `/kv` to a change says.
+fn change_outcome(want: Want, response: &Response, body: &str) -> Said {
+    match (want, response.status) {
+        (Want::Write { .. }, 201) => Said::Created,
+        (Want::Write { .. }, 204) => Said::Replaced,
+        (Want::Delete { .. } | Want::Touch { .. }, 204) => Said::Changed,
+        (Want::Delete { .. } | Want::Touch { .. }, 404) => Said::Absent(None),
+        (Want::Add { .. }, 200) => Said::Number(body.parse().expect("a number")),
+        (Want::Add { .. }, 409) => {
+            assert!(body.contains("not_an_integer"), "{body}");
+            Said::NotANumber
+        }
+        (_, 412) => Said::Refused,
+        _ => panic!("{want:?} got {response:?}"),
     }
 }
 
@@ -532,29 +707,32 @@ fn bits(set: u8) -> impl Iterator<Item = usize> {
 }
 
 /// The key of a value, and that it is put.
-fn put_action(value: usize, now: &Moment<'_>) -> (usize, Action) {
-    let Value { key, text, ttl_ms } = &now.values[value];
+fn put_call(value: usize, now: &Moment<'_>) -> (usize, Call) {
+    let Value { key, text, life, tags } = &now.values[value];
     let length = found_body(now.keys[*key], text).len();
-    (*key, Action::Put { value, length, ttl_ms: *ttl_ms })
+    (*key, Call::Put { value, length, life: *life, tags: *tags })
 }
 
 fn found_body(key: &str, value: &str) -> String {
     format!("{{\"status\":\"OK\",\"key\":{},\"value\":{}}}", json(key), json(value))
 }
 
-/// Which value the body of a hit tells.
-fn read_value(key: usize, body: &str, now: &Moment<'_>) -> usize {
+/// What the body of a hit tells.
+fn read_body(key: usize, body: &str, now: &Moment<'_>) -> What {
     let found: serde_json::Value = serde_json::from_str(body).expect("the body is JSON");
     let text = found["value"].as_str().expect("a value is a string");
     assert_eq!(body, found_body(now.keys[key], text));
-    value_number(key, text, now)
+    what(key, text, now)
 }
 
-/// Which value this is.
-fn value_number(key: usize, text: &str, now: &Moment<'_>) -> usize {
-    let number = text.split_once('|').and_then(|(number, _)| number.parse().ok());
-    let value: usize = number.unwrap_or_else(|| panic!("{text:?} was never sent"));
+/// Which value or number this is.
+fn what(key: usize, text: &str, now: &Moment<'_>) -> What {
+    let Some((number, _)) = text.split_once('|') else {
+        let number = text.parse().unwrap_or_else(|_| panic!("{text:?} was never sent"));
+        return What::Number(number);
+    };
+    let value: usize = number.parse().unwrap_or_else(|_| panic!("{text:?} was never sent"));
     assert_eq!(now.values[value].key, key, "the value of another key");
     assert_eq!(text, now.values[value].text);
-    value
+    What::Value(value)
 }

@@ -51,7 +51,7 @@ impl Profile {
             phase_steps_max: [20, 200, 1000][random.usize(..3)],
             steps_max: 10_000,
             drain_at: (random.u8(..3) == 0).then(|| random.u64(..2_000)),
-            is_lossy: random.u8(..10) == 0,
+            is_lossy: random.u8(..if is_large { 2 } else { 10 }) == 0,
             is_flood,
             is_large,
         };

@@ -1,5 +1,6 @@
 //! Reads responses as a client would, with nothing of the server's own code.
 
+use crate::history::Right;
 use std::fmt;
 
 /// One response.
@@ -8,14 +9,19 @@ pub(crate) struct Response {
     pub(crate) closes: bool,
     /// Of the body, as the head says; 0 where it says nothing.
     pub(crate) length: usize,
+    /// What stands between the quotes of the entity tag.
+    pub(crate) tag: Option<String>,
+    pub(crate) is_stale: bool,
+    pub(crate) lease: Option<Right>,
     pub(crate) body: Vec<u8>,
 }
 
 impl fmt::Debug for Response {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { status, closes, length, body } = self;
+        let Self { status, closes, length, tag, is_stale, lease, body } = self;
         let body = String::from_utf8_lossy(body);
-        write!(out, "{status}, closes: {closes}, {length} bytes: {body}")
+        write!(out, "{status}, closes: {closes}, tag: {tag:?}, stale: {is_stale}, ")?;
+        write!(out, "lease: {lease:?}, {length} bytes: {body}")
     }
 }
 
@@ -26,13 +32,37 @@ impl Response {
         let (line, fields) = head.split_once("\r\n").expect("a head has fields");
         let status = line.strip_prefix("HTTP/1.1 ").and_then(|rest| rest.get(..3)?.parse().ok());
         let status = status.unwrap_or_else(|| panic!("{line:?} is no status line"));
-        let mut response = Self { status, closes: false, length: 0, body: Vec::new() };
+        let mut response = Self {
+            status,
+            closes: false,
+            length: 0,
+            tag: None,
+            is_stale: false,
+            lease: None,
+            body: Vec::new(),
+        };
         for field in fields.split("\r\n").filter(|field| !field.is_empty()) {
             let (name, value) = field.split_once(": ").expect("a field has a name");
             match name {
                 "Content-Length" => response.length = value.parse().expect("a length is a number"),
                 "Connection" => response.closes = value == "close",
-                "Date" | "Content-Type" | "Allow" | "Retry-After" | "Vary" => {}
+                "ETag" => {
+                    let tag = value.strip_prefix('"').and_then(|tag| tag.strip_suffix('"'));
+                    response.tag = Some(tag.expect("a strong entity tag").to_owned());
+                }
+                "Kv-Stale" => {
+                    assert_eq!(value, "1");
+                    response.is_stale = true;
+                }
+                "Kv-Lease" => {
+                    response.lease = Some(match value {
+                        "granted" => Right::Granted,
+                        "wait" => Right::Wait,
+                        _ => panic!("{field:?} grants nothing"),
+                    });
+                }
+                "Date" | "Content-Type" | "Allow" | "Retry-After" | "Vary" | "Cache-Control" => {}
+                "X-Content-Type-Options" => assert_eq!(value, "nosniff"),
                 _ => panic!("nobody asked for {field:?}"),
             }
         }

@@ -1,5 +1,6 @@
 //! What simulated clients send: requests as bytes, and what each must be answered with.
 
+use crate::{history::Life, profile::Profile};
 use fastrand::Rng;
 use std::{collections::HashSet, fmt::Write as _};
 
@@ -29,8 +30,30 @@ const SMALL_BYTES_MAX: usize = 256;
 pub(crate) struct Value {
     pub(crate) key: usize,
     pub(crate) text: String,
-    pub(crate) ttl_ms: Option<u64>,
+    pub(crate) life: Life,
+    /// The bits of those of `TAGS` that it carries.
+    pub(crate) tags: u8,
 }
+
+/// Tags of values.
+const TAGS: [&str; 3] = ["t", "news", "z-1"];
+
+/// A condition, as far as it is known before it is sent: which version an entity tag names is not.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Demand {
+    Nothing,
+    /// `If-Match: *`
+    Present,
+    /// `If-None-Match: *`
+    Absent,
+    /// `If-Match` with one tag.
+    Match,
+    /// `If-None-Match` with one tag.
+    NoneMatch,
+}
+
+/// Where an entity tag will stand.
+pub(crate) const TAG_BLANK: &str = "0000000000000000";
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Want {
@@ -39,9 +62,33 @@ pub(crate) enum Want {
     },
     Get {
         key: usize,
+        lease_ms: Option<u64>,
     },
     Head {
         key: usize,
+    },
+    /// These are of `/kv`.
+    Write {
+        key: usize,
+        value: usize,
+    },
+    Read {
+        key: usize,
+        lease_ms: Option<u64>,
+    },
+    Peek {
+        key: usize,
+    },
+    Delete {
+        key: usize,
+    },
+    Add {
+        key: usize,
+        by: i64,
+    },
+    Touch {
+        key: usize,
+        ttl_ms: Option<u64>,
     },
     /// Stores `count` values from number `first` on.
     Mput {
@@ -52,13 +99,38 @@ pub(crate) enum Want {
     Mget {
         keys: u8,
     },
+    Mdelete {
+        keys: u8,
+    },
+    /// Of the tag whose bit is set.
+    Invalidate {
+        tags: u8,
+    },
+    /// Of the keys whose bits are set.
+    DeletePrefix {
+        keys: u8,
+        is_dry: bool,
+    },
     Health,
     Options,
     /// A JSON object about every shard.
     Stats,
-    /// This body, once every shard has done what was asked.
-    Done(&'static str),
     Problem(u16, &'static str),
+}
+
+impl Want {
+    /// Of a request that may have a condition.
+    pub(crate) fn key(&self) -> Option<usize> {
+        match *self {
+            Self::Write { key, .. }
+            | Self::Read { key, .. }
+            | Self::Peek { key }
+            | Self::Delete { key }
+            | Self::Add { key, .. }
+            | Self::Touch { key, .. } => Some(key),
+            _ => None,
+        }
+    }
 }
 
 /// What becomes of the connection after the answer.
@@ -77,6 +149,9 @@ pub(crate) struct Request {
     /// The answer may come as soon as so many bytes have arrived.
     pub(crate) answerable: usize,
     pub(crate) want: Want,
+    pub(crate) demand: Demand,
+    /// Where the entity tag of the demand stands.
+    pub(crate) tag_at: Option<usize>,
     pub(crate) head_only: bool,
     pub(crate) fate: Fate,
     /// The client asked for a word before it sends the body.
@@ -122,6 +197,8 @@ const REFUSED: Request = Request {
     end: 0,
     answerable: 0,
     want: Want::Problem(503, "too_many_connections"),
+    demand: Demand::Nothing,
+    tag_at: None,
     head_only: false,
     fate: Fate::Closes,
     awaits_continue: false,
@@ -164,6 +241,10 @@ pub(crate) struct Author {
     /// Requests of one connection.
     requests_max: usize,
     value_bytes_max: usize,
+    /// Only puts, gets and what changes nothing.
+    is_plain: bool,
+    /// Whether the first key mostly holds a number.
+    counts: bool,
 }
 
 /// A request that is being written.
@@ -173,11 +254,13 @@ struct Draft {
     fields: String,
     body: Option<Vec<u8>>,
     want: Want,
+    demand: Demand,
 }
 
 impl Draft {
     fn new(method: &'static str, target: impl Into<String>, want: Want) -> Self {
-        Self { method, target: target.into(), fields: String::new(), body: None, want }
+        let (fields, demand) = (String::new(), Demand::Nothing);
+        Self { method, target: target.into(), fields, body: None, want, demand }
     }
 
     fn body(self, body: impl Into<Vec<u8>>) -> Self {
@@ -189,20 +272,39 @@ impl Draft {
         self.fields.push_str("\r\n");
         self
     }
+
+    fn demanding(self, demand: Demand) -> Self {
+        let field = match demand {
+            Demand::Nothing => return self,
+            Demand::Present => "If-Match: *".to_owned(),
+            Demand::Absent => "If-None-Match: *".to_owned(),
+            Demand::Match => format!("If-Match: \"x\", \"{TAG_BLANK}\""),
+            Demand::NoneMatch => format!("If-None-Match: \"{TAG_BLANK}\""),
+        };
+        Self { demand, ..self.field(&field) }
+    }
 }
 
 impl Author {
-    pub(crate) fn new(mut random: Rng, requests_max: usize, value_bytes_max: usize) -> Self {
+    pub(crate) fn new(mut random: Rng, profile: &Profile) -> Self {
         let mut keys = KEYS.to_vec();
         random.shuffle(&mut keys);
         keys.truncate([1, 2, 3, 4, 6][random.usize(..5)]);
-        Self { requests_max, value_bytes_max, ..Self::of(random, keys) }
+        let counts = random.bool();
+        Self {
+            requests_max: profile.requests_max,
+            value_bytes_max: profile.config.limits.value_bytes_max,
+            is_plain: profile.is_flood,
+            counts,
+            ..Self::of(random, keys)
+        }
     }
 
     /// One that only audits.
     pub(crate) fn of(random: Rng, keys: Vec<&'static str>) -> Self {
         let (values, lengths) = (Vec::new(), HashSet::new());
-        Self { random, keys, values, lengths, requests_max: 0, value_bytes_max: 0 }
+        let (requests_max, value_bytes_max, is_plain, counts) = (0, 0, true, false);
+        Self { random, keys, values, lengths, requests_max, value_bytes_max, is_plain, counts }
     }
 
     fn one_in(&mut self, n: u32) -> bool {
@@ -221,7 +323,11 @@ impl Author {
             script.requests.push(REFUSED);
         }
         for _ in 0..self.random.usize(1..=self.requests_max) {
-            self.request(&mut script);
+            if visit == Visit::Data && !self.is_plain && self.one_in(8) {
+                self.story(&mut script);
+            } else {
+                self.request(&mut script);
+            }
         }
         self.end(&mut script);
         script
@@ -230,7 +336,7 @@ impl Author {
     /// A connection that reads one key.
     pub(crate) fn audit(&mut self, key: usize) -> Script {
         let mut script = Script::new(Visit::Data);
-        let draft = self.get(key);
+        let draft = self.get(key, None);
         self.add(&mut script, draft);
         script
     }
@@ -249,6 +355,7 @@ impl Author {
                     last.answerable = usize::MAX;
                 }
                 last.end = usize::MAX;
+                last.tag_at = last.tag_at.filter(|at| at + TAG_BLANK.len() <= cut);
             }
             _ => {}
         }
@@ -267,6 +374,8 @@ impl Author {
             end: script.bytes.len(),
             answerable: start + 1,
             want: Want::Problem(status, code),
+            demand: Demand::Nothing,
+            tag_at: None,
             head_only: false,
             fate: Fate::Closes,
             awaits_continue: false,
@@ -281,21 +390,53 @@ impl Author {
         self.add(script, draft);
     }
 
+    /// Requests that mean more one after the other.
+    fn story(&mut self, script: &mut Script) {
+        let key = self.random.usize(..self.keys.len());
+        if self.random.bool() {
+            // What is soon stale is asked for by many.
+            let life = Life { ttl_ms: Some(self.random.u64(1..20)), stale_ms: self.span_ms() };
+            let value = self.value_of(key, life);
+            let draft = self.put_of(value);
+            self.add(script, draft);
+            for _ in 0..self.random.usize(1..5) {
+                let lease_ms = self.span_ms();
+                let draft = self.get(key, Some(lease_ms));
+                self.add(script, draft);
+            }
+        } else {
+            // What was read is changed if it is still the same.
+            let path = self.path(key);
+            let draft = Draft::new("GET", path, Want::Read { key, lease_ms: None });
+            self.add(script, draft);
+            let value = self.value_of(key, Life::default());
+            let draft = self.write_of(value).demanding(Demand::Match);
+            self.add(script, draft);
+        }
+    }
+
     fn errand(&mut self) -> Draft {
         let key = self.random.usize(..self.keys.len());
-        match self.random.u8(..100) {
-            0..40 => self.put(),
-            40..80 => self.get(key),
-            80..86 => {
-                let target = self.get(key).target;
+        match self.random.u8(..if self.is_plain { 60 } else { 110 }) {
+            0..24 => self.put(),
+            24..48 => self.get(key, None),
+            48..52 => {
+                let target = self.get(key, None).target;
                 Draft::new("HEAD", target, Want::Head { key })
             }
-            86..90 => Draft::new("GET", "/healthz", Want::Health),
-            90 => Draft::new("OPTIONS", "/put", Want::Options),
-            91 => self.mput(),
-            92 => self.mget(),
-            93 => invalidate(),
-            _ => self.mistake(),
+            52..55 => Draft::new("GET", "/healthz", Want::Health),
+            55 => Draft::new("OPTIONS", "/put", Want::Options),
+            56 => self.mput(),
+            57 => self.mget(),
+            58..60 => self.mistake(),
+            60 | 61 => self.invalidate(),
+            62 => self.mdelete(),
+            63..68 => {
+                let lease_ms = self.span_ms();
+                self.get(key, Some(lease_ms))
+            }
+            68..72 if self.counts => self.incr(0),
+            _ => self.entry(key),
         }
     }
 
@@ -303,19 +444,108 @@ impl Author {
     fn question(&mut self) -> Draft {
         match self.random.u8(..10) {
             0..4 => Draft::new("GET", "/stats", Want::Stats),
-            4 => invalidate(),
-            5 => Draft::new(
-                "POST",
-                "/delete-prefix",
-                Want::Done("{\"status\":\"OK\",\"deleted\":0}"),
-            )
-            .body("{\"prefix\":\"no key begins so\"}"),
-            6..9 => Draft::new("GET", "/healthz", Want::Health),
+            4 if !self.is_plain => self.invalidate(),
+            5 if !self.is_plain => self.delete_prefix(),
+            4..9 => Draft::new("GET", "/healthz", Want::Health),
             _ => Draft { want: Want::Problem(404, "no_such_route"), ..self.put() },
         }
     }
 
+    /// One of the routes under `/kv/`.
+    fn entry(&mut self, key: usize) -> Draft {
+        let demand = match self.random.u8(..14) {
+            0 => Demand::Present,
+            1 => Demand::Absent,
+            2..6 => Demand::Match,
+            6..8 => Demand::NoneMatch,
+            _ => Demand::Nothing,
+        };
+        let path = self.path(key);
+        let draft = match self.random.u8(..14) {
+            0..4 => self.write(),
+            4..7 => Draft::new("GET", path, Want::Read { key, lease_ms: None }),
+            7 => {
+                let lease_ms = self.span_ms();
+                let target = format!("{path}?lease={}", seconds(lease_ms));
+                Draft::new("GET", target, Want::Read { key, lease_ms: Some(lease_ms) })
+            }
+            8 => Draft::new("HEAD", path, Want::Peek { key }),
+            9 | 10 => Draft::new("DELETE", path, Want::Delete { key }),
+            11 => self.incr(key),
+            _ => {
+                let ttl_ms = if self.one_in(3) { None } else { Some(self.span_ms()) };
+                let target = format!("{path}/touch?ttl={}", seconds(ttl_ms.unwrap_or(0)));
+                Draft::new("POST", target, Want::Touch { key, ttl_ms })
+            }
+        };
+        draft.demanding(demand)
+    }
+
+    fn write(&mut self) -> Draft {
+        let ttl = self.one_in(3);
+        let value = self.value(ttl);
+        self.write_of(value)
+    }
+
+    fn write_of(&mut self, value: usize) -> Draft {
+        let Value { key, text, life, tags } = &self.values[value];
+        let (key, text, life, tags) = (*key, text.clone(), *life, *tags);
+        let mut target = self.path(key);
+        if let Some(ttl_ms) = life.ttl_ms {
+            write!(target, "?ttl={}", seconds(ttl_ms)).expect("a String takes everything");
+            if life.stale_ms > 0 {
+                let stale = seconds(life.stale_ms);
+                write!(target, "&stale_ttl={stale}").expect("a String takes everything");
+            }
+        }
+        let draft = Draft::new("PUT", target, Want::Write { key, value }).body(text);
+        if tags == 0 { draft } else { draft.field(&format!("Kv-Tags: {}", names(tags).join(", "))) }
+    }
+
+    fn incr(&mut self, key: usize) -> Draft {
+        let by = self.random.i64(1..100);
+        let target = format!("{}/incr?by={by}", self.path(key));
+        Draft::new("POST", target, Want::Add { key, by })
+    }
+
+    fn path(&mut self, key: usize) -> String {
+        let mut path = "/kv/".to_owned();
+        for byte in self.keys[key].bytes() {
+            match byte {
+                b'a'..=b'z' | b'0'..=b'9' | b'+' | b'&' if self.random.bool() => {
+                    path.push(byte.into());
+                }
+                _ => write!(path, "%{byte:02x}").expect("a String takes everything"),
+            }
+        }
+        path
+    }
+
+    fn invalidate(&mut self) -> Draft {
+        let tags = 1 << self.random.usize(..TAGS.len());
+        let body = serde_json::json!({ "tag": names(tags)[0] }).to_string();
+        Draft::new("POST", "/invalidate", Want::Invalidate { tags }).body(body)
+    }
+
+    fn delete_prefix(&mut self) -> Draft {
+        let key = self.keys[self.random.usize(..self.keys.len())];
+        let prefix = if self.one_in(3) { key } else { &key[..key.ceil_char_boundary(1)] };
+        let matching = (0..self.keys.len()).filter(|&at| self.keys[at].starts_with(prefix));
+        let keys = matching.fold(0, |keys, at| keys | 1 << at);
+        let is_dry = self.one_in(4);
+        let body = serde_json::json!({ "prefix": prefix, "dry_run": is_dry }).to_string();
+        Draft::new("POST", "/delete-prefix", Want::DeletePrefix { keys, is_dry }).body(body)
+    }
+
     fn value(&mut self, ttl: bool) -> usize {
+        let ttl_ms = ttl.then(|| self.random.u64(1..300));
+        let may_be_stale = ttl && !self.is_plain && !self.one_in(3);
+        let stale_ms = if may_be_stale { self.span_ms() } else { 0 };
+        let key = self.random.usize(..self.keys.len());
+        self.value_of(key, Life { ttl_ms, stale_ms })
+    }
+
+    fn value_of(&mut self, key: usize, life: Life) -> usize {
         const PALETTE: [&str; 12] =
             ["x", "7", " ", "\"", "\\", "\n", "\u{0}", "\u{1f}", "/", "é", "😀", "\u{2028}"];
         let value = self.values.len();
@@ -328,14 +558,13 @@ impl Author {
             let bytes = self.random.usize(2_000..self.value_bytes_max / 2);
             text.extend(std::iter::repeat_n(unit.as_str(), bytes / unit.len()));
         }
-        let key = self.random.usize(..self.keys.len());
         // The length of an answer to HEAD tells which value it is about, for as long as there are
         // lengths left.
         while text.len() < 250 && !self.lengths.insert((key, json(&text).len())) {
             text.push('x');
         }
-        let ttl_ms = ttl.then(|| self.random.u64(1..300));
-        self.values.push(Value { key, text, ttl_ms });
+        let tags = if self.is_plain || self.random.bool() { 0 } else { self.random.u8(..8) };
+        self.values.push(Value { key, text, life, tags });
         value
     }
 
@@ -351,9 +580,19 @@ impl Author {
         json + "\""
     }
 
+    /// Mostly as short as what it stands beside, sometimes longer than a whole run.
+    fn span_ms(&mut self) -> u64 {
+        let most = [50, 300, 3_000, 60_000][self.random.usize(..4)];
+        self.random.u64(1..most)
+    }
+
     fn put(&mut self) -> Draft {
-        let ttl = self.one_in(8);
+        let ttl = self.one_in(if self.is_plain { 8 } else { 4 });
         let value = self.value(ttl);
+        self.put_of(value)
+    }
+
+    fn put_of(&mut self, value: usize) -> Draft {
         let body = self.put_body(value);
         Draft::new("POST", "/put", Want::Put { value }).body(body)
     }
@@ -373,28 +612,46 @@ impl Author {
     }
 
     fn mget(&mut self) -> Draft {
-        let keys = self.random.u8(..) & ((1 << self.keys.len()) - 1);
-        let named = (0..self.keys.len()).filter(|key| keys >> key & 1 == 1);
-        let named: Vec<&str> = named.map(|key| self.keys[key]).collect();
-        let body = format!("{{\"keys\":{}}}", serde_json::json!(named));
+        let (keys, body) = self.some_keys();
         Draft::new("POST", "/mget", Want::Mget { keys }).body(body)
     }
 
+    fn mdelete(&mut self) -> Draft {
+        let (keys, body) = self.some_keys();
+        Draft::new("POST", "/mdelete", Want::Mdelete { keys }).body(body)
+    }
+
+    fn some_keys(&mut self) -> (u8, String) {
+        let keys = self.random.u8(..) & ((1 << self.keys.len()) - 1);
+        let named = (0..self.keys.len()).filter(|key| keys >> key & 1 == 1);
+        let named: Vec<&str> = named.map(|key| self.keys[key]).collect();
+        (keys, format!("{{\"keys\":{}}}", serde_json::json!(named)))
+    }
+
     fn put_body(&mut self, value: usize) -> String {
-        let Value { key, text, ttl_ms } = &self.values[value];
-        let (key, text, ttl_ms) = (self.keys[*key], text.clone(), *ttl_ms);
+        let Value { key, text, life, tags } = &self.values[value];
+        let (key, text, life, tags) = (self.keys[*key], text.clone(), *life, *tags);
         let (key, text) = (self.any_json(key), self.any_json(&text));
-        match (ttl_ms, self.random.u8(..4)) {
-            (Some(ttl), _) => {
-                let (seconds, millis) = (ttl / 1000, ttl % 1000);
-                format!("{{\"key\":{key},\"ttl\":{seconds}.{millis:03},\"value\":{text}}}")
-            }
-            (None, 0) => format!(" {{ \"value\" :{text}, \"x\":[1,{{}}] ,\r\n\"key\": {key}}} "),
-            (None, _) => format!("{{\"key\":{key},\"value\":{text}}}"),
+        let mut more = String::new();
+        if let Some(ttl_ms) = life.ttl_ms {
+            write!(more, ",\"ttl\":{}", seconds(ttl_ms)).expect("a String takes everything");
+        }
+        if life.stale_ms > 0 {
+            let stale = seconds(life.stale_ms);
+            write!(more, ",\"stale_ttl\":{stale}").expect("a String takes everything");
+        }
+        if tags != 0 {
+            let names = serde_json::json!(names(tags));
+            write!(more, ",\"tags\":{names}").expect("a String takes everything");
+        }
+        if self.one_in(4) {
+            format!(" {{ \"value\" :{text}, \"x\":[1,{{}}] {more},\r\n\"key\": {key}}} ")
+        } else {
+            format!("{{\"key\":{key}{more},\"value\":{text}}}")
         }
     }
 
-    fn get(&mut self, key: usize) -> Draft {
+    fn get(&mut self, key: usize, lease_ms: Option<u64>) -> Draft {
         let mut target = "/get?key=".to_owned();
         for byte in self.keys[key].bytes() {
             match byte {
@@ -403,7 +660,11 @@ impl Author {
                 _ => write!(target, "%{byte:02X}").expect("a String takes everything"),
             }
         }
-        Draft::new("GET", target, Want::Get { key })
+        if let Some(lease_ms) = lease_ms {
+            let lease = seconds(lease_ms);
+            write!(target, "&lease={lease}").expect("a String takes everything");
+        }
+        Draft::new("GET", target, Want::Get { key, lease_ms })
     }
 
     /// A request that is framed well and wrong all the same. Where it has a body, the body holds
@@ -450,7 +711,7 @@ impl Author {
 
     /// Appends the bytes of a request, framed in any of the ways that are right.
     fn add(&mut self, script: &mut Script, draft: Draft) {
-        let Draft { method, target, mut fields, mut body, want } = draft;
+        let Draft { method, target, mut fields, mut body, want, demand } = draft;
         let mut version = "1.1";
         let mut fate = Fate::Stays;
         match self.random.u8(..60) {
@@ -488,6 +749,11 @@ impl Author {
             }
         }
         let head = format!("{method} {target} HTTP/{version}\r\nHost: h\r\n{fields}\r\n");
+        let has_tag = matches!(demand, Demand::Match | Demand::NoneMatch);
+        let tag_at = has_tag.then(|| {
+            let blank = format!("\"{TAG_BLANK}\"");
+            script.bytes.len() + head.find(&blank).expect("it demands one") + 1
+        });
         script.bytes.extend_from_slice(head.as_bytes());
         let head_end = script.bytes.len();
         script.bytes.extend_from_slice(&body.unwrap_or_default());
@@ -497,6 +763,8 @@ impl Author {
             end,
             answerable,
             want,
+            demand,
+            tag_at,
             head_only: method == "HEAD",
             fate,
             awaits_continue,
@@ -524,9 +792,13 @@ impl Author {
     }
 }
 
-/// Of a tag that no entry has.
-fn invalidate() -> Draft {
-    Draft::new("POST", "/invalidate", Want::Done("{\"status\":\"OK\"}")).body("{\"tag\":\"t\"}")
+/// Of the tags whose bits are set.
+fn names(tags: u8) -> Vec<&'static str> {
+    (0..TAGS.len()).filter(|at| tags >> at & 1 == 1).map(|at| TAGS[at]).collect()
+}
+
+fn seconds(ms: u64) -> String {
+    format!("{}.{:03}", ms / 1000, ms % 1000)
 }
 
 pub(crate) fn json(text: &str) -> String {

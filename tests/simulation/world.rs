@@ -3,9 +3,9 @@
 //! A step is one thing that happens to one of them.
 
 use crate::{
-    client::{Client, Interest, Moment, OwnSide, ServerSide},
+    client::{Client, Interest, Moment, OwnSide, ServerSide, Sighting},
     coverage::Coverage,
-    history::{Action as Done, Operation, is_linearizable},
+    history::{Call, If, Operation, Right, Said, What, is_linearizable},
     profile::Profile,
     scheduler::{Action, Scheduler},
     script::{Author, Ending, Script, Value, Visit},
@@ -20,7 +20,7 @@ use kvcache::{
     store::KeyHasher,
 };
 use std::{
-    collections::VecDeque,
+    collections::{HashMap, VecDeque},
     time::{Duration, SystemTime},
 };
 
@@ -53,6 +53,10 @@ struct Facts {
     keys: Vec<&'static str>,
     owners: Vec<usize>,
     values: Vec<Value>,
+    /// The last entity tag that anybody saw of each key.
+    seen: Vec<Option<Sighting>>,
+    /// The value of each tag that anybody saw.
+    tags: HashMap<String, usize>,
     lossy: bool,
 }
 
@@ -134,8 +138,7 @@ impl World {
             last_beat_ms: now_ms,
         };
         let cores = (0..shards).map(core).collect();
-        let mut author =
-            Author::new(random.fork(), profile.requests_max, profile.config.limits.value_bytes_max);
+        let mut author = Author::new(random.fork(), &profile);
         let machine = |_| Machine {
             scripts: (0..random.usize(1..=profile.scripts_max)).map(|_| author.script()).collect(),
             client: None,
@@ -147,6 +150,8 @@ impl World {
                 step: 0,
                 clocks: vec![now_ms; shards],
                 owners: author.keys.iter().map(|key| mesh::owner(key.as_bytes(), shards)).collect(),
+                seen: vec![None; author.keys.len()],
+                tags: HashMap::new(),
                 keys: author.keys,
                 values: author.values,
                 lossy: profile.is_lossy,
@@ -303,7 +308,7 @@ impl World {
                 let room = self.profile.window_bytes - client.in_transit();
                 let left = client.script.bytes.len() - client.written;
                 let most = room.min(left).min(self.profile.write_bytes_max);
-                client.written += self.random.usize(1..=most);
+                client.write(self.random.usize(1..=most), &self.facts.seen);
             }
             Action::Fin(client) => self.clients[client].own_side = OwnSide::Fin,
             Action::Reset(client) => self.clients[client].own_side = OwnSide::Reset,
@@ -433,13 +438,30 @@ impl World {
                 break;
             }
             let now = self.facts.moment(core);
-            self.clients[at].deliver(&sent, &now, &mut self.coverage);
+            let client = &mut self.clients[at];
+            client.deliver(&sent, &now, &mut self.coverage);
+            let sightings = std::mem::take(&mut client.sightings);
+            self.note(sightings);
             if bytes < all {
                 self.coverage.reach("partial write");
                 break;
             }
         }
         self.heed(at);
+    }
+
+    /// Each version has one value, and each value one version.
+    fn note(&mut self, sightings: Vec<Sighting>) {
+        for sighting in sightings {
+            let Sighting { tag, key, value } = &sighting;
+            let known = *self.facts.tags.entry(tag.clone()).or_insert(*value);
+            assert_eq!(known, *value, "version {tag} is of two values");
+            let is_other = |other: &Sighting| other.value == *value && other.tag != *tag;
+            let is_changed = self.facts.seen[*key].as_ref().is_some_and(is_other);
+            assert!(!is_changed, "a value has two versions: {sighting:?}");
+            let key = *key;
+            self.facts.seen[key] = Some(sighting);
+        }
     }
 
     fn heed(&mut self, at: usize) {
@@ -634,6 +656,9 @@ impl World {
             if report.store.expired > 0 {
                 self.coverage.reach("entry expired");
             }
+            if report.store.invalidated > 0 {
+                self.coverage.reach("tag ended an entry");
+            }
         }
         for wire in self.wires.iter().flatten() {
             assert!(wire.messages.is_empty() && wire.calls_in_flight == 0);
@@ -641,7 +666,8 @@ impl World {
         let mut histories: Vec<Vec<Operation>> = vec![Vec::new(); self.facts.keys.len()];
         for (number, client) in self.clients.iter().enumerate() {
             let now = self.facts.moment(&self.cores[client.core]);
-            for (key, operation) in client.operations(number, &now) {
+            for (key, operation) in client.operations(number, &self.facts.tags, &now) {
+                cover(&operation, &mut self.coverage);
                 histories[key].push(operation);
             }
         }
@@ -651,10 +677,39 @@ impl World {
     }
 }
 
+/// Notes what is worth a check.
+fn cover(operation: &Operation, coverage: &mut Coverage) {
+    match operation.said {
+        Said::Found { is_stale: Some(true), .. } => coverage.reach("stale value"),
+        Said::Found { what: What::Unchanged, .. } => coverage.reach("unchanged"),
+        Said::Number(_) => coverage.reach("number"),
+        Said::NotANumber => coverage.reach("not a number"),
+        Said::Refused => coverage.reach("condition refused"),
+        _ => {}
+    }
+    if let Said::Found { lease: Some(right), .. } | Said::Absent(Some(right)) = operation.said {
+        let is_stale = matches!(operation.said, Said::Found { .. });
+        coverage.reach(match (right, is_stale) {
+            (Right::Granted, false) => "lease granted",
+            (Right::Wait, false) => "lease taken",
+            (Right::Granted, true) => "lease granted on a stale value",
+            (Right::Wait, true) => "lease taken on a stale value",
+        });
+    }
+    let is_change = matches!(operation.said, Said::Replaced | Said::Changed | Said::Number(_));
+    match (operation.call, operation.condition) {
+        (_, If::Is(_)) if is_change => coverage.reach("version matched"),
+        (Call::Touch { .. }, _) if is_change => coverage.reach("touched"),
+        (Call::Delete, _) if is_change => coverage.reach("deleted"),
+        _ => {}
+    }
+}
+
 fn check_history(key: &str, history: &[Operation]) {
     for operation in history {
-        if let Done::Get(Some(read)) = operation.action {
-            let is_put = |other: &Operation| matches!(other.action, Done::Put { value, .. } if value == read);
+        if let Said::Found { what: What::Value(read), .. } = operation.said {
+            let is_put =
+                |other: &Operation| matches!(other.call, Call::Put { value, .. } if value == read);
             assert!(history.iter().any(is_put), "{key:?}: value {read} should not be there");
         }
     }
