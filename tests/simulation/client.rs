@@ -1,16 +1,14 @@
 //! One simulated connection as its client sees it, and all that must hold for what it sees.
 
 use crate::{
+    answer::{Outcome, bits, put_call, read},
     coverage::Coverage,
     history::{Call, If, NEVER, Operation, Said, What},
     response::{Response, Responses},
-    script::{Demand, Ending, Fate, Request, Script, TAG_BLANK, Value, Visit, Want, json},
+    script::{Demand, Ending, Fate, Request, Script, TAG_BLANK, Value, Visit, Want},
 };
 use kvcache::{config::Limits, shard::ConnectionId};
 use std::{collections::HashMap, time::Duration};
-
-/// A body of more bytes tells a value that leaves in pieces.
-const LONG_BYTES_MIN: usize = 3_000;
 
 /// What is known of the world at one step.
 #[derive(Clone, Copy)]
@@ -27,19 +25,6 @@ pub(crate) struct Moment<'a> {
     pub(crate) draining: bool,
     /// Messages between shards may be lost.
     pub(crate) lossy: bool,
-}
-
-/// What an answer says about its keys.
-#[derive(Clone, Debug)]
-enum Outcome {
-    /// Of each call.
-    Done(Vec<Said>),
-    /// Nothing was done.
-    Refused,
-    /// It is not known what was done.
-    Lost,
-    /// It was not about a key.
-    Other,
 }
 
 /// An entity tag as it was seen, and the value that it came with.
@@ -335,118 +320,20 @@ impl Client {
         now: &Moment<'_>,
         coverage: &mut Coverage,
     ) -> Outcome {
-        let context = || format!("{request:?} got {response:?}");
-        let body = || std::str::from_utf8(&response.body).expect("all bodies are text");
         if response.status == 503 && !matches!(request.want, Want::Problem(..)) {
             return self.unserved(request, response, now, coverage);
         }
-        let found = |what| {
-            let Response { is_stale, lease, .. } = *response;
-            vec![Said::Found { what, is_stale: Some(is_stale), lease }]
-        };
-        match request.want {
-            Want::Put { .. } => {
-                const BODY: &str =
-                    r#"{"status":"OK","message":"Key inserted/updated successfully."}"#;
-                assert_eq!((response.status, body()), (200, BODY), "{}", context());
-                if request.is_chunked {
-                    coverage.reach("chunked put");
-                }
-                Outcome::Done(vec![Said::Nothing])
-            }
-            Want::Mput { .. } | Want::Mget { .. } | Want::Mdelete { .. } => {
-                let told = (response.status, body());
-                batch_outcome(request.want, told, now, coverage)
-            }
-            Want::Get { key, .. } if response.status == 200 => {
-                if response.length > LONG_BYTES_MIN {
-                    coverage.reach("long value");
-                }
-                Outcome::Done(found(read_body(key, body(), now)))
-            }
-            Want::Get { .. } => {
-                const BODY: &str =
-                    r#"{"status":"ERROR","message":"Key not found.","code":"not_found"}"#;
-                assert_eq!((response.status, body()), (404, BODY), "{}", context());
-                Outcome::Done(vec![Said::Absent(response.lease)])
-            }
-            Want::Head { .. } => {
-                assert!(matches!(response.status, 200 | 404), "{}", context());
-                if response.status == 404 {
-                    return Outcome::Done(vec![Said::Absent(None)]);
-                }
-                coverage.reach("head told a length");
-                Outcome::Done(found(What::Length(response.length)))
-            }
-            Want::Peek { .. } => {
-                let what = What::Any;
-                Outcome::Done(
-                    entry_outcome(response, what).unwrap_or_else(|| panic!("{}", context())),
-                )
-            }
-            Want::Read { key, .. } => {
-                let what = if response.status == 200 { what(key, body(), now) } else { What::Any };
-                if let (What::Value(value), Some(tag)) = (what, &response.tag) {
-                    self.sightings.push(Sighting { tag: tag.clone(), key, value });
-                }
-                Outcome::Done(
-                    entry_outcome(response, what).unwrap_or_else(|| panic!("{}", context())),
-                )
-            }
-            Want::Write { .. } | Want::Delete { .. } | Want::Touch { .. } | Want::Add { .. } => {
-                Outcome::Done(vec![change_outcome(request.want, response, body())])
-            }
-            Want::Invalidate { .. } => {
-                assert_eq!(
-                    (response.status, body()),
-                    (200, "{\"status\":\"OK\"}"),
-                    "{}",
-                    context()
-                );
-                coverage.reach("all shards did it");
-                Outcome::Done(vec![Said::Nothing; now.keys.len()])
-            }
-            Want::DeletePrefix { keys, is_dry } => {
-                assert_eq!(response.status, 200, "{}", context());
-                let count = serde_json::from_str::<serde_json::Value>(body()).expect("JSON");
-                let count = count[if is_dry { "matched" } else { "deleted" }].as_u64();
-                assert!(
-                    count.is_some_and(|count| count <= keys.count_ones().into()),
-                    "{}",
-                    context()
-                );
-                match (is_dry, count) {
-                    (true, Some(1..)) => coverage.reach("prefix matched"),
-                    (false, Some(1..)) => coverage.reach("prefix deleted"),
-                    _ => {}
-                }
-                if is_dry {
-                    return Outcome::Other;
-                }
-                let said = if count == Some(0) { Said::Absent(None) } else { Said::Nothing };
-                Outcome::Done(vec![said; keys.count_ones() as usize])
-            }
-            Want::Health => {
-                assert_eq!((response.status, body()), (200, r#"{"status":"OK"}"#), "{}", context());
-                Outcome::Other
-            }
-            Want::Options => {
-                assert_eq!((response.status, body()), (204, ""), "{}", context());
-                Outcome::Other
-            }
-            Want::Stats => {
-                assert_eq!(response.status, 200, "{}", context());
-                let stats: serde_json::Value = serde_json::from_str(body()).expect("JSON");
-                assert_eq!(stats["shards"].as_array().map(Vec::len), Some(now.clocks.len()));
-                coverage.reach("stats told");
-                Outcome::Other
-            }
-            Want::Problem(status, code) => {
-                assert_eq!(response.status, status, "{}", context());
-                assert!(body().contains(&format!("\"code\":\"{code}\"")), "{}", context());
-                Outcome::Other
-            }
+        if request.is_chunked && matches!(request.want, Want::Put { .. }) {
+            coverage.reach("chunked put");
         }
+        let outcome = read(request.want, response, now, coverage);
+        if let (Want::Read { key, .. }, Outcome::Done(said)) = (request.want, &outcome)
+            && let (&[Said::Found { what: What::Value(value), .. }], Some(tag)) =
+                (said.as_slice(), &response.tag)
+        {
+            self.sightings.push(Sighting { tag: tag.clone(), key, value });
+        }
+        outcome
     }
 
     fn unserved(
@@ -615,124 +502,4 @@ impl Client {
         }
         operations
     }
-}
-
-/// Checks the answer to a batch and reads what it says.
-fn batch_outcome(
-    want: Want,
-    (status, body): (u16, &str),
-    now: &Moment<'_>,
-    coverage: &mut Coverage,
-) -> Outcome {
-    match want {
-        Want::Mput { count, .. } => {
-            let expected = format!("{{\"status\":\"OK\",\"stored\":{count}}}");
-            assert_eq!((status, body), (200, &*expected));
-            coverage.reach("batch put");
-            Outcome::Done(vec![Said::Nothing; count])
-        }
-        Want::Mget { .. } if status == 413 => {
-            assert!(body.contains("reply_too_large"), "{body}");
-            coverage.reach("reply too large");
-            Outcome::Refused
-        }
-        Want::Mget { keys } => {
-            assert_eq!(status, 200, "{body}");
-            let found: serde_json::Value = serde_json::from_str(body).expect("JSON");
-            let values = found["values"].as_object().expect("an object");
-            assert_eq!(values.len(), keys.count_ones() as usize, "{body}");
-            let read = |key: usize| match values[now.keys[key]].as_str() {
-                // Whether it is stale is not told.
-                Some(text) => {
-                    Said::Found { what: what(key, text, now), is_stale: None, lease: None }
-                }
-                None => Said::Absent(None),
-            };
-            coverage.reach("batch get");
-            Outcome::Done(bits(keys).map(read).collect())
-        }
-        Want::Mdelete { keys } => {
-            assert_eq!(status, 200, "{body}");
-            let count: serde_json::Value = serde_json::from_str(body).expect("JSON");
-            let (deleted, all) = (count["deleted"].as_u64(), keys.count_ones());
-            let said = match deleted.expect("a number") {
-                0 => Said::Absent(None),
-                some if some == u64::from(all) => Said::Changed,
-                some => {
-                    assert!(some < u64::from(all), "{body}");
-                    Said::Nothing
-                }
-            };
-            if said != Said::Absent(None) {
-                coverage.reach("batch deleted");
-            }
-            Outcome::Done(vec![said; all as usize])
-        }
-        _ => unreachable!("only batches come here"),
-    }
-}
-
-/// What an answer of `/kv` to a reader says.
-fn entry_outcome(response: &Response, what: What) -> Option<Vec<Said>> {
-    let Response { is_stale, lease, .. } = *response;
-    Some(vec![match response.status {
-        200 => Said::Found { what, is_stale: Some(is_stale), lease },
-        304 => Said::Found { what: What::Unchanged, is_stale: Some(is_stale), lease },
-        404 => Said::Absent(lease),
-        412 => Said::Refused,
-        _ => return None,
-    }])
-}
-
-/// What an answer of `/kv` to a change says.
-fn change_outcome(want: Want, response: &Response, body: &str) -> Said {
-    match (want, response.status) {
-        (Want::Write { .. }, 201) => Said::Created,
-        (Want::Write { .. }, 204) => Said::Replaced,
-        (Want::Delete { .. } | Want::Touch { .. }, 204) => Said::Changed,
-        (Want::Delete { .. } | Want::Touch { .. }, 404) => Said::Absent(None),
-        (Want::Add { .. }, 200) => Said::Number(body.parse().expect("a number")),
-        (Want::Add { .. }, 409) => {
-            assert!(body.contains("not_an_integer"), "{body}");
-            Said::NotANumber
-        }
-        (_, 412) => Said::Refused,
-        _ => panic!("{want:?} got {response:?}"),
-    }
-}
-
-/// The places of the bits that are set.
-fn bits(set: u8) -> impl Iterator<Item = usize> {
-    (0..8).filter(move |at| set >> at & 1 == 1)
-}
-
-/// The key of a value, and that it is put.
-fn put_call(value: usize, now: &Moment<'_>) -> (usize, Call) {
-    let Value { key, text, life, tags } = &now.values[value];
-    let length = found_body(now.keys[*key], text).len();
-    (*key, Call::Put { value, length, life: *life, tags: *tags })
-}
-
-fn found_body(key: &str, value: &str) -> String {
-    format!("{{\"status\":\"OK\",\"key\":{},\"value\":{}}}", json(key), json(value))
-}
-
-/// What the body of a hit tells.
-fn read_body(key: usize, body: &str, now: &Moment<'_>) -> What {
-    let found: serde_json::Value = serde_json::from_str(body).expect("the body is JSON");
-    let text = found["value"].as_str().expect("a value is a string");
-    assert_eq!(body, found_body(now.keys[key], text));
-    what(key, text, now)
-}
-
-/// Which value or number this is.
-fn what(key: usize, text: &str, now: &Moment<'_>) -> What {
-    let Some((number, _)) = text.split_once('|') else {
-        let number = text.parse().unwrap_or_else(|_| panic!("{text:?} was never sent"));
-        return What::Number(number);
-    };
-    let value: usize = number.parse().unwrap_or_else(|_| panic!("{text:?} was never sent"));
-    assert_eq!(now.values[value].key, key, "the value of another key");
-    assert_eq!(text, now.values[value].text);
-    What::Value(value)
 }

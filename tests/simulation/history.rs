@@ -20,12 +20,21 @@ pub(crate) struct Life {
     pub(crate) stale_ms: u64,
 }
 
+/// What a key holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Content {
+    /// Of this number; there is one of each.
+    Value(usize),
+    /// What can be added to.
+    Number(i64),
+}
+
 /// What was asked of the key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Call {
-    /// Stores value number `value`, which a body of `/get` of this length tells.
+    /// Stores this, which a body of `/get` of this length tells.
     Put {
-        value: usize,
+        content: Content,
         length: usize,
         life: Life,
         tags: u8,
@@ -144,12 +153,6 @@ impl Operation {
     fn is_plain_read(&self) -> bool {
         self.call == Call::Read { lease_ms: None } && self.condition == If::Always
     }
-}
-
-#[derive(Clone, Copy, PartialEq, Eq, Hash)]
-enum Content {
-    Value(usize),
-    Number(i64),
 }
 
 /// The entry of the key.
@@ -283,8 +286,7 @@ fn execute(operation: &Operation, at: usize, before: Register) -> (Said, Registe
             (Said::Nothing, Register { held, lease })
         }
         _ if is_refused => (Said::Refused, before),
-        (Call::Put { value, length, life, tags }, _) => {
-            let content = Content::Value(value);
+        (Call::Put { content, length, life, tags }, _) => {
             let said = if held.is_some() { Said::Replaced } else { Said::Created };
             (said, written(Held { content, length, tags, life, since: at, is_stale: false }))
         }
@@ -396,11 +398,13 @@ pub(crate) fn is_linearizable(mut operations: Vec<Operation>) -> bool {
 fn readers(operations: &[Operation]) -> HashMap<usize, Vec<usize>> {
     let mut of_length: HashMap<usize, Vec<usize>> = HashMap::new();
     for operation in operations {
-        if let Call::Put { value, length, .. } = operation.call {
+        if let Call::Put { content: Content::Value(value), length, .. } = operation.call {
             of_length.entry(length).or_default().push(value);
         }
     }
-    let is_counted = operations.iter().any(|it| matches!(it.call, Call::Add { .. }));
+    let counts =
+        |call| matches!(call, Call::Add { .. } | Call::Put { content: Content::Number(_), .. });
+    let is_counted = operations.iter().any(|it| counts(it.call));
     let mut readers: HashMap<usize, Vec<usize>> = HashMap::new();
     for (at, operation) in operations.iter().enumerate() {
         let value = match operation.said {
@@ -450,7 +454,9 @@ impl Sightings {
 
     /// Whether some read may have seen this put, or that its time was over.
     fn has(&self, operation: &Operation) -> bool {
-        let Call::Put { value, length, life, .. } = operation.call else { return true };
+        let Call::Put { content: Content::Value(value), length, life, .. } = operation.call else {
+            return true;
+        };
         self.whats.contains(&What::Value(value))
             || self.whats.contains(&What::Length(length))
             || life.ttl_ms.is_some() && self.ends

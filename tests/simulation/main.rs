@@ -12,6 +12,7 @@
 //! KVCACHE_SIM_SEED=17 cargo test --test simulation -- --nocapture     # one seed, step by step
 //! ```
 
+mod answer;
 mod client;
 mod coverage;
 mod history;

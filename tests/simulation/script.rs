@@ -323,7 +323,7 @@ impl Author {
             script.requests.push(REFUSED);
         }
         for _ in 0..self.random.usize(1..=self.requests_max) {
-            if visit == Visit::Data && !self.is_plain && self.one_in(8) {
+            if visit == Visit::Data && !self.is_plain && self.one_in(5) {
                 self.story(&mut script);
             } else {
                 self.request(&mut script);
@@ -393,26 +393,61 @@ impl Author {
     /// Requests that mean more one after the other.
     fn story(&mut self, script: &mut Script) {
         let key = self.random.usize(..self.keys.len());
-        if self.random.bool() {
-            // What is soon stale is asked for by many.
-            let life = Life { ttl_ms: Some(self.random.u64(1..20)), stale_ms: self.span_ms() };
-            let value = self.value_of(key, life);
-            let draft = self.put_of(value);
-            self.add(script, draft);
-            for _ in 0..self.random.usize(1..5) {
-                let lease_ms = self.span_ms();
-                let draft = self.get(key, Some(lease_ms));
-                self.add(script, draft);
+        let soon = Some(self.random.u64(1..20));
+        let mut drafts = Vec::new();
+        match self.random.u8(..4) {
+            0 => {
+                // What is soon stale is asked for by many, and touched.
+                let life = Life { ttl_ms: soon, stale_ms: self.span_ms() };
+                let value = self.value_of(key, life);
+                drafts.push(self.put_of(value));
+                for _ in 0..self.random.usize(1..7) {
+                    let lease_ms = self.span_ms();
+                    drafts.push(self.get(key, Some(lease_ms)));
+                    if self.one_in(3) {
+                        drafts.push(self.touch(key, soon));
+                    }
+                }
             }
-        } else {
-            // What was read is changed if it is still the same.
-            let path = self.path(key);
-            let draft = Draft::new("GET", path, Want::Read { key, lease_ms: None });
-            self.add(script, draft);
-            let value = self.value_of(key, Life::default());
-            let draft = self.write_of(value).demanding(Demand::Match);
+            1 => {
+                // What was read is changed if it is still the same.
+                let path = self.path(key);
+                drafts.push(Draft::new("GET", path, Want::Read { key, lease_ms: None }));
+                let value = self.value_of(key, Life::default());
+                drafts.push(self.write_of(value).demanding(Demand::Match));
+            }
+            2 => {
+                // A tag is over for what was put before and not for what is put next.
+                for _ in 0..2 {
+                    drafts.push(self.invalidate());
+                    let value = self.value_of(key, Life::default());
+                    drafts.push(self.write_of(value));
+                }
+                drafts.push(self.get(key, None));
+            }
+            _ => {
+                // A number that something is added to keeps its time and its tags.
+                let life = Life { ttl_ms: soon.filter(|_| self.random.bool()), stale_ms: 0 };
+                let value = self.value_of(key, life);
+                self.values[value].text = value.to_string();
+                drafts.push(self.write_of(value));
+                drafts.push(self.incr(key));
+                drafts.push(if self.random.bool() {
+                    self.get(key, None)
+                } else {
+                    self.invalidate()
+                });
+                drafts.push(self.get(key, None));
+            }
+        }
+        for draft in drafts {
             self.add(script, draft);
         }
+    }
+
+    fn touch(&mut self, key: usize, ttl_ms: Option<u64>) -> Draft {
+        let target = format!("{}/touch?ttl={}", self.path(key), seconds(ttl_ms.unwrap_or(0)));
+        Draft::new("POST", target, Want::Touch { key, ttl_ms })
     }
 
     fn errand(&mut self) -> Draft {
@@ -469,13 +504,16 @@ impl Author {
                 let target = format!("{path}?lease={}", seconds(lease_ms));
                 Draft::new("GET", target, Want::Read { key, lease_ms: Some(lease_ms) })
             }
-            8 => Draft::new("HEAD", path, Want::Peek { key }),
+            8 => {
+                // A HEAD never takes the lease.
+                let lease = if self.random.bool() { "?lease=50" } else { "" };
+                Draft::new("HEAD", path + lease, Want::Peek { key })
+            }
             9 | 10 => Draft::new("DELETE", path, Want::Delete { key }),
             11 => self.incr(key),
             _ => {
                 let ttl_ms = if self.one_in(3) { None } else { Some(self.span_ms()) };
-                let target = format!("{path}/touch?ttl={}", seconds(ttl_ms.unwrap_or(0)));
-                Draft::new("POST", target, Want::Touch { key, ttl_ms })
+                self.touch(key, ttl_ms)
             }
         };
         draft.demanding(demand)

@@ -5,7 +5,7 @@
 use crate::{
     client::{Client, Interest, Moment, OwnSide, ServerSide, Sighting},
     coverage::Coverage,
-    history::{Call, If, Operation, Right, Said, What, is_linearizable},
+    history::{Call, Content, If, Operation, Right, Said, What, is_linearizable},
     profile::Profile,
     scheduler::{Action, Scheduler},
     script::{Author, Ending, Script, Value, Visit},
@@ -708,8 +708,8 @@ fn cover(operation: &Operation, coverage: &mut Coverage) {
 fn check_history(key: &str, history: &[Operation]) {
     for operation in history {
         if let Said::Found { what: What::Value(read), .. } = operation.said {
-            let is_put =
-                |other: &Operation| matches!(other.call, Call::Put { value, .. } if value == read);
+            let sought = Content::Value(read);
+            let is_put = |other: &Operation| matches!(other.call, Call::Put { content, .. } if content == sought);
             assert!(history.iter().any(is_put), "{key:?}: value {read} should not be there");
         }
     }

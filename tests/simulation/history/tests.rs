@@ -1,6 +1,6 @@
 //! Histories that can be explained beside such as cannot.
 
-use super::{Call, If, Life, NEVER, Operation, Right, Said, What, is_linearizable};
+use super::{Call, Content, If, Life, NEVER, Operation, Right, Said, What, is_linearizable};
 
 fn at(began: u64, ended: u64, (call, said): (Call, Said)) -> Operation {
     let (earliest_ms, latest_ms) = (began * 10, ended.saturating_mul(10));
@@ -13,7 +13,8 @@ fn when(condition: If, operation: Operation) -> Operation {
 }
 
 fn put_with(value: usize, life: Life, tags: u8) -> (Call, Said) {
-    (Call::Put { value, length: 100 + value, life, tags }, Said::Nothing)
+    let content = Content::Value(value);
+    (Call::Put { content, length: 100 + value, life, tags }, Said::Nothing)
 }
 
 fn put(value: usize) -> (Call, Said) {
@@ -193,4 +194,12 @@ fn sums_add_up() {
     assert!(!explained(vec![at(1, 2, add(1, 1)), at(3, 4, add(1, 1))]));
     assert!(!explained(vec![at(1, 2, put(1)), at(3, 4, add(1, 1))]));
     assert!(explained(vec![at(1, 2, put(1)), at(3, 4, (Call::Add { by: 1 }, Said::NotANumber))]));
+    let life = Life { ttl_ms: Some(50), stale_ms: 0 };
+    let four = Call::Put { content: Content::Number(4), length: 0, life, tags: 1 };
+    let five = [at(1, 2, (four, Said::Created)), at(3, 4, add(1, 5))];
+    let read = find(What::Number(5));
+    assert!(explained([&five[..], &[at(5, 6, read), at(7, 8, MISS)]].concat()));
+    assert!(!explained([&five[..], &[at(5, 5, MISS)]].concat()));
+    assert!(!explained([&five[..], &[at(8, 9, read)]].concat()));
+    assert!(!explained([&five[..], &[at(4, 4, INVALIDATE), at(5, 6, read)]].concat()));
 }
