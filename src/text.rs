@@ -145,7 +145,8 @@ fn escaped_bytes(text: &[u8]) -> usize {
     text.len() + more
 }
 
-/// How much longer than the byte is what stands for it: `\uXXXX`, or a backslash and a letter.
+/// How much longer than the byte is what stands for it: a backslash and a letter, or one, `u` and
+/// four digits.
 fn escape_bytes(byte: u8) -> u8 {
     let is_quoted = byte == b'"' || byte == b'\\';
     let is_control = byte < 0x20;

@@ -6,7 +6,8 @@ use super::index::Cursor;
 use super::{End, Millis, Store};
 use std::ops::ControlFlow;
 
-/// Steps of a scan that one turn of the loop takes: about 30 us where nothing is in the CPU's caches.
+/// Steps of a scan that one turn of the loop takes: about 30 us where nothing is in the CPU's
+/// caches.
 pub const SCAN_STEPS_MAX: u32 = 256;
 /// Steps for which the removal of an entry counts, beside one for each of its chunks.
 const REMOVE_STEPS: u32 = 8;
