@@ -4,6 +4,11 @@
 Usage: scripts/referee.py [REQUESTS [RULE ...]]    default 1000000 requests, all rules
 
 FIFO and LRU must miss equally often; SIEVE and S3-FIFO within 0.3 points. Exit 1 if they do not.
+Our S3-FIFO differs from the referee's in two ways on purpose: a search for a victim passes over 64
+entries at most, where the referee's passes over the whole main queue of a loop; and while the store
+fills, the small queue gets a tenth of what is there, not the first tenth of a size that we do not
+know. A loop carries both on for many rounds, so on short traces its misses swing about the
+referee's: 0.67 points at 300000 requests, 0.02 at 1000000.
 The referee is installed into a virtual environment below target/. Short traces run on a debug build.
 """
 
