@@ -2,7 +2,7 @@
 
 use crate::{
     auth::Access,
-    config::Config,
+    config::{Config, GZIP_BYTES_MAX},
     http::{
         Request, gzip,
         request::{Expect, Head, Method},
@@ -262,9 +262,7 @@ pub fn read<'a>(
                 _ if lease_ms.is_some() => {
                     Verb::Read { condition: Condition::NONE, lease_ms, is_use: true }
                 }
-                _ if gzip::is_accepted(request.head.lines) => {
-                    Verb::Lend { above: *gzip::BODY_BYTES.end() }
-                }
+                _ if gzip::is_accepted(request.head.lines) => Verb::Lend { above: GZIP_BYTES_MAX },
                 _ => Verb::Lend { above: config.limits.piece_bytes_max },
             };
             Ok(Action::Call { key, verb, render: Render::Get })
@@ -355,6 +353,13 @@ fn check_key(key: &[u8], config: &Config) -> Result<(), Problem> {
 #[must_use]
 pub fn overloaded() -> Problem {
     let message = "Too many requests are under way between the cores; try again.";
+    Problem::new(503, "overloaded", message).retry_after(1)
+}
+
+/// What is said where too much of long answers waits for clients.
+#[must_use]
+pub fn congested() -> Problem {
+    let message = "Too many long answers wait for their clients to take them; try again.";
     Problem::new(503, "overloaded", message).retry_after(1)
 }
 

@@ -32,6 +32,11 @@ const MILLISECOND: Duration = Duration::from_millis(1);
 /// The longest time to live: ten years of 365.25 days.
 pub const TTL_MAX: Duration = Duration::from_hours(87_660);
 
+/// Bodies of these lengths are compressed: a shorter one gains little, and the time that a longer
+/// one takes would be missed by everyone else on its core.
+pub const GZIP_BYTES_MIN: usize = KIB;
+pub const GZIP_BYTES_MAX: usize = 64 * KIB;
+
 /// The longest tag.
 pub const TAG_BYTES_MAX: usize = 64;
 
@@ -109,6 +114,8 @@ pub struct Limits {
     pub batch_items_max: usize,
     /// The body of one answer to a batch.
     pub reply_bytes_max: usize,
+    /// Long answers of one shard that are not sent yet: above this no further one is begun.
+    pub replies_bytes_max: usize,
     /// Requests in flight from one shard to one other.
     pub hop_requests_max: usize,
     /// Bytes in flight from one shard to one other.
@@ -141,6 +148,7 @@ impl Limits {
         piece_bytes_max: 32 * KIB,
         batch_items_max: 1000,
         reply_bytes_max: 8 * MIB,
+        replies_bytes_max: 64 * MIB,
         hop_requests_max: 16 * KIB,
         hop_bytes_max: 8 * MIB,
         linger_bytes_max: 64 * KIB,
@@ -178,6 +186,7 @@ impl Limits {
             ("hop-bytes-max", self.hop_bytes_max, self.body_bytes_max, "the largest batch"),
             ("hop-requests-max", self.hop_requests_max, self.connections_max, "every connection"),
             ("hop-requests-max", self.hop_requests_max, self.batch_items_max, "the largest batch"),
+            ("replies-bytes-max", self.replies_bytes_max, self.reply_bytes_max, "the longest one"),
             ("pipeline-depth-max", self.pipeline_depth_max, 1, "one answer"),
         ];
         for (name, limit, needed, what) in relations {

@@ -90,7 +90,8 @@ impl AddAssign for Answers {
 }
 
 counters! {
-    /// What happened to connections and on them. Totals since the start, but for `open`.
+    /// What happened to connections and on them. Totals since the start, but for `open` and
+    /// `buffered_bytes`.
     Connections {
         /// Open now, on the data port.
         open,
@@ -101,6 +102,9 @@ counters! {
         timed_out,
         received_bytes,
         sent_bytes,
+        /// Of long answers that are not sent yet, or are still to come from other shards: what
+        /// `replies_bytes_max` bounds.
+        buffered_bytes,
     }
 }
 

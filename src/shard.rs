@@ -86,6 +86,8 @@ struct Slot {
     role: Role,
     /// Already among those to be looked at again.
     listed: bool,
+    /// As it was counted last.
+    buffered_bytes: u64,
     connection: Option<Connection<Owing>>,
 }
 
@@ -112,6 +114,7 @@ impl Connections {
             serial: self.serials,
             role,
             listed: false,
+            buffered_bytes: 0,
             connection: Some(Connection::new(now)),
         };
         let slot = if let Some(slot) = self.free.pop() {
@@ -129,11 +132,22 @@ impl Connections {
         if slot.serial == id.serial { slot.connection.as_mut() } else { None }
     }
 
-    fn remove(&mut self, id: ConnectionId) -> Option<Role> {
+    /// Counts in `total` what a connection holds for its client, if that is more than what any may.
+    fn recount(&mut self, id: ConnectionId, total: &mut u64) {
+        let Some(connection) = self.get_mut(id) else { return };
+        let bytes = connection.responses.bytes();
+        let bytes = if bytes > BUFFER_BYTES_MAX { bytes as u64 } else { 0 };
+        let counted = std::mem::replace(&mut self.slots[id.slot()].buffered_bytes, bytes);
+        *total = *total - counted + bytes;
+    }
+
+    /// `total` as in [`Connections::recount`].
+    fn remove(&mut self, id: ConnectionId, total: &mut u64) -> Option<Role> {
         let buffer = std::mem::take(self.get_mut(id)?.responses.buffer());
         self.reuse(buffer);
         let slot = &mut self.slots[id.slot()];
         slot.connection = None;
+        *total -= slot.buffered_bytes;
         self.free.push(id.slot);
         Some(slot.role)
     }
@@ -266,6 +280,13 @@ impl Service {
             *above = 0;
         }
         let limits = &self.config.limits;
+        // Short values are not counted, and long ones mostly lent.
+        if matches!(op.verb, Verb::Read { .. })
+            && limits.value_bytes_max > BUFFER_BYTES_MAX
+            && self.is_congested()
+        {
+            return self.refuse(responses, operation, exchange, &api::congested());
+        }
         let bytes_max = match op.verb {
             Verb::Read { .. } => limits.value_bytes_max,
             _ => limits.answer_bytes_max(),
@@ -321,6 +342,9 @@ impl Service {
         operation: Operation,
         exchange: Exchange,
     ) {
+        if batch.kind == Kind::Get && self.is_congested() {
+            return self.refuse(responses, operation, exchange, &api::congested());
+        }
         let ops: Vec<Op<&[u8]>> = batch
             .commands
             .iter()
@@ -350,10 +374,15 @@ impl Service {
             }),
             Some(_) => {
                 let answer = Answer::Batch(Box::new(assembly));
-                let bytes_max = if batch.kind == Kind::Get { bytes_max } else { 0 };
+                let bytes_max = batch.reply_bytes(&self.config.limits);
                 responses.owe(Owing { exchange, operation, answer }, bytes_max);
             }
         }
+    }
+
+    /// Whether long answers that are not sent take as much as they may.
+    fn is_congested(&self) -> bool {
+        self.counters.connections.buffered_bytes >= self.config.limits.replies_bytes_max as u64
     }
 
     fn refuse(
@@ -400,6 +429,7 @@ impl Service {
         if is_broken {
             connection.kill();
         }
+        connections.recount(ticket.connection, &mut counters.connections.buffered_bytes);
         is_long
     }
 
@@ -634,8 +664,9 @@ impl Shard {
                 }
             }
         }
-        if self.connections.remove(id) == Some(Role::Data) {
-            self.service.counters.connections.open -= 1;
+        let counters = &mut self.service.counters.connections;
+        if self.connections.remove(id, &mut counters.buffered_bytes) == Some(Role::Data) {
+            counters.open -= 1;
         }
     }
 
@@ -705,6 +736,8 @@ impl Shard {
             service.mesh.expect(bytes.min(limits.value_bytes_max));
         }
         connection.keep(input, progressed, self.beat);
+        let total = &mut self.service.counters.connections.buffered_bytes;
+        self.connections.recount(id, total);
     }
 
     /// The socket was found empty.
@@ -751,6 +784,8 @@ impl Shard {
         if connection.responses.unsent().is_empty() {
             let buffer = connection.responses.release();
             self.connections.reuse(buffer);
+            let total = &mut self.service.counters.connections.buffered_bytes;
+            self.connections.recount(id, total);
         }
     }
 

@@ -8,7 +8,7 @@ use super::{
     Command, bytes_of, check_key, full, json, no_room, not_text, put_command, unavailable,
 };
 use crate::{
-    config::Config,
+    config::{Config, Limits},
     http::response::{Date, Exchange, JSON, Problem, Response, write_problem},
     store::{KeyHasher, Reply, Verb},
     text::JsonString,
@@ -28,6 +28,18 @@ pub enum Kind {
 pub struct Batch<'a> {
     pub kind: Kind,
     pub commands: Vec<Command<'a>>,
+}
+
+impl Batch<'_> {
+    /// About the most that its answer has, where nothing in it is escaped.
+    #[must_use]
+    pub fn reply_bytes(&self, limits: &Limits) -> usize {
+        if self.kind != Kind::Get {
+            return 0;
+        }
+        let member = |command: &Command<'_>| command.key.len() + limits.value_bytes_max;
+        self.commands.iter().map(member).sum::<usize>().min(limits.reply_bytes_max)
+    }
 }
 
 pub(super) fn read<'a>(

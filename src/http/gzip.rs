@@ -1,12 +1,9 @@
 //! The one content coding of responses: whether a client takes it, and making it.
 
 use super::request::{Field, Lines};
+use crate::config::{GZIP_BYTES_MAX, GZIP_BYTES_MIN};
 use flate2::{Compression, write::GzEncoder};
-use std::{io::Write, ops::RangeInclusive};
-
-/// Bodies of these lengths are compressed: a shorter one gains little, and the time that a longer
-/// one takes would be missed by everyone else on its core.
-pub const BODY_BYTES: RangeInclusive<usize> = 1 << 10..=64 << 10;
+use std::io::Write;
 
 /// Whether `Accept-Encoding` prefers gzip to the plain form, or likes it as well (RFC 9110,
 /// 12.5.3).
@@ -58,6 +55,13 @@ fn weight(parameter: &[u8]) -> Option<u16> {
         weight = weight * 10 + u16::from(digit.is_ascii_digit().then(|| digit - b'0')?);
     }
     (weight <= WEIGHT_MAX).then_some(weight)
+}
+
+/// Whether a body of this length is compressed where it may be.
+#[inline]
+#[must_use]
+pub fn is_fit(length: usize) -> bool {
+    (GZIP_BYTES_MIN..=GZIP_BYTES_MAX).contains(&length)
 }
 
 /// Whether content of this type is likely to become shorter.

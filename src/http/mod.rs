@@ -468,6 +468,12 @@ impl<T> Responses<T> {
             && self.unsent().len() + self.held_bytes < limits.output_bytes_max
     }
 
+    /// Bytes of answers that are here or may come from elsewhere.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        self.output.len() + self.held_bytes + self.away_bytes_max
+    }
+
     /// The buffer that answers are written to, for lending one that has its memory already.
     pub fn buffer(&mut self) -> &mut Vec<u8> {
         &mut self.output

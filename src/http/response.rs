@@ -175,7 +175,7 @@ impl<'a> Response<'a> {
         write: impl FnOnce(&mut Vec<u8>),
     ) {
         let content_type = content_type.as_ref();
-        if gzip::BODY_BYTES.contains(&length) && gzip::is_worth_trying(content_type) {
+        if gzip::is_fit(length) && gzip::is_worth_trying(content_type) {
             return self.body_in_either_form(content_type, length, write);
         }
         let response = match self.version {
@@ -230,7 +230,7 @@ impl<'a> Response<'a> {
     /// bytes go, unless the request was HEAD.
     #[must_use]
     pub fn body_in_pieces(self, content_type: &[u8], length: usize) -> Option<&'a mut Vec<u8>> {
-        let comes_in_either_form = gzip::BODY_BYTES.contains(&length);
+        let comes_in_either_form = gzip::is_fit(length);
         let response = if comes_in_either_form { self.varies() } else { self };
         response.begin_body(content_type, length)
     }

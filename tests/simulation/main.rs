@@ -3,9 +3,8 @@
 //!
 //! Checked are: one answer for each complete request, in order and with what it must say; nothing
 //! after the last answer; no effect of a request that was incomplete or wrong; every key
-//! linearizable, with its time to live and the one for which it is stale, its tags, its leases,
-//! conditions on its versions, sums and removals; no wake-up lost; no channel too full; nothing left
-//! at the end.
+//! linearizable, with its life, tags, leases, conditions, sums and removals; no wake-up lost; no
+//! channel too full; nothing left at the end.
 //!
 //! ```text
 //! KVCACHE_SIM_SEEDS=100000 cargo test --test simulation               # seeds 0 to 99,999

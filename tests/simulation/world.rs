@@ -649,7 +649,8 @@ impl World {
         for core in &self.cores {
             assert!(core.shard.is_quiet(), "shard {} is not quiet", core.shard.me());
             let report = core.shard.report();
-            assert_eq!(report.counters.connections.open, 0);
+            let connections = report.counters.connections;
+            assert_eq!((connections.open, connections.buffered_bytes), (0, 0));
             assert_eq!(report.store.evictions, 0, "the histories allow for none");
             assert_eq!((report.store.lent, report.store.revoked), (0, 0), "a loan leaked");
             assert_eq!(report.store.orphaned_bytes, 0);
