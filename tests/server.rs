@@ -10,7 +10,7 @@ mod common {
 
 use common::client::{Client, found, get, put};
 use kvcache::{
-    config::Config,
+    config::{AdminAddress, Config},
     server::{Error, Server},
 };
 use socket2::{Domain, SockRef, Socket, Type};
@@ -63,7 +63,7 @@ fn config(shards: usize) -> Config {
     let anywhere = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
     let mut config = Config {
         listen: anywhere,
-        admin_listen: Some(anywhere),
+        admin_listen: Some(anywhere.into()),
         shards,
         memory_bytes: shards << 20,
         drain_timeout: Duration::from_mins(1),
@@ -90,8 +90,15 @@ impl Running {
         Client::connect(self.data_address())
     }
 
+    fn admin_tcp(&self) -> SocketAddr {
+        match self.admin_address() {
+            Some(AdminAddress::Tcp(address)) => *address,
+            other => panic!("no TCP address: {other:?}"),
+        }
+    }
+
     fn admin(&self) -> Client {
-        Client::connect(self.admin_address().unwrap())
+        Client::connect(self.admin_tcp())
     }
 
     fn stop(self) {
@@ -436,10 +443,12 @@ fn a_port_is_free_again_after_the_stop_and_not_before() {
             let Err(Error::Bind { address, error }) = second else {
                 panic!("two servers on one port")
             };
-            assert_eq!((address, error.kind()), (again.listen, ErrorKind::AddrInUse));
+            assert_eq!((address, error.kind()), (again.listen.into(), ErrorKind::AddrInUse));
         }
-        let second =
-            Server::start(&Config { admin_listen: first.admin_address(), ..config(shards) });
+        let second = Server::start(&Config {
+            admin_listen: first.admin_address().cloned(),
+            ..config(shards)
+        });
         assert!(matches!(second, Err(Error::Bind { .. })));
         assert_eq!(client.ask(get("a")).status, 404);
         first.stop();
