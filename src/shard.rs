@@ -911,7 +911,11 @@ impl Shard {
     }
 
     fn sweep(&mut self) {
-        let limits = *self.limits();
+        let mut limits = *self.limits();
+        if self.service.draining {
+            // Only the admin listener has idle connections then.
+            limits.idle_timeout = limits.idle_timeout.min(limits.linger_timeout);
+        }
         let mut late = 0;
         let end = self.connections.slots.len().min(self.unswept.saturating_add(SWEPT_MAX));
         while self.unswept < end && late < LATE_MAX {

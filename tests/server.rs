@@ -338,7 +338,9 @@ fn a_client_that_never_reads_is_closed() {
 #[test]
 fn stopping_closes_idle_connections_and_waits_for_half_a_request() {
     for shards in 1..=3 {
-        let server = start(shards);
+        let mut config = config(shards);
+        config.limits.linger_timeout = Duration::from_mins(1);
+        let server = start_with(&config);
         let mut admin = server.admin();
         let mut half = server.connect();
         assert_eq!(half.ask(put("a", "b")).status, 200);
@@ -346,11 +348,18 @@ fn stopping_closes_idle_connections_and_waits_for_half_a_request() {
         half.send(&request[..10]);
         half.await_arrival();
         let mut idle = idle_everywhere(&server, 1);
+        let admin_address = server.admin_tcp();
         let Running { server } = server;
         thread::scope(|scope| {
             let stopped = scope.spawn(move || server.stop().unwrap());
             idle.iter_mut().for_each(Client::expect_end);
-            admin.expect_end();
+            // The admin listener answers until the end, on old connections and on new ones.
+            for admin in [&mut admin, &mut Client::connect(admin_address)] {
+                let answer = admin.ask("GET /readyz HTTP/1.1\r\nHost: h\r\n\r\n");
+                assert_eq!(answer.status, 503);
+                assert!(answer.body.contains("\"code\":\"draining\""), "{}", answer.body);
+                admin.expect_end();
+            }
             let answer = half.ask(&request[10..]);
             assert_eq!(answer.body, found("a", "b"));
             assert!(answer.says_close());
