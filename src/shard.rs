@@ -911,11 +911,8 @@ impl Shard {
     }
 
     fn sweep(&mut self) {
-        let mut limits = *self.limits();
-        if self.service.draining {
-            // Only the admin listener has idle connections then.
-            limits.idle_timeout = limits.idle_timeout.min(limits.linger_timeout);
-        }
+        let limits = *self.limits();
+        let draining = self.service.draining;
         let mut late = 0;
         let end = self.connections.slots.len().min(self.unswept.saturating_add(SWEPT_MAX));
         while self.unswept < end && late < LATE_MAX {
@@ -927,10 +924,17 @@ impl Shard {
             let bytes = requests.buffer_bytes() + responses.buffer_bytes();
             self.swept.buffer_bytes += bytes as u64;
             self.swept.requests_in_flight += responses.in_flight();
-            let Some(overdue) = connection.overdue(self.beat, &limits) else { continue };
-            late += 1;
             let slot = u32::try_from(slot).expect("slots are numbered in u32");
             let id = ConnectionId { slot, serial: entry.serial };
+            // Only the admin listener has idle connections then.
+            if draining && connection.has_idled(limits.linger_timeout, self.beat) {
+                late += 1;
+                connection.close_when_done();
+                self.connections.list(id);
+                continue;
+            }
+            let Some(overdue) = connection.overdue(self.beat, &limits) else { continue };
+            late += 1;
             self.service.counters.connections.timed_out += 1;
             match overdue {
                 Overdue::Request => {

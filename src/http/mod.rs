@@ -760,6 +760,12 @@ impl<T> Connection<T> {
             && self.requests.awaited() == Awaited::Request
     }
 
+    /// Whether it has rested for longer than `time`.
+    #[must_use]
+    pub fn has_idled(&self, time: Duration, now: Millis) -> bool {
+        self.is_idle() && now > self.since.after(time)
+    }
+
     #[must_use]
     pub fn intent(&self, limits: &Limits) -> Intent {
         let write = !self.responses.unsent().is_empty();
