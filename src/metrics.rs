@@ -177,6 +177,8 @@ counters! {
         resident_bytes,
         open_descriptors,
         descriptors_max,
+        /// Bytes of memory that host and cgroup allow it.
+        memory_available,
         /// Milliseconds of the wall clock when it started.
         started_ms,
     }

@@ -1,6 +1,6 @@
 //! What the kernel says of this process.
 
-use crate::{clock::Clock, metrics::Process};
+use crate::{clock::Clock, config::Host, metrics::Process};
 use rustix::{
     param::page_size,
     process::{Resource, getrlimit},
@@ -17,6 +17,7 @@ pub fn look() -> Process {
         resident_bytes: pages.unwrap_or(0) * page_size() as u64,
         open_descriptors: open_descriptors(),
         descriptors_max: getrlimit(Resource::Nofile).current.unwrap_or(0),
+        memory_available: Host::read().memory_bytes as u64,
         ..Process::default()
     }
 }

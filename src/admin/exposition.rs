@@ -116,6 +116,11 @@ fn write_process(text: &mut Text, total: &Report) {
     );
     let values = [
         ("process_resident_memory_bytes", "Resident memory.", process.resident_bytes),
+        (
+            "kvcache_host_memory_bytes",
+            "Memory that host and cgroup allow the process.",
+            process.memory_available,
+        ),
         ("process_open_fds", "Open descriptors.", process.open_descriptors),
         ("process_max_fds", "Descriptors that may be open.", process.descriptors_max),
     ];
