@@ -23,7 +23,7 @@ echo schemathesis >"$tokens"
 server=$!
 trap 'kill "$server"; wait "$server" || true; rm "$tokens"' EXIT
 for _ in $(seq 100); do
-    curl --silent --fail --output /dev/null "http://127.0.0.1:$admin/healthz" && break
+    curl --silent --fail --output /dev/null "http://127.0.0.1:$admin/readyz" && break
     sleep 0.1
 done
 
@@ -36,6 +36,7 @@ run() {
         --seed 20261121 --generation-codec ascii \
         --suppress-health-check all --no-color
 }
-run "$port" examples,coverage,fuzzing,stateful --exclude-path-regex '^/(stats|openapi.json|delete-prefix|flush)$'
+of_admin='^/(readyz|stats|metrics|latency|latency/reset|config|openapi.json|delete-prefix|flush)$'
+run "$port" examples,coverage,fuzzing,stateful --exclude-path-regex "$of_admin"
 # No answer of this port leads to another.
-run "$admin" examples,coverage,fuzzing --include-path-regex '^/(stats|openapi.json|delete-prefix|flush)$'
+run "$admin" examples,coverage,fuzzing --include-path-regex "$of_admin"

@@ -1,14 +1,21 @@
 //! The admin listener's routes: health, statistics and what changes many entries at once.
 
+mod exposition;
+
 use crate::{
-    api::Route,
+    api::{
+        Route,
+        question::{self, Form},
+    },
     auth::Access,
+    config::Config,
     http::{
         request::Method,
-        response::{Date, Exchange, JSON, Response},
+        response::{Date, Exchange, JSON, Problem, Response, write_problem},
     },
+    latency::{self, Latencies},
     mesh::Finding,
-    metrics::{Operation, Outcome, Report},
+    metrics::{Operation, Outcome, Report, Stage},
 };
 use serde_json::{Value, json};
 
@@ -17,7 +24,12 @@ use serde_json::{Value, json};
 pub fn route(path: &[u8]) -> Option<Route> {
     match path {
         b"/healthz" => Some(Route::Health),
+        b"/readyz" => Some(Route::Ready),
         b"/stats" => Some(Route::Stats),
+        b"/metrics" => Some(Route::Metrics),
+        b"/latency" => Some(Route::Latency),
+        b"/latency/reset" => Some(Route::LatencyReset),
+        b"/config" => Some(Route::Config),
         b"/openapi.json" => Some(Route::OpenApi),
         b"/invalidate" => Some(Route::Invalidate),
         b"/delete-prefix" => Some(Route::DeletePrefix),
@@ -36,17 +48,104 @@ pub fn access(method: Method) -> Access {
     }
 }
 
-/// Writes `{"totals":{...},"shards":[{...},...]}`; each object has the same members.
-pub fn write_stats(out: &mut Vec<u8>, exchange: Exchange, date: &Date, findings: &[Finding]) {
-    let mut totals = Report::default();
-    let mut shards: Vec<Value> = Vec::new();
-    for finding in findings {
-        let Finding::Report(report) = finding else { unreachable!("every shard reports") };
-        totals += **report;
-        shards.push(report_json(report));
-    }
-    let body = json!({ "totals": report_json(&totals), "shards": shards }).to_string();
+/// Why the server is not ready.
+#[must_use]
+pub fn not_ready(stage: Stage) -> Problem {
+    let problem = match stage {
+        Stage::Starting => Problem::new(503, "starting", "The server is starting."),
+        Stage::Restoring => Problem::new(503, "restoring", "A snapshot is being restored."),
+        Stage::Draining => Problem::new(503, "draining", "The server is about to stop."),
+        Stage::Serving => unreachable!("then it is ready"),
+    };
+    problem.retry_after(1)
+}
+
+/// Writes the settings in force as one object.
+pub fn write_config(out: &mut Vec<u8>, exchange: Exchange, date: &Date, config: &Config) {
+    let body = Value::from(config.effective()).to_string();
     Response::begin(out, exchange, date, 200).text(JSON, body.as_bytes());
+}
+
+/// Writes what all shards have found. Returns the status.
+pub fn write_findings(
+    out: &mut Vec<u8>,
+    exchange: Exchange,
+    date: &Date,
+    form: Form,
+    findings: &[Finding],
+) -> u16 {
+    let (content_type, body) = match form {
+        Form::Done => return question::write_findings(out, exchange, date, None, findings),
+        Form::Count(name) => {
+            return question::write_findings(out, exchange, date, Some(name), findings);
+        }
+        Form::Ready => match totals(&reports(findings)).counters.stage {
+            Stage::Serving => (JSON, b"{\"status\":\"OK\"}".to_vec()),
+            stage => {
+                let problem = not_ready(stage);
+                write_problem(out, exchange, date, &problem);
+                return problem.status;
+            }
+        },
+        Form::Stats => (JSON, stats(&reports(findings)).to_string().into_bytes()),
+        Form::Metrics { connections_max } => {
+            let (reports, latencies) = (reports(findings), latencies(findings));
+            let (total, all) = (totals(&reports), merged(&latencies));
+            let text = exposition::write(&reports, &total, &latencies, &all, connections_max);
+            (exposition::CONTENT_TYPE, text.into_bytes())
+        }
+        Form::Latency { operation, form } => {
+            let all = merged(&latencies(findings));
+            match form {
+                latency::Form::Hgrm => (TEXT, all.hgrm(operation)),
+                latency::Form::Hlog => (TEXT, all.hlog(operation, date.time())),
+                latency::Form::Json => (JSON, all.json(operation).to_string().into_bytes()),
+            }
+        }
+    };
+    Response::begin(out, exchange, date, 200).text(content_type, &body);
+    200
+}
+
+const TEXT: &str = "text/plain; charset=utf-8";
+
+fn reports(findings: &[Finding]) -> Vec<&Report> {
+    let reports = findings.iter().map(|finding| match finding {
+        Finding::Report(report) => &**report,
+        Finding::Latency(both) => &both.0,
+        _ => unreachable!("every shard reports"),
+    });
+    reports.collect()
+}
+
+fn totals(reports: &[&Report]) -> Report {
+    let mut totals = Report::default();
+    for report in reports {
+        totals += **report;
+    }
+    totals
+}
+
+fn latencies(findings: &[Finding]) -> Vec<&Latencies> {
+    let latencies = findings.iter().map(|finding| match finding {
+        Finding::Latency(both) => &both.1,
+        _ => unreachable!("every shard tells them"),
+    });
+    latencies.collect()
+}
+
+fn merged(latencies: &[&Latencies]) -> Latencies {
+    let mut all = Latencies::default();
+    for latencies in latencies {
+        all.add(latencies);
+    }
+    all
+}
+
+/// `{"totals":{...},"shards":[{...},...]}`; each object has the same members.
+fn stats(reports: &[&Report]) -> Value {
+    let shards: Vec<Value> = reports.iter().map(|report| report_json(report)).collect();
+    json!({ "totals": report_json(&totals(reports)), "shards": shards })
 }
 
 fn report_json(report: &Report) -> Value {
@@ -64,6 +163,8 @@ fn report_json(report: &Report) -> Value {
     };
     json!({
         "requests": requests,
+        "stage": report.counters.stage.name(),
+        "usage": object(&report.counters.usage.fields()),
         "connections": object(&report.counters.connections.fields()),
         "hops": object(&report.hops.fields()),
         "store": object(&report.store.fields()),

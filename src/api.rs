@@ -8,6 +8,7 @@ use crate::{
         request::{Expect, Head, Method},
         response::{Date, Exchange, JSON, Problem, Response, write_problem},
     },
+    latency::Since,
     mesh::Question,
     metrics::Operation,
     store::{Condition, Extras, KeyHasher, Lease, Loan, Reply, Verb},
@@ -16,6 +17,7 @@ use crate::{
 use batch::Batch;
 use json::PutBody;
 use lifetime::Span;
+use question::Form;
 use std::borrow::Cow;
 
 pub mod batch;
@@ -38,8 +40,10 @@ pub enum Action<'a> {
     Health,
     /// Say which methods there are.
     Options { allow: &'static str },
-    /// Ask every shard.
-    Ask(Question),
+    /// Ask every shard, and write what it finds in this form.
+    Ask(Question, Form),
+    /// Show the settings in force.
+    Config,
     /// Hand out the description of all routes.
     Describe,
 }
@@ -96,7 +100,12 @@ pub enum Route {
     /// `/kv/{key}/touch`.
     Touch,
     Health,
+    Ready,
     Stats,
+    Metrics,
+    Latency,
+    LatencyReset,
+    Config,
     OpenApi,
     /// `OPTIONS *`.
     Server,
@@ -133,7 +142,14 @@ impl Route {
 
     fn allow(self) -> &'static str {
         match self {
-            Self::Get | Self::Health | Self::Stats | Self::OpenApi => "GET, HEAD, OPTIONS",
+            Self::Get
+            | Self::Health
+            | Self::Ready
+            | Self::Stats
+            | Self::Metrics
+            | Self::Latency
+            | Self::Config
+            | Self::OpenApi => "GET, HEAD, OPTIONS",
             Self::Put
             | Self::Mget
             | Self::Mput
@@ -141,6 +157,7 @@ impl Route {
             | Self::Invalidate
             | Self::DeletePrefix
             | Self::Flush
+            | Self::LatencyReset
             | Self::Incr
             | Self::Touch => "POST, OPTIONS",
             Self::Entry => "GET, HEAD, PUT, DELETE, OPTIONS",
@@ -180,8 +197,15 @@ impl Route {
             Self::Invalidate => Operation::Invalidate,
             Self::Incr => Operation::Incr,
             Self::Touch => Operation::Touch,
-            Self::Health => Operation::Health,
-            Self::DeletePrefix | Self::Flush | Self::Stats | Self::OpenApi => Operation::Admin,
+            Self::Health | Self::Ready => Operation::Health,
+            Self::DeletePrefix
+            | Self::Flush
+            | Self::Stats
+            | Self::Metrics
+            | Self::Latency
+            | Self::LatencyReset
+            | Self::Config
+            | Self::OpenApi => Operation::Admin,
             Self::Server => Operation::Other,
         }
     }
@@ -200,9 +224,14 @@ pub fn admit(head: &Head<'_>, route: Option<Route>, config: &Config) -> Result<R
     };
     let allowed = head.method == Method::Options
         || match route {
-            Route::Get | Route::Health | Route::Stats | Route::OpenApi => {
-                matches!(head.method, Method::Get | Method::Head)
-            }
+            Route::Get
+            | Route::Health
+            | Route::Ready
+            | Route::Stats
+            | Route::Metrics
+            | Route::Latency
+            | Route::Config
+            | Route::OpenApi => matches!(head.method, Method::Get | Method::Head),
             Route::Put
             | Route::Mget
             | Route::Mput
@@ -210,6 +239,7 @@ pub fn admit(head: &Head<'_>, route: Option<Route>, config: &Config) -> Result<R
             | Route::Invalidate
             | Route::DeletePrefix
             | Route::Flush
+            | Route::LatencyReset
             | Route::Incr
             | Route::Touch => head.method == Method::Post,
             Route::Entry => {
@@ -281,13 +311,27 @@ pub fn read<'a>(
         }
         Route::Entry | Route::Incr | Route::Touch => kv::read(request, route, config, hasher),
         Route::Health => Ok(Action::Health),
-        Route::Invalidate => Ok(Action::Ask(question::invalidate(request.body, hasher)?)),
-        Route::DeletePrefix => Ok(Action::Ask(question::delete_prefix(request.body, config)?)),
-        Route::Flush => Ok(Action::Ask(Question::Flush)),
-        Route::Stats => Ok(Action::Ask(Question::Report)),
+        Route::Invalidate => {
+            Ok(Action::Ask(question::invalidate(request.body, hasher)?, Form::Done))
+        }
+        Route::DeletePrefix => ask(question::delete_prefix(request.body, config)),
+        Route::Flush => Ok(Action::Ask(Question::Flush, Form::Count("flushed"))),
+        Route::Ready => Ok(Action::Ask(Question::Report, Form::Ready)),
+        Route::Stats => Ok(Action::Ask(Question::Report, Form::Stats)),
+        Route::Metrics => {
+            let everything = Question::Latency { since: Since::Ever, anew: false };
+            let form = Form::Metrics { connections_max: config.limits.connections_max };
+            Ok(Action::Ask(everything, form))
+        }
+        Route::Latency | Route::LatencyReset => ask(question::latency(&request.head)),
+        Route::Config => Ok(Action::Config),
         Route::OpenApi => Ok(Action::Describe),
         Route::Server => Ok(Action::Options { allow: route.allow() }),
     }
+}
+
+fn ask<'a>(asked: Result<(Question, Form), Problem>) -> Result<Action<'a>, Problem> {
+    asked.map(|(question, form)| Action::Ask(question, form))
 }
 
 /// What one put asks the store to do.

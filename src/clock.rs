@@ -45,15 +45,26 @@ impl Clock {
     /// Microseconds since the origin.
     #[must_use]
     pub fn micros(&self) -> u64 {
-        u64::try_from(self.origin.elapsed().as_micros()).unwrap_or(u64::MAX)
+        let elapsed = self.origin.elapsed();
+        elapsed.as_secs() * 1_000_000 + u64::from(elapsed.subsec_micros())
     }
 
     /// Microseconds of the system's monotonic clock, as a service manager counts them.
     #[must_use]
     pub fn monotonic_micros() -> u64 {
-        let now = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
-        let micros = now.tv_sec * 1_000_000 + now.tv_nsec / 1_000;
-        u64::try_from(micros).expect("it counts from the start of the system")
+        micros(rustix::time::clock_gettime(rustix::time::ClockId::Monotonic))
+    }
+
+    /// Microseconds of CPU time that this thread has used.
+    #[must_use]
+    pub fn thread_cpu_micros() -> u64 {
+        micros(rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime))
+    }
+
+    /// Microseconds of CPU time that the process has used.
+    #[must_use]
+    pub fn process_cpu_micros() -> u64 {
+        micros(rustix::time::clock_gettime(rustix::time::ClockId::ProcessCPUTime))
     }
 
     /// The wall clock.
@@ -61,6 +72,11 @@ impl Clock {
     pub fn wall() -> SystemTime {
         SystemTime::now()
     }
+}
+
+fn micros(time: rustix::time::Timespec) -> u64 {
+    let micros = time.tv_sec * 1_000_000 + time.tv_nsec / 1_000;
+    u64::try_from(micros).expect("none of these clocks starts below zero")
 }
 
 #[cfg(test)]

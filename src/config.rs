@@ -11,6 +11,7 @@ use crate::{
     store::{Eviction, INLINE_BYTES_MAX},
 };
 use std::{
+    fmt,
     net::{IpAddr, Ipv4Addr, SocketAddr},
     path::{Path, PathBuf},
     str::FromStr as _,
@@ -18,6 +19,7 @@ use std::{
 };
 
 use bytesize::ByteSize;
+use serde_json::{Map, Value};
 
 pub use host::{Host, cgroup_files, memory_available};
 pub use read::{Error, Invocation, read};
@@ -37,6 +39,9 @@ pub const TTL_MAX: Duration = Duration::from_hours(87_660);
 pub const GZIP_BYTES_MIN: usize = KIB;
 pub const GZIP_BYTES_MAX: usize = 64 * KIB;
 
+/// The longest path of a socket file; the kernel's bound.
+const SOCKET_PATH_BYTES_MAX: usize = 107;
+
 /// The longest tag.
 pub const TAG_BYTES_MAX: usize = 64;
 
@@ -45,7 +50,7 @@ pub const TAG_BYTES_MAX: usize = 64;
 pub struct Config {
     pub listen: SocketAddr,
     /// `None`: no admin listener.
-    pub admin_listen: Option<SocketAddr>,
+    pub admin_listen: Option<AdminAddress>,
     /// 1 to 64.
     pub shards: usize,
     /// For all shards together.
@@ -71,7 +76,7 @@ impl Default for Config {
     fn default() -> Self {
         Self {
             listen: SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 7171),
-            admin_listen: Some(SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 7172)),
+            admin_listen: Some(SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 7172).into()),
             shards: 1,
             memory_bytes: SHARD_BYTES_MIN,
             prefault: false,
@@ -83,6 +88,39 @@ impl Default for Config {
             spin: Duration::ZERO,
             log: Log::default(),
             limits: Limits::default(),
+        }
+    }
+}
+
+impl Config {
+    /// Every setting and its value in force. Tokens are none of them, only the name of their file.
+    #[must_use]
+    pub fn effective(&self) -> Map<String, Value> {
+        let mut config = self.clone();
+        let rows = SETTINGS.iter();
+        rows.map(|row| (row.name.to_owned(), row.kind.show(&mut config))).collect()
+    }
+}
+
+/// Where the admin listener listens.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum AdminAddress {
+    Tcp(SocketAddr),
+    /// A socket file that only its owner may use.
+    Unix(PathBuf),
+}
+
+impl From<SocketAddr> for AdminAddress {
+    fn from(address: SocketAddr) -> Self {
+        Self::Tcp(address)
+    }
+}
+
+impl fmt::Display for AdminAddress {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tcp(address) => write!(out, "{address}"),
+            Self::Unix(path) => write!(out, "unix:{}", path.display()),
         }
     }
 }
@@ -221,7 +259,7 @@ type Place<T> = fn(&mut Config) -> &mut T;
 
 enum Kind {
     Address(Place<SocketAddr>),
-    AddressOrNone(Place<Option<SocketAddr>>),
+    AdminAddress(Place<Option<AdminAddress>>),
     Count { min: usize, max: usize, place: Place<usize> },
     Bytes { min: usize, max: usize, place: Place<usize> },
     Span { min: Duration, max: Duration, place: Place<Duration> },
@@ -248,8 +286,8 @@ pub const SETTINGS: &[Setting] = &[
     Setting {
         name: "admin-listen",
         default: "127.0.0.1:7172",
-        help: "Address for health and statistics, or none",
-        kind: Kind::AddressOrNone(|c| &mut c.admin_listen),
+        help: "Address for health and statistics, as unix:PATH for a socket file, or none",
+        kind: Kind::AdminAddress(|c| &mut c.admin_listen),
     },
     Setting {
         name: "shards",
@@ -387,7 +425,7 @@ impl Setting {
 impl Kind {
     fn value_name(&self) -> &'static str {
         match self {
-            Self::Address(_) | Self::AddressOrNone(_) => "ADDRESS",
+            Self::Address(_) | Self::AdminAddress(_) => "ADDRESS",
             Self::Count { .. } | Self::Shards | Self::Micros { .. } => "N",
             Self::Bytes { .. } | Self::Memory | Self::Body => "SIZE",
             Self::Span { .. } | Self::Ttl => "TIME",
@@ -402,7 +440,7 @@ impl Kind {
     fn bounds(&self) -> Option<String> {
         let (min, max) = match *self {
             Self::Address(_)
-            | Self::AddressOrNone(_)
+            | Self::AdminAddress(_)
             | Self::Memory
             | Self::Switch(_)
             | Self::Eviction
@@ -424,8 +462,8 @@ impl Kind {
     fn apply(&self, config: &mut Config, text: &str, host: Host) -> Result<(), String> {
         match *self {
             Self::Address(place) => *place(config) = address(text)?,
-            Self::AddressOrNone(place) => {
-                *place(config) = if text == "none" { None } else { Some(address(text)?) };
+            Self::AdminAddress(place) => {
+                *place(config) = if text == "none" { None } else { Some(admin_address(text)?) };
             }
             Self::Count { min, max, place } => *place(config) = count(text, min, max)?,
             Self::Bytes { min, max, place } => *place(config) = bytes(text, min, max)?,
@@ -466,18 +504,21 @@ impl Kind {
         Ok(())
     }
 
-    /// The effective value as TOML.
-    fn show(&self, config: &mut Config) -> String {
+    /// The effective value; a number or a string.
+    fn show(&self, config: &mut Config) -> Value {
         let text = match *self {
             Self::Address(place) => place(config).to_string(),
-            Self::AddressOrNone(place) => {
-                place(config).map_or_else(|| "none".to_owned(), |address| address.to_string())
+            Self::AdminAddress(place) => {
+                place(config).as_ref().map_or_else(|| "none".to_owned(), ToString::to_string)
             }
             Self::Count { place, .. } | Self::Bytes { place, .. } => {
-                return place(config).to_string();
+                return Value::from(*place(config));
             }
             Self::Span { place, .. } => span_text(*place(config)),
-            Self::Micros { place, .. } => return place(config).as_micros().to_string(),
+            Self::Micros { place, .. } => {
+                let micros = place(config).as_micros();
+                return Value::from(u64::try_from(micros).unwrap_or(u64::MAX));
+            }
             Self::Ttl => span_text(config.default_ttl.unwrap_or_default()),
             Self::Switch(place) => if *place(config) { "on" } else { "off" }.to_owned(),
             Self::Eviction => name_of(config.eviction, &Eviction::NAMES),
@@ -485,13 +526,13 @@ impl Kind {
             Self::LogLevel => name_of(config.log.level, &Level::NAMES),
             Self::FileOrNone(place) => {
                 let file = place(config).as_deref().map_or("none".into(), Path::to_string_lossy);
-                return serde_json::Value::from(file).to_string();
+                return Value::from(file);
             }
-            Self::Shards => return config.shards.to_string(),
-            Self::Memory => return config.memory_bytes.to_string(),
-            Self::Body => return config.limits.body_bytes_max.to_string(),
+            Self::Shards => return Value::from(config.shards),
+            Self::Memory => return Value::from(config.memory_bytes),
+            Self::Body => return Value::from(config.limits.body_bytes_max),
         };
-        format!("\"{text}\"")
+        Value::from(text)
     }
 }
 
@@ -500,14 +541,26 @@ fn address(text: &str) -> Result<SocketAddr, String> {
         .map_err(|_| format!("{text:?} is not an address such as 0.0.0.0:7171 or [::]:7171"))
 }
 
+fn admin_address(text: &str) -> Result<AdminAddress, String> {
+    let Some(path) = text.strip_prefix("unix:") else { return address(text).map(Into::into) };
+    if path.len() > SOCKET_PATH_BYTES_MAX {
+        let length = path.len();
+        return Err(format!("the path has {length} bytes; at most {SOCKET_PATH_BYTES_MAX} go"));
+    }
+    Ok(AdminAddress::Unix(file_name(path)?))
+}
+
 fn file(text: &str) -> Result<Option<PathBuf>, String> {
+    if text == "none" { Ok(None) } else { file_name(text).map(Some) }
+}
+
+fn file_name(text: &str) -> Result<PathBuf, String> {
     match text {
         "" => Err("a file has a name".to_owned()),
-        "none" => Ok(None),
         _ if text.contains(char::is_control) => {
             Err("a control character in the name of the file".to_owned())
         }
-        _ => Ok(Some(text.into())),
+        _ => Ok(text.into()),
     }
 }
 

@@ -1,7 +1,7 @@
 //! `kvcache doctor`: what this host offers and lacks, and what to do about it.
 
 use crate::{
-    config::Config,
+    config::{AdminAddress, Config},
     preflight::{self, Lack},
     server,
 };
@@ -43,8 +43,11 @@ pub fn examine(config: &Config) -> Report {
         memory(config),
         huge_pages(),
         port("listen", config.listen),
-        match config.admin_listen {
-            Some(address) => port("admin-listen", address),
+        match &config.admin_listen {
+            Some(AdminAddress::Tcp(address)) => port("admin-listen", *address),
+            Some(address @ AdminAddress::Unix(_)) => {
+                Finding::ok("admin-listen", address.to_string())
+            }
             None => Finding::ok("admin-listen", "none"),
         },
         time_source(),

@@ -13,7 +13,9 @@ use crate::{
     link::Links,
     log::{self, Level, Log, Repeats},
     mesh::{self, Message},
+    metrics::{self, Reload},
     placement::Placement,
+    process,
     shard::{BEAT_MAX_MS, BEAT_MS, ConnectionId, Role, Shard, Ticket},
 };
 use rustix::{
@@ -32,6 +34,7 @@ use std::{
     net::{Shutdown, TcpListener, TcpStream},
     os::fd::{AsFd, OwnedFd},
     sync::mpsc::Receiver,
+    time::{Duration, UNIX_EPOCH},
 };
 
 /// Events taken in one turn, so that messages and other work get theirs.
@@ -78,8 +81,8 @@ pub const PARCELS_MAX: usize = RESERVED_PARCELS + 256;
 /// A word from the main thread, one byte each on the control pipe.
 pub const START: u8 = b's';
 pub const DRAIN: u8 = b'd';
-/// New tokens have been sent.
-pub const TOKENS: u8 = b't';
+/// The settings were read again; what came of it has been sent.
+pub const RELOADED: u8 = b'r';
 /// To be answered by [`Driver::take_asked`].
 pub const ASK: u8 = b'a';
 
@@ -125,7 +128,7 @@ pub struct Driver {
     data: Option<Listener>,
     admin: Option<Listener>,
     control: PipeReader,
-    tokens: Receiver<Tokens>,
+    reloads: Receiver<Reloaded>,
     links: Links<Parcel>,
     /// Where this shard places all connections.
     placement: Option<Placement>,
@@ -148,6 +151,8 @@ pub struct Driver {
     /// Since the last beat.
     was_busy: bool,
     last_beat: Millis,
+    /// When the timer strikes next, in microseconds since the start.
+    beat_due_us: u64,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -162,6 +167,14 @@ enum Stage {
     Finished,
 }
 
+/// What came of reading the settings that can change.
+#[derive(Clone)]
+pub struct Reloaded {
+    pub state: Reload,
+    /// `None`: what was in force stays.
+    pub tokens: Option<Tokens>,
+}
+
 /// What a driver is made of.
 pub struct Parts {
     pub shard: Shard,
@@ -169,8 +182,8 @@ pub struct Parts {
     pub data: TcpListener,
     pub admin: Option<TcpListener>,
     pub control: PipeReader,
-    /// Filled before [`TOKENS`] is said.
-    pub tokens: Receiver<Tokens>,
+    /// Filled before [`RELOADED`] is said.
+    pub reloads: Receiver<Reloaded>,
     pub links: Links<Parcel>,
 }
 
@@ -195,8 +208,25 @@ impl Driver {
         let placement = (parts.shard.me() == PLACER)
             .then(|| Placement::new(config.shards, config.limits.connections_max));
         let listener = |socket| Listener { socket, paused: false, starved: false };
+        let admin = parts.admin.map(listener);
+        if let Some(admin) = &admin {
+            watch(&epoll, admin, ADMIN_LISTENER);
+        }
+        let mut shard = parts.shard;
+        let is_first = shard.me() == PLACER;
+        let counters = shard.counters_mut();
+        counters.stage = metrics::Stage::Starting;
+        if is_first {
+            // One shard tells of the process as a whole.
+            let since_start = Duration::from_micros(parts.clock.micros());
+            let started = Clock::wall().duration_since(UNIX_EPOCH).unwrap_or_default();
+            let started = started.saturating_sub(since_start);
+            counters.process.started_ms = u64::try_from(started.as_millis()).unwrap_or(0);
+            shard.set_process(process::look);
+        }
+        let now_us = parts.clock.micros();
         Ok(Self {
-            shard: parts.shard,
+            shard,
             clock: parts.clock,
             epoll,
             events: Vec::with_capacity(EVENTS_MAX),
@@ -204,9 +234,9 @@ impl Driver {
             scratch: vec![0; config.limits.read_bytes_max].into_boxed_slice(),
             listed: Vec::new(),
             data: Some(listener(parts.data)),
-            admin: parts.admin.map(listener),
+            admin,
             control: parts.control,
-            tokens: parts.tokens,
+            reloads: parts.reloads,
             links: parts.links,
             placement,
             unplaced: VecDeque::new(),
@@ -222,7 +252,8 @@ impl Driver {
             log: config.log,
             repeats: Repeats::default(),
             was_busy: false,
-            last_beat: parts.clock.now(),
+            last_beat: Millis(now_us / 1000),
+            beat_due_us: now_us + BEAT_MAX_MS * 1000,
         })
     }
 
@@ -279,9 +310,14 @@ impl Driver {
         // An interrupted call finds nothing this time.
         let _found = epoll::wait(&self.epoll, spare_capacity(&mut events), Some(&patience));
         self.links.bell().rise();
-        let now = self.clock.now();
+        let now_us = self.clock.micros();
+        let now = Millis(now_us / 1000);
+        self.shard.tick(now_us);
         let mut busy = self.shard.begin_turn(now);
-        busy |= self.take_parcels();
+        if self.take_parcels() {
+            busy = true;
+            self.shard.tick(self.clock.micros());
+        }
         for event in &events {
             match event.data.u64() {
                 DATA_LISTENER => self.accept_data(),
@@ -295,7 +331,7 @@ impl Driver {
         self.events = events;
         self.was_busy |= busy;
         if now.since(self.last_beat) >= if self.is_ending() { ENDING_BEAT_MS } else { BEAT_MS } {
-            self.beat(now);
+            self.beat(now_us);
         }
         self.end_turn();
         busy || self.shard.has_unswept()
@@ -345,11 +381,16 @@ impl Driver {
     }
 
     /// Moves time on.
-    fn beat(&mut self, now: Millis) {
+    fn beat(&mut self, now_us: u64) {
+        let now = Millis(now_us / 1000);
         self.last_beat = now;
+        self.shard.record_loop_delay(now_us.saturating_sub(self.beat_due_us));
         // A core that has nothing to do takes fewer.
         let next = if std::mem::take(&mut self.was_busy) { BEAT_MS } else { BEAT_MAX_MS };
-        set_timer(&self.timer, if self.is_ending() { ENDING_BEAT_MS } else { next });
+        let next = if self.is_ending() { ENDING_BEAT_MS } else { next };
+        set_timer(&self.timer, next);
+        self.beat_due_us = now_us + next * 1000;
+        self.shard.counters_mut().usage.busy_us = Clock::thread_cpu_micros();
         self.shard.beat(now, Date::of(Clock::wall()));
         self.resume_accepting();
         if self.is_ending() {
@@ -387,9 +428,12 @@ impl Driver {
         let mut word = [0];
         match self.control.read(&mut word) {
             Ok(1) if word[0] == START => self.start(),
-            Ok(1) if word[0] == TOKENS => {
-                if let Some(tokens) = self.tokens.try_iter().last() {
-                    self.shard.set_tokens(tokens);
+            Ok(1) if word[0] == RELOADED => {
+                for Reloaded { state, tokens } in self.reloads.try_iter() {
+                    self.shard.counters_mut().reload = state;
+                    if let Some(tokens) = tokens {
+                        self.shard.set_tokens(tokens);
+                    }
                 }
             }
             Ok(1) if word[0] == ASK => self.was_asked = true,
@@ -399,20 +443,20 @@ impl Driver {
 
     fn start(&mut self) {
         self.stage = Stage::Serving;
-        for (listener, data) in [(&self.data, DATA_LISTENER), (&self.admin, ADMIN_LISTENER)] {
-            if let Some(listener) = listener {
-                watch(&self.epoll, listener, data);
-            }
+        self.shard.counters_mut().stage = metrics::Stage::Serving;
+        if let Some(listener) = &self.data {
+            watch(&self.epoll, listener, DATA_LISTENER);
         }
     }
 
     /// Stops accepting and closes every connection once it owes nothing. What has arrived but was
-    /// not read yet is read first.
+    /// not read yet is read first. The admin listener goes on until the end.
     fn drain(&mut self) {
         if self.is_ending() {
             return;
         }
         self.stage = Stage::Draining { since: self.clock.now() };
+        self.shard.counters_mut().stage = metrics::Stage::Draining;
         set_timer(&self.timer, ENDING_BEAT_MS);
         self.shard.drain();
         let mut late = std::mem::take(&mut self.unplaced);
@@ -420,7 +464,6 @@ impl Driver {
             late.push_back(stream);
         }
         self.data = None;
-        self.admin = None;
         for stream in late {
             self.adopt(stream);
         }
@@ -482,6 +525,8 @@ impl Driver {
             let all = unsent.len();
             match socket.stream.write(unsent) {
                 Ok(bytes) => {
+                    // The next socket of this turn is read at the same time.
+                    self.shard.tick(self.clock.micros());
                     self.shard.sent(id, bytes);
                     if bytes < all {
                         break;
@@ -632,10 +677,9 @@ impl Driver {
     }
 
     fn resume_accepting(&mut self) {
-        if self.stage != Stage::Serving {
-            return;
-        }
-        while let Some(stream) = self.unplaced.pop_front() {
+        while self.stage == Stage::Serving
+            && let Some(stream) = self.unplaced.pop_front()
+        {
             let waiting = self.unplaced.len();
             self.place(self.shard.me(), stream);
             if self.unplaced.len() > waiting {

@@ -48,6 +48,10 @@ pub mod auth;
 pub mod http;
 // The store's verbs over all shards: a local call or a hop.
 pub mod mesh;
+// Histograms per shard and operation, and the forms in which they are handed out.
+pub mod latency;
+// What the kernel says of this process.
+pub mod process;
 // Counters per shard.
 pub mod metrics;
 // What was typed becomes what the program uses; every limit.

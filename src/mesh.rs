@@ -35,6 +35,7 @@
 use crate::{
     clock::Millis,
     config::Limits,
+    latency::{Latencies, Latency, Since},
     metrics::{Counters, Hops, Report},
     store::{Loan, Op, Reply, Scan, Store, Verb},
 };
@@ -210,6 +211,8 @@ pub enum Message<T> {
 pub enum Question {
     /// What the shard counts.
     Report,
+    /// The same, and how long its requests took since then. `anew`: from here on that is now.
+    Latency { since: Since, anew: bool },
     /// End every entry that carries the tag of this hash.
     Invalidate { tag: u64 },
     /// Forget every entry.
@@ -219,15 +222,32 @@ pub enum Question {
 }
 
 /// One shard's answer to a question.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum Finding {
     Report(Box<Report>),
+    Latency(Box<(Report, Latencies)>),
     /// It is done, to so many entries where they are counted.
     Done {
         entries: u64,
     },
     /// It cannot be done for now.
     Full,
+}
+
+/// What a shard keeps above the mesh, should it be asked.
+pub struct Books<'a> {
+    pub counters: &'a Counters,
+    pub latency: &'a mut Latency,
+    /// Microseconds since the start.
+    pub now_us: u64,
+}
+
+/// A question of shard `from`, to be answered by [`Mesh::heed`].
+#[derive(Debug)]
+pub struct Asked {
+    from: usize,
+    gather: u64,
+    question: Question,
 }
 
 /// What came of a call, at once.
@@ -539,7 +559,7 @@ impl<T> Mesh<T> {
         &mut self,
         question: &Question,
         ticket: T,
-        counters: &Counters,
+        books: &mut Books<'_>,
     ) -> Option<Arrival<'static, T>> {
         debug_assert!(self.can_ask(), "the caller asked first");
         self.gathers_begun += 1;
@@ -550,7 +570,7 @@ impl<T> Mesh<T> {
                 peer.ask(id, question.clone());
             }
         }
-        self.heed(self.me, id, question.clone(), counters);
+        self.heed(Asked { from: self.me, gather: id, question: question.clone() }, books);
         self.finish_gather(id)
     }
 
@@ -561,9 +581,14 @@ impl<T> Mesh<T> {
     }
 
     /// Does what shard `from` asks for, or begins to.
-    fn heed(&mut self, from: usize, gather: u64, question: Question, counters: &Counters) {
+    pub fn heed(&mut self, asked: Asked, books: &mut Books<'_>) {
+        let Asked { from, gather, question } = asked;
         let finding = match question {
-            Question::Report => Finding::Report(Box::new(self.report(counters))),
+            Question::Report => Finding::Report(Box::new(self.report(books.counters))),
+            Question::Latency { since, anew } => {
+                let latencies = books.latency.read(since, anew, books.now_us);
+                Finding::Latency(Box::new((self.report(books.counters), latencies)))
+            }
             Question::Invalidate { tag } if self.store.invalidate(tag) => {
                 Finding::Done { entries: 0 }
             }
@@ -629,16 +654,16 @@ impl<T> Mesh<T> {
         Some(Arrival::Findings { ticket: gather.ticket, findings })
     }
 
-    /// Takes in one message from a peer. `counters` are this shard's own, should it be asked.
-    /// `arrived` returns whether it keeps the loan that a reply names.
+    /// Takes in one message from a peer. `arrived` returns whether it keeps the loan that a reply
+    /// names. A question is handed on.
+    #[must_use = "the peer waits for the answer"]
     pub fn deliver(
         &mut self,
         from: usize,
         message: Message<T>,
         now: Millis,
-        counters: &Counters,
         mut arrived: impl FnMut(Arrival<'_, T>) -> bool,
-    ) {
+    ) -> Option<Asked> {
         match message {
             Message::Calls(mut batch) => {
                 self.way_bytes = self.way_bytes.max(batch.way_bytes);
@@ -661,7 +686,7 @@ impl<T> Mesh<T> {
                 self.peers[from].messages_in_flight -= 1;
                 self.peers[from].settle(batch, calls);
             }
-            Message::Ask { gather, question } => self.heed(from, gather, question, counters),
+            Message::Ask { gather, question } => return Some(Asked { from, gather, question }),
             Message::Told { gather, finding } => {
                 self.note(from, gather, finding);
                 if let Some(findings) = self.finish_gather(gather) {
@@ -669,6 +694,7 @@ impl<T> Mesh<T> {
                 }
             }
         }
+        None
     }
 
     /// Sends what has gathered since the last flush. `send` hands a message back when the peer is
@@ -729,7 +755,6 @@ mod tests {
     use crate::{
         clock::Millis,
         config::Limits,
-        metrics::Counters,
         store::{Key, Op, Reply, Settings, Store, Verb},
     };
 
@@ -761,7 +786,7 @@ mod tests {
         one.flush(&mut post, |_| false);
         assert_eq!(mail.len(), 1, "all calls of a turn are one message");
         let (_, message) = mail.remove(0);
-        two.deliver(0, message, NOW, &Counters::default(), |_| false);
+        assert!(two.deliver(0, message, NOW, |_| false).is_none());
         two.flush(
             |to, message| {
                 mail.push((to, message));
@@ -771,7 +796,7 @@ mod tests {
         );
         let (_, message) = mail.remove(0);
         let mut arrived = Vec::new();
-        one.deliver(1, message, NOW, &Counters::default(), |arrival| {
+        let asked = one.deliver(1, message, NOW, |arrival| {
             match arrival {
                 Arrival::Reply { ticket, reply, .. } => {
                     assert_eq!(reply, Reply::Value(&[b'v'; 100][..]));
@@ -782,6 +807,7 @@ mod tests {
             }
             false
         });
+        assert!(asked.is_none());
         arrived
     }
 

@@ -36,6 +36,11 @@ impl Operation {
         (Self::Admin, "admin"),
         (Self::Other, "other"),
     ];
+
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        Self::ALL[self as usize].1
+    }
 }
 
 /// What became of a request, by the class of its status.
@@ -66,18 +71,56 @@ impl Outcome {
     }
 }
 
-/// Answers by operation and outcome.
+/// The statuses in use; whatever else there might be counts as the last.
+pub const STATUSES: [u16; 23] = [
+    200, 201, 204, 304, 400, 401, 403, 404, 405, 406, 408, 409, 412, 413, 414, 415, 417, 431, 501,
+    503, 505, 507, 500,
+];
+
+/// The statuses that have a place in [`PLACES`].
+const STATUS_MIN: u16 = 200;
+const STATUS_MAX: u16 = 511;
+
+/// The place of each status in [`STATUSES`].
+const PLACES: [u8; (STATUS_MAX - STATUS_MIN + 1) as usize] = {
+    #[expect(clippy::cast_possible_truncation, reason = "there are 23")]
+    let other = STATUSES.len() as u8 - 1;
+    let mut places = [other; (STATUS_MAX - STATUS_MIN + 1) as usize];
+    let mut at = 0;
+    while at < other {
+        places[(STATUSES[at as usize] - STATUS_MIN) as usize] = at;
+        at += 1;
+    }
+    places
+};
+
+/// Answers by operation and status.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Answers([[u64; Outcome::ALL.len()]; Operation::ALL.len()]);
+pub struct Answers([[u64; STATUSES.len()]; Operation::ALL.len()]);
 
 impl Answers {
+    #[inline]
     pub fn count(&mut self, operation: Operation, status: u16) {
-        self.0[operation as usize][Outcome::of(status) as usize] += 1;
+        let place = PLACES.get(usize::from(status.wrapping_sub(STATUS_MIN)));
+        self.0[operation as usize][place.map_or(STATUSES.len() - 1, |at| usize::from(*at))] += 1;
     }
 
     #[must_use]
     pub fn get(&self, operation: Operation, outcome: Outcome) -> u64 {
-        self.0[operation as usize][outcome as usize]
+        let counts = self.by_status(operation);
+        counts.filter(|(status, _)| Outcome::of(*status) == outcome).map(|(_, count)| count).sum()
+    }
+
+    /// Every status and how often it was the answer.
+    pub fn by_status(&self, operation: Operation) -> impl Iterator<Item = (u16, u64)> {
+        STATUSES.into_iter().zip(self.0[operation as usize])
+    }
+
+    /// How often a status was the answer to any of these.
+    #[must_use]
+    pub fn with_status(&self, status: u16, operations: &[Operation]) -> u64 {
+        let counts = operations.iter().flat_map(|operation| self.by_status(*operation));
+        counts.filter(|(found, _)| *found == status).map(|(_, count)| count).sum()
     }
 }
 
@@ -119,11 +162,72 @@ counters! {
     }
 }
 
+counters! {
+    /// What a shard spends, in all, and holds, when it looked last.
+    Usage {
+        /// Microseconds of CPU time.
+        busy_us,
+        /// Requests that are not wholly answered.
+        requests_in_flight,
+        /// Bytes of memory that connections hold.
+        buffer_bytes,
+    }
+}
+
+counters! {
+    /// What the kernel says of the process. Only the shard that was asked for it has looked.
+    Process {
+        cpu_us,
+        resident_bytes,
+        open_descriptors,
+        descriptors_max,
+        /// Bytes of memory that host and cgroup allow it.
+        memory_available,
+        /// Milliseconds of the wall clock when it started.
+        started_ms,
+    }
+}
+
+counters! {
+    /// What became of reading the settings that can change again. The start counts as such.
+    Reload {
+        is_good: max,
+        /// Seconds of the wall clock when it last was.
+        good_seconds: max,
+    }
+}
+
+/// What a shard is about. Of several, that counts which is furthest from serving.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Stage {
+    #[default]
+    Serving,
+    Draining,
+    Restoring,
+    Starting,
+}
+
+impl Stage {
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Serving => "serving",
+            Self::Draining => "draining",
+            Self::Restoring => "restoring",
+            Self::Starting => "starting",
+        }
+    }
+}
+
 /// One shard's counters above the mesh.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counters {
     pub answers: Answers,
     pub connections: Connections,
+    pub usage: Usage,
+    pub process: Process,
+    pub reload: Reload,
+    pub stage: Stage,
 }
 
 /// Everything that one shard counts.
@@ -138,7 +242,36 @@ impl AddAssign for Report {
     fn add_assign(&mut self, other: Self) {
         self.counters.answers += other.counters.answers;
         self.counters.connections += other.counters.connections;
+        self.counters.usage += other.counters.usage;
+        self.counters.process += other.counters.process;
+        self.counters.reload += other.counters.reload;
+        self.counters.stage = self.counters.stage.max(other.counters.stage);
         self.hops += other.hops;
         self.store += other.store;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Answers, Operation, Outcome, STATUSES};
+
+    #[test]
+    fn every_status_has_a_place_of_its_own_and_an_unknown_one_is_500() {
+        let mut answers = Answers::default();
+        for (place, status) in STATUSES.into_iter().enumerate() {
+            for _ in 0..=place {
+                answers.count(Operation::Put, status);
+            }
+        }
+        let expected: Vec<(u16, u64)> = STATUSES.into_iter().zip(1..).collect();
+        assert_eq!(answers.by_status(Operation::Put).collect::<Vec<_>>(), expected);
+        assert_eq!(answers.by_status(Operation::Get).map(|(_, count)| count).sum::<u64>(), 0);
+        assert_eq!(answers.get(Operation::Put, Outcome::Ok), 1 + 2 + 3 + 4);
+        assert_eq!(answers.get(Operation::Put, Outcome::NotFound), 8);
+        for status in [0, 100, 299, 418, 511, 999] {
+            let mut answers = Answers::default();
+            answers.count(Operation::Get, status);
+            assert_eq!(answers.with_status(500, &[Operation::Get]), 1, "{status}");
+        }
     }
 }

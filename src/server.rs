@@ -6,26 +6,30 @@
 use crate::{
     auth::Tokens,
     clock::Clock,
-    config::Config,
-    driver::{ASK, DRAIN, Driver, PARCELS_MAX, Parcel, Parts, START, TOKENS},
+    config::{AdminAddress, Config},
+    driver::{ASK, DRAIN, Driver, PARCELS_MAX, Parcel, Parts, RELOADED, Reloaded, START},
     http::response::Date,
     link::Links,
     log::{self, Level},
+    metrics::Reload,
     notify::{self, Watchdog},
     preflight::{self, Lack},
     shard::Shard,
     store::KeyHasher,
 };
 use glommio::{LocalExecutorBuilder, io::PollableFd};
+use rustix::{fs::Mode, process::umask};
 use signal_hook::{consts, iterator::Signals};
 use socket2::{Domain, Protocol, SockAddr, Socket, TcpKeepalive, Type};
 use std::{
-    fmt,
+    fmt, fs,
     io::{self, PipeReader, PipeWriter, Write},
     net::{SocketAddr, TcpListener},
+    os::unix::fs::FileTypeExt as _,
+    path::{Path, PathBuf},
     sync::mpsc::{self, Receiver, RecvTimeoutError, Sender},
     thread::{self, JoinHandle},
-    time::Duration,
+    time::{Duration, UNIX_EPOCH},
 };
 
 /// Connections that the kernel completes before they are accepted.
@@ -48,7 +52,7 @@ pub enum Error {
     /// The host lacks something.
     Host(Lack),
     Bind {
-        address: SocketAddr,
+        address: AdminAddress,
         error: io::Error,
     },
     /// The file of tokens cannot be used.
@@ -121,8 +125,12 @@ enum Event {
 /// A running server.
 pub struct Server {
     data: SocketAddr,
-    admin: Option<SocketAddr>,
+    admin: Option<AdminAddress>,
+    /// Goes with the server.
+    _admin_file: Option<SocketFile>,
     drain_timeout: Duration,
+    /// What came of reading the settings that can change, the last time.
+    reload: Reload,
     controls: Vec<Control>,
     threads: Vec<JoinHandle<()>>,
     events: Receiver<Event>,
@@ -132,7 +140,7 @@ pub struct Server {
 /// The main thread's way to one shard.
 struct Control {
     words: PipeWriter,
-    tokens: Sender<Tokens>,
+    reloads: Sender<Reloaded>,
 }
 
 /// Serves until SIGTERM or SIGINT, then drains. A second signal ends the process at once. SIGHUP
@@ -184,46 +192,39 @@ impl Server {
         let data = first.local_addr()?.as_socket().expect("a TCP socket");
         let mut listeners = vec![first];
         for _ in 1..config.shards {
-            listeners
-                .push(bind_shared(data).map_err(|error| Error::Bind { address: data, error })?);
+            listeners.push(bind_shared(data).map_err(|error| cannot_bind(data, error))?);
         }
-        let admin_listener = config.admin_listen.map(bind).transpose()?;
-        let admin = match &admin_listener {
-            Some(listener) => {
-                listener.listen(BACKLOG)?;
-                listener.local_addr()?.as_socket()
-            }
-            None => None,
-        };
+        let mut admin = config.admin_listen.as_ref().map(Admin::bind).transpose()?;
 
         let (reports, events) = mpsc::channel();
         let hasher = KeyHasher::random();
         let clock = Clock::start();
         let mut server = Self {
             data,
-            admin,
+            admin: admin.as_ref().map(|admin| admin.address.clone()),
+            _admin_file: admin.as_mut().and_then(|admin| admin.file.take()),
             drain_timeout: config.drain_timeout,
+            reload: Reload::default(),
             controls: Vec::new(),
             threads: Vec::new(),
             events,
             reports,
         };
-        let mut admin_listener = admin_listener;
         let links = Links::between(config.shards, PARCELS_MAX)?;
         let cpus = cpus_for(config.shards);
         for ((shard, links), listener) in links.into_iter().enumerate().zip(&listeners) {
             let (control, words) = io::pipe()?;
             let (sender, receiver) = mpsc::channel();
-            server.controls.push(Control { words, tokens: sender });
+            server.controls.push(Control { words, reloads: sender });
             let plan = Plan {
                 shard,
                 config: config.clone(),
                 hasher: hasher.clone(),
                 clock,
                 data: listener.try_clone()?.into(),
-                admin: admin_listener.take().map(TcpListener::from),
+                admin: admin.take().map(|admin| admin.socket.into()),
                 control,
-                tokens: receiver,
+                reloads: receiver,
                 links,
             };
             let cpu = cpus.as_ref().map(|cpus| cpus[shard]);
@@ -235,22 +236,27 @@ impl Server {
         }
         server.wait_until_ready(config.shards)?;
         for listener in &listeners {
-            listener.listen(BACKLOG).map_err(|error| Error::Bind { address: data, error })?;
+            listener.listen(BACKLOG).map_err(|error| cannot_bind(data, error))?;
         }
-        if let Some(tokens) = &tokens {
-            server.hand_out(tokens)?;
-        }
+        server.read_at_start(tokens)?;
         for control in &mut server.controls {
             control.words.write_all(&[START])?;
         }
         Ok(server)
     }
 
-    fn hand_out(&mut self, tokens: &Tokens) -> io::Result<()> {
+    /// The settings that can change were read for the first time.
+    fn read_at_start(&mut self, tokens: Option<Tokens>) -> io::Result<()> {
+        self.reload = Reload { is_good: 1, good_seconds: wall_seconds() };
+        self.hand_out(tokens)
+    }
+
+    fn hand_out(&mut self, tokens: Option<Tokens>) -> io::Result<()> {
+        let reloaded = Reloaded { state: self.reload, tokens };
         for control in &mut self.controls {
-            // A shard that is gone needs no tokens.
-            drop(control.tokens.send(tokens.clone()));
-            control.words.write_all(&[TOKENS])?;
+            // A shard that is gone needs nothing.
+            drop(control.reloads.send(reloaded.clone()));
+            control.words.write_all(&[RELOADED])?;
         }
         Ok(())
     }
@@ -259,22 +265,23 @@ impl Server {
     fn reload(&mut self, config: &Config) {
         notify::reloading(Clock::monotonic_micros());
         let log = config.log;
-        match &config.auth_token_file {
-            None => log.line(Level::Info, "there is no --auth-token-file to read again", &[]),
-            Some(file) => {
-                let handed_out = Tokens::read(file).and_then(|tokens| {
-                    self.hand_out(&tokens).map_err(|error| error.to_string())?;
-                    Ok(tokens.count())
-                });
-                match handed_out {
-                    Ok(count) => {
-                        log.line(Level::Info, "new tokens are in force", &[("count", &count)]);
-                    }
-                    Err(error) => {
-                        let fields: log::Fields<'_> = &[("auth_token_file", &error)];
-                        log.line(Level::Error, "the old tokens stay in force", fields);
-                    }
-                }
+        let read = config.auth_token_file.as_deref().map(Tokens::read).transpose();
+        self.reload.is_good = u64::from(read.is_ok());
+        if read.is_ok() {
+            self.reload.good_seconds = wall_seconds();
+        }
+        let count = read.as_ref().ok().and_then(|tokens| tokens.as_ref().map(Tokens::count));
+        let handed_out = self.hand_out(read.as_ref().ok().cloned().flatten());
+        match (read.and(handed_out.map_err(|error| error.to_string())), count) {
+            (Ok(()), None) => {
+                log.line(Level::Info, "there is no --auth-token-file to read again", &[]);
+            }
+            (Ok(()), Some(count)) => {
+                log.line(Level::Info, "new tokens are in force", &[("count", &count)]);
+            }
+            (Err(error), _) => {
+                let fields: log::Fields<'_> = &[("auth_token_file", &error)];
+                log.line(Level::Error, "the old tokens stay in force", fields);
             }
         }
         notify::ready(&self.serving());
@@ -340,12 +347,12 @@ impl Server {
 
     /// Where health and statistics are served.
     #[must_use]
-    pub fn admin_address(&self) -> Option<SocketAddr> {
-        self.admin
+    pub fn admin_address(&self) -> Option<&AdminAddress> {
+        self.admin.as_ref()
     }
 
     fn serving(&self) -> String {
-        let admin = self.admin.map_or("none".to_owned(), |address| address.to_string());
+        let admin = self.admin.as_ref().map_or("none".to_owned(), ToString::to_string);
         format!("listening on {}, admin on {admin}", self.data)
     }
 
@@ -387,10 +394,85 @@ fn bind(address: SocketAddr) -> Result<Socket, Error> {
         socket.bind(&SockAddr::from(address))?;
         Ok(socket)
     };
-    let bound = alone().map_err(|error| Error::Bind { address, error })?;
+    let bound = alone().map_err(|error| cannot_bind(address, error))?;
     let address = bound.local_addr()?.as_socket().expect("a TCP socket");
     drop(bound);
-    bind_shared(address).map_err(|error| Error::Bind { address, error })
+    bind_shared(address).map_err(|error| cannot_bind(address, error))
+}
+
+fn cannot_bind(address: SocketAddr, error: io::Error) -> Error {
+    Error::Bind { address: address.into(), error }
+}
+
+/// The admin listener.
+struct Admin {
+    address: AdminAddress,
+    /// Where it is a socket file the driver has it as a TCP one, and does only what both can.
+    socket: Socket,
+    file: Option<SocketFile>,
+}
+
+impl Admin {
+    /// From here on the kernel completes connections.
+    fn bind(wanted: &AdminAddress) -> Result<Self, Error> {
+        let admin = match wanted {
+            AdminAddress::Tcp(address) => {
+                let socket = bind(*address)?;
+                let address = socket.local_addr()?.as_socket().expect("a TCP socket").into();
+                Self { address, socket, file: None }
+            }
+            AdminAddress::Unix(path) => {
+                let (socket, file) = bind_file(path)
+                    .map_err(|error| Error::Bind { address: wanted.clone(), error })?;
+                Self { address: wanted.clone(), socket, file: Some(file) }
+            }
+        };
+        admin.socket.listen(BACKLOG)?;
+        Ok(admin)
+    }
+}
+
+/// A socket file of ours, which is removed in the end.
+struct SocketFile(PathBuf);
+
+impl Drop for SocketFile {
+    fn drop(&mut self) {
+        // Whoever removed it before was welcome to.
+        drop(fs::remove_file(&self.0));
+    }
+}
+
+/// Binds a socket file that nobody but its owner may use. One that nobody listens on any more is
+/// replaced. No thread of ours may create files at the same time.
+fn bind_file(path: &Path) -> io::Result<(Socket, SocketFile)> {
+    let address = SockAddr::unix(path)?;
+    let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
+    socket.set_nonblocking(true)?;
+    let bind = || {
+        let before = umask(Mode::RWXG | Mode::RWXO | Mode::XUSR);
+        let bound = socket.bind(&address);
+        umask(before);
+        bound
+    };
+    match bind() {
+        Err(error) if error.kind() == io::ErrorKind::AddrInUse && is_stale(path, &address)? => {
+            fs::remove_file(path)?;
+            bind()?;
+        }
+        bound => bound?,
+    }
+    Ok((socket, SocketFile(path.to_owned())))
+}
+
+/// Whether it is a socket that nobody listens on.
+fn is_stale(path: &Path, address: &SockAddr) -> io::Result<bool> {
+    let is_socket = fs::symlink_metadata(path)?.file_type().is_socket();
+    let answer = Socket::new(Domain::UNIX, Type::STREAM, None)?.connect(address);
+    Ok(is_socket && answer.is_err_and(|error| error.kind() == io::ErrorKind::ConnectionRefused))
+}
+
+fn wall_seconds() -> u64 {
+    Clock::wall().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
 }
 
 /// Binds an address that several sockets share. Accepted sockets inherit its options.
@@ -414,7 +496,7 @@ struct Plan {
     data: TcpListener,
     admin: Option<TcpListener>,
     control: PipeReader,
-    tokens: Receiver<Tokens>,
+    reloads: Receiver<Reloaded>,
     links: Links<Parcel>,
 }
 
@@ -439,11 +521,11 @@ impl Plan {
     }
 
     async fn serve(self, reports: &Sender<Event>) -> io::Result<()> {
-        let Self { shard: number, config, hasher, clock, data, admin, control, tokens, links } =
+        let Self { shard: number, config, hasher, clock, data, admin, control, reloads, links } =
             self;
         let date = Date::of(Clock::wall());
         let shard = Shard::new(number, config.clone(), hasher, clock.now(), date);
-        let parts = Parts { shard, clock, data, admin, control, tokens, links };
+        let parts = Parts { shard, clock, data, admin, control, reloads, links };
         let mut driver = Driver::new(parts, &config)?;
         let ready = PollableFd::new(driver.pollable()?)?;
         drop(reports.send(Event::Ready));

@@ -8,18 +8,19 @@ use crate::{
     api::{
         self, Action, Command, Render, Rest, Route,
         batch::{Assembly, Batch, Kind},
-        question::{Form, write_findings},
+        question::Form,
     },
     auth::Tokens,
     clock::Millis,
     config::{Config, Limits},
     http::{
-        Connection, Intent, Next, Overdue, Request, Responses, gzip,
+        Connection, Intent, Next, Output, Overdue, Request, Responses, gzip,
         request::{Framing, Head, Method, Version},
         response::{CONTINUE, Date, Exchange, Persistence, Problem, write_problem},
     },
-    mesh::{Arrival, Called, Mesh, Message},
-    metrics::{Counters, Operation, Report},
+    latency::{Latency, Start},
+    mesh::{Arrival, Books, Called, Mesh, Message},
+    metrics::{Counters, Operation, Process, Report, Stage, Usage},
     store::{
         EXPIRE_STEPS_MAX, Key, KeyHasher, Op, Reply, SCAN_STEPS_MAX, Settings, Store, Verb,
         WAY_STEPS_MAX,
@@ -100,7 +101,7 @@ struct Connections {
     listed: Vec<ConnectionId>,
     serials: u64,
     /// Output buffers of connections that had nothing left to send.
-    buffers: Vec<Vec<u8>>,
+    buffers: Vec<Output>,
 }
 
 /// Output buffers kept for reuse, and the largest that is kept.
@@ -143,7 +144,7 @@ impl Connections {
 
     /// `total` as in [`Connections::recount`].
     fn remove(&mut self, id: ConnectionId, total: &mut u64) -> Option<Role> {
-        let buffer = std::mem::take(self.get_mut(id)?.responses.buffer());
+        let buffer = std::mem::take(self.get_mut(id)?.responses.output());
         self.reuse(buffer);
         let slot = &mut self.slots[id.slot()];
         slot.connection = None;
@@ -155,8 +156,8 @@ impl Connections {
     /// Sees to it that answers are written to a buffer that was in use before.
     fn lend(&mut self, id: ConnectionId) {
         if let Some(buffer) = self.buffers.pop() {
-            match self.get_mut(id).map(|connection| connection.responses.buffer()) {
-                Some(output) if output.capacity() == 0 => *output = buffer,
+            match self.get_mut(id).map(|connection| connection.responses.output()) {
+                Some(output) if output.bytes.capacity() == 0 => *output = buffer,
                 _ => self.buffers.push(buffer),
             }
         }
@@ -169,8 +170,9 @@ impl Connections {
         }
     }
 
-    fn reuse(&mut self, mut buffer: Vec<u8>) {
-        if self.buffers.len() < BUFFERS_MAX && (1..=BUFFER_BYTES_MAX).contains(&buffer.capacity()) {
+    fn reuse(&mut self, mut buffer: Output) {
+        let bytes = buffer.bytes.capacity();
+        if self.buffers.len() < BUFFERS_MAX && (1..=BUFFER_BYTES_MAX).contains(&bytes) {
             buffer.clear();
             self.buffers.push(buffer);
         }
@@ -194,13 +196,25 @@ struct Service {
     tokens: Option<Tokens>,
     mesh: Mesh<Ticket>,
     counters: Counters,
+    latency: Latency,
+    /// What the kernel says of the process, now.
+    look_at_process: fn() -> Process,
     date: Date,
     /// Of this turn of the loop.
     now: Millis,
+    /// The clock when it was read last, in microseconds since the start.
+    now_us: u64,
+    /// When the request that is being answered began.
+    begun_micros: u32,
     draining: bool,
 }
 
 impl Service {
+    /// When the request that is being answered began.
+    fn start(&self, operation: Operation) -> Start {
+        Start { operation, micros: self.begun_micros }
+    }
+
     /// Answers a request or notes that its answer is owed. Returns whether the connection takes
     /// further requests.
     fn answer(
@@ -214,6 +228,7 @@ impl Service {
         let mut exchange = exchange(&request.head, last);
         let route = route(role, request.head.path);
         let operation = operation(route, &request.head);
+        let start = self.start(operation);
         let read = self
             .authorize(&request.head, route, role)
             .and_then(|()| api::read(request, route, &self.config, &self.hasher));
@@ -234,22 +249,38 @@ impl Service {
                 self.answer_batch(batch, connection, responses, operation, exchange);
             }
             Ok(Action::Health) => {
-                responses.write(|out| api::write_health(out, exchange, &self.date));
+                responses.write(start, |out| api::write_health(out, exchange, &self.date));
                 self.counters.answers.count(operation, 200);
             }
             Ok(Action::Describe) => {
-                responses.write(|out| api::write_openapi(out, exchange, &self.date));
+                responses.write(start, |out| api::write_openapi(out, exchange, &self.date));
                 self.counters.answers.count(operation, 200);
             }
             Ok(Action::Options { allow }) => {
-                responses.write(|out| api::write_options(out, exchange, &self.date, allow));
+                responses.write(start, |out| api::write_options(out, exchange, &self.date, allow));
                 self.counters.answers.count(operation, 204);
             }
-            Ok(Action::Ask(question)) if self.mesh.can_ask() => {
-                let answer = Answer::Findings(Form::of(question));
-                let sequence = responses.owe(Owing { exchange, operation, answer }, 0);
+            Ok(Action::Config) => {
+                responses.write(start, |out| {
+                    admin::write_config(out, exchange, &self.date, &self.config);
+                });
+                self.counters.answers.count(operation, 200);
+            }
+            Ok(Action::Ask(_, Form::Ready)) if self.counters.stage != Stage::Serving => {
+                let problem = admin::not_ready(self.counters.stage);
+                self.refuse(responses, operation, exchange, &problem);
+            }
+            Ok(Action::Ask(question, form)) if self.mesh.can_ask() => {
+                if matches!(form, Form::Metrics { .. }) {
+                    let started_ms = self.counters.process.started_ms;
+                    self.counters.process = Process { started_ms, ..(self.look_at_process)() };
+                }
+                let answer = Answer::Findings(*form);
+                let sequence = responses.owe(Owing { exchange, operation, answer }, start, 0);
                 let ticket = Ticket { connection, sequence, item: 0 };
-                if let Some(findings) = self.mesh.ask(question, ticket, &self.counters) {
+                let (counters, latency) = (&self.counters, &mut self.latency);
+                let mut books = Books { counters, latency, now_us: self.now_us };
+                if let Some(findings) = self.mesh.ask(question, ticket, &mut books) {
                     let (date, counters) = (&self.date, &mut self.counters);
                     let room = self.config.limits.piece_bytes_max;
                     responses.settle(ticket.sequence, |owing, out| {
@@ -257,7 +288,7 @@ impl Service {
                     });
                 }
             }
-            Ok(Action::Ask(_)) => {
+            Ok(Action::Ask(..)) => {
                 self.refuse(responses, operation, exchange, &api::overloaded());
             }
         }
@@ -291,11 +322,12 @@ impl Service {
             Verb::Read { .. } => limits.value_bytes_max,
             _ => limits.answer_bytes_max(),
         };
+        let start = self.start(operation);
         let ticket = Ticket { connection, sequence: responses.next_sequence(), item: 0 };
         let mut unused = None;
         // The reply is read where the store wrote it: to move it costs more than to use it.
         let called = self.mesh.call(op, self.now, ticket, |reply| {
-            let is_kept = responses.begin(|out| {
+            let is_kept = responses.begin(start, |out| {
                 let (date, key) = (&self.date, op.key.bytes);
                 let (status, rest) = api::write_reply(out, exchange, date, render, key, reply);
                 self.counters.answers.count(operation, status);
@@ -314,7 +346,7 @@ impl Service {
             }
             Called::Away => {
                 let answer = Answer::Reply(render);
-                responses.owe(Owing { exchange, operation, answer }, bytes_max);
+                responses.owe(Owing { exchange, operation, answer }, start, bytes_max);
             }
             Called::Refused => self.refuse(responses, operation, exchange, &api::overloaded()),
         }
@@ -353,6 +385,7 @@ impl Service {
                 verb: verb.as_deref(),
             })
             .collect();
+        let start = self.start(operation);
         let bytes_max = self.config.limits.reply_bytes_max;
         let mut assembly = Assembly::new(batch, bytes_max);
         let sequence = responses.next_sequence();
@@ -368,14 +401,14 @@ impl Service {
         );
         match away {
             None => self.refuse(responses, operation, exchange, &api::overloaded()),
-            Some(0) => responses.write(|out| {
+            Some(0) => responses.write(start, |out| {
                 let status = assembly.write(out, exchange, &self.date);
                 self.counters.answers.count(operation, status);
             }),
             Some(_) => {
                 let answer = Answer::Batch(Box::new(assembly));
                 let bytes_max = batch.reply_bytes(&self.config.limits);
-                responses.owe(Owing { exchange, operation, answer }, bytes_max);
+                responses.owe(Owing { exchange, operation, answer }, start, bytes_max);
             }
         }
     }
@@ -392,7 +425,8 @@ impl Service {
         exchange: Exchange,
         problem: &Problem,
     ) {
-        responses.write(|out| write_problem(out, exchange, &self.date, problem));
+        let start = self.start(operation);
+        responses.write(start, |out| write_problem(out, exchange, &self.date, problem));
         self.counters.answers.count(operation, problem.status);
     }
 
@@ -505,15 +539,7 @@ impl Service {
             }
             (_, Answer::Batch(assembly)) => (assembly.write(out, exchange, date), None),
             (Arrival::Findings { findings, .. }, Answer::Findings(form)) => {
-                let status = match form {
-                    Form::Stats => {
-                        admin::write_stats(out, exchange, date, findings);
-                        200
-                    }
-                    Form::Done => write_findings(out, exchange, date, None, findings),
-                    Form::Count(name) => write_findings(out, exchange, date, Some(name), findings),
-                };
-                (status, None)
+                (admin::write_findings(out, exchange, date, form, findings), None)
             }
             _ => {
                 let problem = api::unavailable();
@@ -524,6 +550,12 @@ impl Service {
         counters.answers.count(operation, status);
         rest.map(|answer| Owing { exchange, operation, answer })
     }
+}
+
+/// As the start of a request is noted.
+#[expect(clippy::cast_possible_truncation, reason = "they count on from zero after an hour")]
+fn micros_of(now_us: u64) -> u32 {
+    now_us as u32
 }
 
 fn route(role: Role, path: &[u8]) -> Option<Route> {
@@ -559,6 +591,8 @@ pub struct Shard {
     last_beat: Millis,
     /// The first slot whose deadline was not looked at since the last beat.
     unswept: usize,
+    /// What the connections before it hold.
+    swept: Usage,
 }
 
 /// A value that comes in a body of fewer bytes needs no room made in advance.
@@ -589,15 +623,55 @@ impl Shard {
         }
         let mesh = Mesh::new(me, config.shards, store, &config.limits);
         let counters = Counters::default();
-        let (tokens, draining) = (None, false);
-        let service = Service { config, hasher, tokens, mesh, counters, date, now, draining };
+        let service = Service {
+            config,
+            hasher,
+            tokens: None,
+            mesh,
+            counters,
+            latency: Latency::default(),
+            look_at_process: Process::default,
+            date,
+            now,
+            now_us: now.0 * 1000,
+            begun_micros: 0,
+            draining: false,
+        };
         let connections = Connections::default();
-        Self { service, connections, beat: now, last_beat: now, unswept: 0 }
+        Self {
+            service,
+            connections,
+            beat: now,
+            last_beat: now,
+            unswept: 0,
+            swept: Usage::default(),
+        }
     }
 
     /// From here on a request needs one of these tokens.
     pub fn set_tokens(&mut self, tokens: Tokens) {
         self.service.tokens = Some(tokens);
+    }
+
+    /// The clock was read: microseconds since the start. What is received from here on begins now,
+    /// and what is sent ends now.
+    pub fn tick(&mut self, now_us: u64) {
+        self.service.now_us = now_us;
+    }
+
+    /// What is seen and counted outside of the shard.
+    pub fn counters_mut(&mut self) -> &mut Counters {
+        &mut self.service.counters
+    }
+
+    /// Where to look when somebody wants to know of the process.
+    pub fn set_process(&mut self, look_at_process: fn() -> Process) {
+        self.service.look_at_process = look_at_process;
+    }
+
+    /// A turn of the loop came so late.
+    pub fn record_loop_delay(&mut self, late_us: u64) {
+        self.service.latency.record_loop_delay(late_us);
     }
 
     /// This shard's number.
@@ -649,7 +723,8 @@ impl Shard {
         let problem = Problem::new(503, "too_many_connections", message).retry_after(1);
         let connection = self.connections.get_mut(id).expect("opened above");
         let date = &self.service.date;
-        connection.responses.write(|out| write_problem(out, Exchange::LAST, date, &problem));
+        let start = self.service.start(Operation::Other);
+        connection.responses.write(start, |out| write_problem(out, Exchange::LAST, date, &problem));
         connection.close_when_done();
         id
     }
@@ -682,6 +757,8 @@ impl Shard {
             connection.discard(fresh.len(), &limits);
             return;
         }
+        let micros = micros_of(service.now_us);
+        service.begun_micros = connection.begun(micros);
         let mut input = connection.requests.input(fresh, more);
         let mut progressed = false;
         connection.blocked = false;
@@ -695,7 +772,9 @@ impl Shard {
                 Ok(Next::Partial) => break,
                 Ok(Next::Request(request)) => {
                     progressed = true;
-                    service.answer(&request, role, id, responses)
+                    let open = service.answer(&request, role, id, responses);
+                    service.begun_micros = micros;
+                    open
                 }
                 Ok(Next::Body { head, waits }) => {
                     let route = route(role, head.path);
@@ -715,7 +794,7 @@ impl Shard {
                         }
                         _ => {
                             if waits {
-                                responses.write(|out| out.extend_from_slice(CONTINUE));
+                                responses.write_interim(CONTINUE);
                             }
                             true
                         }
@@ -735,7 +814,7 @@ impl Shard {
         if let Some(bytes) = connection.announce_body(&limits) {
             service.mesh.expect(bytes.min(limits.value_bytes_max));
         }
-        connection.keep(input, progressed, self.beat);
+        connection.keep(input, progressed, self.beat, micros);
         let total = &mut self.service.counters.connections.buffered_bytes;
         self.connections.recount(id, total);
     }
@@ -780,7 +859,8 @@ impl Shard {
         let beat = self.beat;
         self.service.counters.connections.sent_bytes += bytes as u64;
         let Some(connection) = self.connections.get_mut(id) else { return };
-        connection.responses.sent(bytes, beat);
+        let Service { latency, now_us, .. } = &mut self.service;
+        connection.responses.sent(bytes, beat, |timing| latency.record(timing, *now_us));
         if connection.responses.unsent().is_empty() {
             let buffer = connection.responses.release();
             self.connections.reuse(buffer);
@@ -793,8 +873,9 @@ impl Shard {
     pub fn intent(&mut self, id: ConnectionId) -> Intent {
         let limits = self.service.config.limits;
         let draining = self.service.draining;
+        let role = self.connections.slots[id.slot()].role;
         let Some(connection) = self.connections.get_mut(id) else { return Intent::Close };
-        if draining && connection.is_idle() {
+        if draining && role == Role::Data && connection.is_idle() {
             connection.close_when_done();
         }
         connection.intent(&limits)
@@ -810,13 +891,15 @@ impl Shard {
 
     /// Takes in a message from another shard.
     pub fn deliver(&mut self, from: usize, message: Message<Ticket>) {
-        let Service { mesh, counters, date, now, config, .. } = &mut self.service;
+        let Service { mesh, counters, latency, date, now, now_us, config, .. } = &mut self.service;
         let room = config.limits.piece_bytes_max;
         let connections = &mut self.connections;
-        let own = *counters;
-        mesh.deliver(from, message, *now, &own, |arrival| {
+        let asked = mesh.deliver(from, message, *now, |arrival| {
             Service::arrive(date, counters, connections, room, &arrival)
         });
+        if let Some(asked) = asked {
+            mesh.heed(asked, &mut Books { counters, latency, now_us: *now_us });
+        }
     }
 
     /// Sends what has gathered for other shards. `send` hands back what the peer will not see.
@@ -852,6 +935,11 @@ impl Shard {
         self.last_beat = now;
         if !self.has_unswept() {
             self.unswept = 0;
+            let pooled: usize = self.connections.buffers.iter().map(Output::buffer_bytes).sum();
+            let usage = &mut self.service.counters.usage;
+            usage.buffer_bytes = self.swept.buffer_bytes + pooled as u64;
+            usage.requests_in_flight = self.swept.requests_in_flight;
+            self.swept = Usage::default();
         }
         self.sweep();
     }
@@ -864,6 +952,7 @@ impl Shard {
 
     fn sweep(&mut self) {
         let limits = *self.limits();
+        let draining = self.service.draining;
         let mut late = 0;
         let end = self.connections.slots.len().min(self.unswept.saturating_add(SWEPT_MAX));
         while self.unswept < end && late < LATE_MAX {
@@ -871,15 +960,28 @@ impl Shard {
             self.unswept += 1;
             let entry = &mut self.connections.slots[slot];
             let Some(connection) = &mut entry.connection else { continue };
-            let Some(overdue) = connection.overdue(self.beat, &limits) else { continue };
-            late += 1;
+            let (requests, responses) = (&connection.requests, &connection.responses);
+            let bytes = requests.buffer_bytes() + responses.buffer_bytes();
+            self.swept.buffer_bytes += bytes as u64;
+            self.swept.requests_in_flight += responses.in_flight();
             let slot = u32::try_from(slot).expect("slots are numbered in u32");
             let id = ConnectionId { slot, serial: entry.serial };
+            // Only the admin listener has idle connections then.
+            if draining && connection.has_idled(limits.linger_timeout, self.beat) {
+                late += 1;
+                connection.close_when_done();
+                self.connections.list(id);
+                continue;
+            }
+            let Some(overdue) = connection.overdue(self.beat, &limits) else { continue };
+            late += 1;
             self.service.counters.connections.timed_out += 1;
             match overdue {
                 Overdue::Request => {
                     let message = "The request did not arrive in time (--read-timeout).";
                     let problem = Problem::new(408, "request_timeout", message);
+                    let micros = micros_of(self.service.now_us);
+                    self.service.begun_micros = connection.begun(micros);
                     let responses = &mut connection.responses;
                     self.service.refuse(responses, Operation::Other, Exchange::LAST, &problem);
                     connection.close_when_done();
@@ -900,9 +1002,13 @@ impl Shard {
         }
     }
 
-    /// No connection is open and no call is under way.
+    /// No connection is open, but for idle ones to the admin listener, and no call is under way.
     #[must_use]
     pub fn is_quiet(&self) -> bool {
-        self.connections.ids().next().is_none() && self.service.mesh.is_quiet()
+        let is_quiet = |slot: &Slot| match &slot.connection {
+            None => true,
+            Some(connection) => slot.role == Role::Admin && connection.is_idle(),
+        };
+        self.connections.slots.iter().all(is_quiet) && self.service.mesh.is_quiet()
     }
 }

@@ -167,6 +167,18 @@ fn values_arrive_where_they_belong() {
 }
 
 #[test]
+fn the_admin_listener_takes_an_address_a_socket_file_or_none() {
+    for text in ["127.0.0.1:7172", "unix:/run/kvcache/admin.sock", "unix:none", "none"] {
+        let config = read(&[&format!("--admin-listen={text}")]).unwrap();
+        assert_eq!(config.effective()["admin-listen"], text);
+        assert_eq!(config.admin_listen.is_none(), text == "none");
+    }
+    refused(&["--admin-listen=unix:"], &[], "--admin-listen: a file has a name");
+    let long = format!("--admin-listen=unix:/{}", "x".repeat(107));
+    refused(&[&long], &[], "--admin-listen: the path has 108 bytes; at most 107 go");
+}
+
+#[test]
 fn a_limit_that_another_one_needs_larger_is_named() {
     let limits = Limits { hop_requests_max: 9_999, ..Limits::default() };
     let error = limits.check().unwrap_err();

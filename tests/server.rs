@@ -10,7 +10,7 @@ mod common {
 
 use common::client::{Client, found, get, put};
 use kvcache::{
-    config::Config,
+    config::{AdminAddress, Config},
     server::{Error, Server},
 };
 use socket2::{Domain, SockRef, Socket, Type};
@@ -63,7 +63,7 @@ fn config(shards: usize) -> Config {
     let anywhere = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
     let mut config = Config {
         listen: anywhere,
-        admin_listen: Some(anywhere),
+        admin_listen: Some(anywhere.into()),
         shards,
         memory_bytes: shards << 20,
         drain_timeout: Duration::from_mins(1),
@@ -90,8 +90,15 @@ impl Running {
         Client::connect(self.data_address())
     }
 
+    fn admin_tcp(&self) -> SocketAddr {
+        match self.admin_address() {
+            Some(AdminAddress::Tcp(address)) => *address,
+            other => panic!("no TCP address: {other:?}"),
+        }
+    }
+
     fn admin(&self) -> Client {
-        Client::connect(self.admin_address().unwrap())
+        Client::connect(self.admin_tcp())
     }
 
     fn stop(self) {
@@ -331,7 +338,9 @@ fn a_client_that_never_reads_is_closed() {
 #[test]
 fn stopping_closes_idle_connections_and_waits_for_half_a_request() {
     for shards in 1..=3 {
-        let server = start(shards);
+        let mut config = config(shards);
+        config.limits.linger_timeout = Duration::from_mins(1);
+        let server = start_with(&config);
         let mut admin = server.admin();
         let mut half = server.connect();
         assert_eq!(half.ask(put("a", "b")).status, 200);
@@ -339,11 +348,18 @@ fn stopping_closes_idle_connections_and_waits_for_half_a_request() {
         half.send(&request[..10]);
         half.await_arrival();
         let mut idle = idle_everywhere(&server, 1);
+        let admin_address = server.admin_tcp();
         let Running { server } = server;
         thread::scope(|scope| {
             let stopped = scope.spawn(move || server.stop().unwrap());
             idle.iter_mut().for_each(Client::expect_end);
-            admin.expect_end();
+            // The admin listener answers until the end, on old connections and on new ones.
+            for admin in [&mut admin, &mut Client::connect(admin_address)] {
+                let answer = admin.ask("GET /readyz HTTP/1.1\r\nHost: h\r\n\r\n");
+                assert_eq!(answer.status, 503);
+                assert!(answer.body.contains("\"code\":\"draining\""), "{}", answer.body);
+                admin.expect_end();
+            }
             let answer = half.ask(&request[10..]);
             assert_eq!(answer.body, found("a", "b"));
             assert!(answer.says_close());
@@ -436,10 +452,12 @@ fn a_port_is_free_again_after_the_stop_and_not_before() {
             let Err(Error::Bind { address, error }) = second else {
                 panic!("two servers on one port")
             };
-            assert_eq!((address, error.kind()), (again.listen, ErrorKind::AddrInUse));
+            assert_eq!((address, error.kind()), (again.listen.into(), ErrorKind::AddrInUse));
         }
-        let second =
-            Server::start(&Config { admin_listen: first.admin_address(), ..config(shards) });
+        let second = Server::start(&Config {
+            admin_listen: first.admin_address().cloned(),
+            ..config(shards)
+        });
         assert!(matches!(second, Err(Error::Bind { .. })));
         assert_eq!(client.ask(get("a")).status, 404);
         first.stop();

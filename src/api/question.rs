@@ -1,10 +1,15 @@
 //! What is asked of every shard at once: one request, and one answer when all have done it.
 
-use super::{json, tags};
+use super::{json, query, tags};
 use crate::{
     config::Config,
-    http::response::{Date, Exchange, JSON, Problem, Response, write_problem},
+    http::{
+        request::{Head, Method},
+        response::{Date, Exchange, JSON, Problem, Response, write_problem},
+    },
+    latency::{self, Since},
     mesh::{Finding, Question},
+    metrics::Operation,
     store::KeyHasher,
 };
 
@@ -13,23 +18,46 @@ use crate::{
 pub enum Form {
     /// Every shard's counters.
     Stats,
+    /// Whether all of them serve.
+    Ready,
+    /// Every counter and histogram for Prometheus.
+    Metrics { connections_max: usize },
+    /// How long requests took: of one operation, or of all.
+    Latency { operation: Option<Operation>, form: latency::Form },
     /// That it is done.
     Done,
     /// How many entries it was done to, under this name.
     Count(&'static str),
 }
 
-impl Form {
-    #[must_use]
-    pub fn of(question: &Question) -> Self {
-        match question {
-            Question::Report => Self::Stats,
-            Question::Invalidate { .. } => Self::Done,
-            Question::Flush => Self::Count("flushed"),
-            Question::DeletePrefix { dry_run: true, .. } => Self::Count("matched"),
-            Question::DeletePrefix { dry_run: false, .. } => Self::Count("deleted"),
+/// Reads what is wanted of the latencies. A HEAD begins no interval: nobody sees what it ends.
+pub(super) fn latency(head: &Head<'_>) -> Result<(Question, Form), Problem> {
+    let [operation, form, interval] = query::parameters(head.query, ["op", "format", "interval"])?;
+    let bad = |name, values: &str| {
+        let message = format!("The parameter `{name}` is one of {values}.");
+        Problem::new(400, "bad_parameter", message)
+    };
+    let operation = match operation.as_deref() {
+        None | Some(b"all") => None,
+        Some(wanted) => {
+            let known = Operation::ALL.iter().find(|(_, name)| name.as_bytes() == wanted);
+            let names = Operation::ALL.map(|(_, name)| name).join(", ");
+            Some(known.ok_or_else(|| bad("op", &format!("all, {names}")))?.0)
         }
-    }
+    };
+    let form = match form.as_deref() {
+        None | Some(b"hgrm") => latency::Form::Hgrm,
+        Some(b"hlog") => latency::Form::Hlog,
+        Some(b"json") => latency::Form::Json,
+        Some(_) => return Err(bad("format", "hgrm, hlog, json")),
+    };
+    let (since, anew) = match (head.method, interval.as_deref()) {
+        (Method::Post, _) => (Since::Reset, true),
+        (_, None | Some(b"0")) => (Since::Reset, false),
+        (method, Some(b"1")) => (Since::Interval, method == Method::Get),
+        (_, Some(_)) => return Err(bad("interval", "0, 1")),
+    };
+    Ok((Question::Latency { since, anew }, Form::Latency { operation, form }))
 }
 
 pub(super) fn invalidate(body: &[u8], hasher: &KeyHasher) -> Result<Question, Problem> {
@@ -38,7 +66,7 @@ pub(super) fn invalidate(body: &[u8], hasher: &KeyHasher) -> Result<Question, Pr
     Ok(Question::Invalidate { tag: tags::hash(tag.as_bytes(), hasher)? })
 }
 
-pub(super) fn delete_prefix(body: &[u8], config: &Config) -> Result<Question, Problem> {
+pub(super) fn delete_prefix(body: &[u8], config: &Config) -> Result<(Question, Form), Problem> {
     let body = json::question_body(body)?;
     let prefix =
         body.prefix.ok_or_else(|| json::missing("missing_prefix", "a string member `prefix`"))?;
@@ -55,7 +83,8 @@ pub(super) fn delete_prefix(body: &[u8], config: &Config) -> Result<Question, Pr
         return Err(Problem::new(400, "prefix_too_long", message));
     }
     let dry_run = body.dry_run.unwrap_or(false);
-    Ok(Question::DeletePrefix { prefix: prefix.as_bytes().into(), dry_run })
+    let form = Form::Count(if dry_run { "matched" } else { "deleted" });
+    Ok((Question::DeletePrefix { prefix: prefix.as_bytes().into(), dry_run }, form))
 }
 
 /// Writes what the findings of all shards amount to, where that is no more than a word or a
@@ -77,7 +106,7 @@ pub fn write_findings(
                 write_problem(out, exchange, date, &problem);
                 return problem.status;
             }
-            Finding::Report(_) => unreachable!("nobody asked for it"),
+            Finding::Report(_) | Finding::Latency(_) => unreachable!("nobody asked for it"),
         }
     }
     let body = match count_name {

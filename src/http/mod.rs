@@ -11,7 +11,11 @@
 //! An idle connection holds neither buffer. After an error in framing no byte is taken for a
 //! request any more: one answer, half-close, a bounded drain of what still comes, close.
 
-use crate::{clock::Millis, config::Limits};
+use crate::{
+    clock::Millis,
+    config::Limits,
+    latency::{Start, Timing},
+};
 use body::Chunked;
 use request::{Expect, Framing, Head, HeadScan, HeadSpan, parse_head};
 use std::{collections::VecDeque, time::Duration};
@@ -240,6 +244,16 @@ impl Requests {
         }
     }
 
+    /// Bytes of memory held for what has arrived.
+    #[must_use]
+    pub fn buffer_bytes(&self) -> usize {
+        let chunked = match &self.progress {
+            Progress::Chunked(chunked) => chunked.head.capacity() + chunked.body.capacity(),
+            _ => 0,
+        };
+        self.kept.capacity() + chunked
+    }
+
     /// Bytes of body that the read timeout is stretched for.
     fn body_bytes(&self) -> usize {
         match &self.progress {
@@ -250,11 +264,45 @@ impl Requests {
     }
 }
 
+/// Answers that are ready to send.
+#[derive(Debug, Default)]
+pub struct Output {
+    pub bytes: Vec<u8>,
+    /// Of the answers that end in `bytes`, in their order.
+    timings: Vec<Timing>,
+}
+
+impl Output {
+    /// So many answers, which began at `start`, end here.
+    fn end(&mut self, start: Start, answers: u32) {
+        let end = self.bytes.len();
+        match self.timings.last_mut() {
+            _ if answers == 0 => {}
+            Some(last) if last.start == start => {
+                last.answers += answers;
+                last.end = end;
+            }
+            _ => self.timings.push(Timing { start, answers, end }),
+        }
+    }
+
+    /// Bytes of memory held.
+    #[must_use]
+    pub fn buffer_bytes(&self) -> usize {
+        self.bytes.capacity() + self.timings.capacity() * size_of::<Timing>()
+    }
+
+    pub fn clear(&mut self) {
+        self.bytes.clear();
+        self.timings.clear();
+    }
+}
+
 /// The answers of a connection, in the order of its requests. `T` is what has to be known to
 /// write an answer that is still away.
 #[derive(Debug)]
 pub struct Responses<T> {
-    output: Vec<u8>,
+    output: Output,
     sent: usize,
     owed: VecDeque<Owed<T>>,
     /// Sequence number of the first answer owed.
@@ -271,22 +319,29 @@ pub struct Responses<T> {
 enum Owed<T> {
     Away {
         owing: T,
+        start: Start,
         bytes_max: usize,
     },
-    Ready(Vec<u8>),
+    /// So many answers to requests that began alike.
+    Ready {
+        bytes: Vec<u8>,
+        start: Start,
+        answers: u32,
+    },
     /// A long answer of which a part is written; the rest comes in pieces, each of them away in
     /// turn. At the front, what is written is in the output.
     Begun {
         bytes: Vec<u8>,
+        start: Start,
         rest: T,
     },
 }
 
 impl<T> Owed<T> {
-    fn of(bytes: Vec<u8>, rest: Option<T>) -> Self {
+    fn of(bytes: Vec<u8>, start: Start, rest: Option<T>) -> Self {
         match rest {
-            None => Self::Ready(bytes),
-            Some(rest) => Self::Begun { bytes, rest },
+            None => Self::Ready { bytes, start, answers: 1 },
+            Some(rest) => Self::Begun { bytes, start, rest },
         }
     }
 }
@@ -294,7 +349,7 @@ impl<T> Owed<T> {
 impl<T> Default for Responses<T> {
     fn default() -> Self {
         Self {
-            output: Vec::new(),
+            output: Output::default(),
             sent: 0,
             owed: VecDeque::new(),
             first: 0,
@@ -306,47 +361,72 @@ impl<T> Default for Responses<T> {
 }
 
 impl<T> Responses<T> {
-    /// Writes the answer to the request that was taken last.
-    pub fn write(&mut self, write: impl FnOnce(&mut Vec<u8>)) {
-        self.begin(|out| {
+    /// Writes the answer to the request that was taken last and began at `start`.
+    pub fn write(&mut self, start: Start, write: impl FnOnce(&mut Vec<u8>)) {
+        self.begin(start, |out| {
             write(out);
             None
         });
     }
 
-    /// The same where the answer may be a long one: then `write` returns what is needed to go on
-    /// with it. Returns whether it is.
-    pub fn begin(&mut self, write: impl FnOnce(&mut Vec<u8>) -> Option<T>) -> bool {
-        let mut bytes = match self.owed.back_mut() {
+    /// Writes an interim response: the answer is still to come.
+    pub fn write_interim(&mut self, bytes: &[u8]) {
+        match self.owed.back_mut() {
+            None => self.output.bytes.extend_from_slice(bytes),
+            Some(Owed::Ready { bytes: ready, .. }) => {
+                ready.extend_from_slice(bytes);
+                self.held_bytes += bytes.len();
+            }
+            Some(Owed::Away { start, .. } | Owed::Begun { start, .. }) => {
+                let start = *start;
+                self.held_bytes += bytes.len();
+                self.owed.push_back(Owed::Ready { bytes: bytes.to_vec(), start, answers: 0 });
+            }
+        }
+    }
+
+    /// The same as [`Responses::write`] where the answer may be a long one: then `write` returns
+    /// what is needed to go on with it. Returns whether it is.
+    pub fn begin(&mut self, start: Start, write: impl FnOnce(&mut Vec<u8>) -> Option<T>) -> bool {
+        match self.owed.back_mut() {
             None => {
-                let rest = write(&mut self.output);
+                let rest = write(&mut self.output.bytes);
                 let is_long = rest.is_some();
                 if let Some(rest) = rest {
-                    self.owed.push_back(Owed::Begun { bytes: Vec::new(), rest });
+                    self.owed.push_back(Owed::Begun { bytes: Vec::new(), start, rest });
+                } else {
+                    self.output.end(start, 1);
                 }
                 return is_long;
             }
-            Some(Owed::Ready(bytes)) => {
-                let bytes = std::mem::take(bytes);
-                self.owed.pop_back();
-                self.held_bytes -= bytes.len();
-                bytes
+            Some(Owed::Ready { bytes, start: began, answers }) if *began == start => {
+                let before = bytes.len();
+                let rest = write(bytes);
+                self.held_bytes += bytes.len() - before;
+                let Some(rest) = rest else {
+                    *answers += 1;
+                    return false;
+                };
+                let bytes = bytes.split_off(before);
+                self.owed.push_back(Owed::Begun { bytes, start, rest });
+                return true;
             }
-            Some(Owed::Away { .. } | Owed::Begun { .. }) => Vec::new(),
-        };
+            Some(_) => {}
+        }
+        let mut bytes = Vec::new();
         let rest = write(&mut bytes);
         let is_long = rest.is_some();
         self.held_bytes += bytes.len();
-        self.owed.push_back(Owed::of(bytes, rest));
+        self.owed.push_back(Owed::of(bytes, start, rest));
         is_long
     }
 
     /// Reserves the place of an answer that is away and brings about `bytes_max` bytes at most. Its
     /// number, which [`Responses::next_sequence`] tells before, is never used again.
-    pub fn owe(&mut self, owing: T, bytes_max: usize) -> u64 {
+    pub fn owe(&mut self, owing: T, start: Start, bytes_max: usize) -> u64 {
         let sequence = self.next_sequence();
         self.away_bytes_max += bytes_max;
-        self.owed.push_back(Owed::Away { owing, bytes_max });
+        self.owed.push_back(Owed::Away { owing, start, bytes_max });
         sequence
     }
 
@@ -360,7 +440,7 @@ impl<T> Responses<T> {
         let at = usize::try_from(sequence - self.first).expect("few answers are owed");
         match &mut self.owed[at] {
             Owed::Away { owing, .. } => owing,
-            Owed::Ready(_) | Owed::Begun { .. } => unreachable!("an answer comes once"),
+            Owed::Ready { .. } | Owed::Begun { .. } => unreachable!("an answer comes once"),
         }
     }
 
@@ -372,31 +452,34 @@ impl<T> Responses<T> {
         write: impl FnOnce(T, &mut Vec<u8>) -> Option<T>,
     ) -> bool {
         let at = usize::try_from(sequence - self.first).expect("few answers are owed");
-        let place = std::mem::replace(&mut self.owed[at], Owed::Ready(Vec::new()));
-        let Owed::Away { owing, bytes_max } = place else { unreachable!("an answer comes once") };
+        let Owed::Away { start, .. } = self.owed[at] else { unreachable!("an answer comes once") };
+        let empty = Owed::Ready { bytes: Vec::new(), start, answers: 1 };
+        let place = std::mem::replace(&mut self.owed[at], empty);
+        let Owed::Away { owing, bytes_max, .. } = place else { unreachable!("seen above") };
         self.away_bytes_max -= bytes_max;
         if at > 0 {
             let mut bytes = Vec::new();
             let rest = write(owing, &mut bytes);
             let is_long = rest.is_some();
             self.held_bytes += bytes.len();
-            self.owed[at] = Owed::of(bytes, rest);
+            self.owed[at] = Owed::of(bytes, start, rest);
             return is_long;
         }
-        if let Some(rest) = write(owing, &mut self.output) {
-            self.owed[0] = Owed::Begun { bytes: Vec::new(), rest };
+        if let Some(rest) = write(owing, &mut self.output.bytes) {
+            self.owed[0] = Owed::Begun { bytes: Vec::new(), start, rest };
             return true;
         }
-        while let Some(Owed::Ready(bytes)) =
-            self.owed.pop_front_if(|next| matches!(next, Owed::Ready(_)))
+        while let Some(Owed::Ready { bytes, start, answers }) =
+            self.owed.pop_front_if(|next| matches!(next, Owed::Ready { .. }))
         {
             self.first += 1;
             self.held_bytes -= bytes.len();
-            self.output.extend_from_slice(&bytes);
+            self.output.bytes.extend_from_slice(&bytes);
+            self.output.end(start, answers);
         }
         if let Some(Owed::Begun { bytes, .. }) = self.owed.front_mut() {
             self.held_bytes -= bytes.len();
-            self.output.append(bytes);
+            self.output.bytes.append(bytes);
         }
         false
     }
@@ -405,7 +488,7 @@ impl<T> Responses<T> {
     /// little more than the head is there.
     #[must_use]
     pub fn wants_piece(&self) -> bool {
-        let is_free = self.sent == 0 && self.output.len() < HEAD_BYTES_JOINED_MAX;
+        let is_free = self.sent == 0 && self.output.bytes.len() < HEAD_BYTES_JOINED_MAX;
         is_free && matches!(self.owed.front(), Some(Owed::Begun { .. }))
     }
 
@@ -413,9 +496,12 @@ impl<T> Responses<T> {
     /// what is needed to go on with it.
     pub fn ask_on(&mut self) -> (u64, &T) {
         let front = self.owed.front_mut().expect("a long answer is owed");
-        if let Owed::Begun { rest, .. } = std::mem::replace(front, Owed::Ready(Vec::new())) {
+        let (Owed::Away { start, .. } | Owed::Ready { start, .. } | Owed::Begun { start, .. }) =
+            *front;
+        let empty = Owed::Ready { bytes: Vec::new(), start, answers: 1 };
+        if let Owed::Begun { rest, .. } = std::mem::replace(front, empty) {
             // One piece is away at a time, and it finds the output empty.
-            *front = Owed::Away { owing: rest, bytes_max: 0 };
+            *front = Owed::Away { owing: rest, start, bytes_max: 0 };
         }
         let Owed::Away { owing: rest, .. } = front else {
             unreachable!("the caller saw that it was begun")
@@ -433,25 +519,30 @@ impl<T> Responses<T> {
 
     #[must_use]
     pub fn unsent(&self) -> &[u8] {
-        &self.output[self.sent..]
+        &self.output.bytes[self.sent..]
     }
 
-    /// Notes that the kernel took `bytes` of [`Responses::unsent`].
-    pub fn sent(&mut self, bytes: usize, now: Millis) {
+    /// Notes that the kernel took `bytes` of [`Responses::unsent`], and tells which answers end in
+    /// them.
+    pub fn sent(&mut self, bytes: usize, now: Millis, mut ended: impl FnMut(&Timing)) {
         self.sent += bytes;
-        if self.sent == self.output.len() {
+        if self.sent == self.output.bytes.len() {
+            self.output.timings.iter().for_each(ended);
             self.output.clear();
             self.sent = 0;
             self.stalled = None;
         } else if bytes > 0 || self.stalled.is_none() {
             self.stalled = Some(now);
+            let timings = &mut self.output.timings;
+            let whole = timings.partition_point(|timing| timing.end <= self.sent);
+            timings.drain(..whole).for_each(|timing| ended(&timing));
         }
     }
 
     /// Nothing owed, nothing unsent.
     #[must_use]
     pub fn is_done(&self) -> bool {
-        self.owed.is_empty() && self.output.is_empty()
+        self.owed.is_empty() && self.output.bytes.is_empty()
     }
 
     /// Whether any answer is owed.
@@ -471,17 +562,39 @@ impl<T> Responses<T> {
     /// Bytes of answers that are here or may come from elsewhere.
     #[must_use]
     pub fn bytes(&self) -> usize {
-        self.output.len() + self.held_bytes + self.away_bytes_max
+        self.output.bytes.len() + self.held_bytes + self.away_bytes_max
     }
 
-    /// The buffer that answers are written to, for lending one that has its memory already.
-    pub fn buffer(&mut self) -> &mut Vec<u8> {
+    /// What answers are written to, for lending one that has its memory already.
+    pub fn output(&mut self) -> &mut Output {
         &mut self.output
     }
 
+    /// Requests whose answers are not wholly sent.
+    #[must_use]
+    pub fn in_flight(&self) -> u64 {
+        let owed = self.owed.iter().map(|owed| match owed {
+            Owed::Ready { answers, .. } => *answers,
+            Owed::Away { .. } | Owed::Begun { .. } => 1,
+        });
+        let unsent = self.output.timings.iter().map(|timing| timing.answers);
+        owed.chain(unsent).map(u64::from).sum()
+    }
+
+    /// Bytes of memory held for answers.
+    #[must_use]
+    pub fn buffer_bytes(&self) -> usize {
+        let owed = self.owed.iter().map(|owed| match owed {
+            Owed::Ready { bytes, .. } | Owed::Begun { bytes, .. } => bytes.capacity(),
+            Owed::Away { .. } => 0,
+        });
+        let places = self.owed.capacity() * size_of::<Owed<T>>();
+        owed.sum::<usize>() + places + self.output.buffer_bytes()
+    }
+
     /// Gives up the memory of a connection that has nothing to send.
-    pub fn release(&mut self) -> Vec<u8> {
-        debug_assert!(self.output.is_empty(), "all was sent");
+    pub fn release(&mut self) -> Output {
+        debug_assert!(self.output.bytes.is_empty(), "all was sent");
         if self.owed.is_empty() && self.owed.capacity() > OWED_KEPT_MAX {
             self.owed = VecDeque::new();
         }
@@ -506,6 +619,8 @@ pub struct Connection<T> {
     /// What the connection waits for, and since when.
     awaited: Awaited,
     since: Millis,
+    /// When the first byte of the request that is not complete yet was parsed.
+    begun_micros: u32,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -555,7 +670,14 @@ impl<T> Connection<T> {
             announce_above: usize::MAX,
             awaited: Awaited::Request,
             since: now,
+            begun_micros: 0,
         }
+    }
+
+    /// When the next request began, of whose bytes more are read at `micros`.
+    #[must_use]
+    pub fn begun(&self, micros: u32) -> u32 {
+        if self.awaited == Awaited::Request { micros } else { self.begun_micros }
     }
 
     /// Whether requests are still taken.
@@ -573,9 +695,12 @@ impl<T> Connection<T> {
     }
 
     /// Takes back what was read and notes what the connection waits for now. `progressed`: at
-    /// least one request was complete.
-    pub fn keep(&mut self, input: Input<'_>, progressed: bool, now: Millis) {
+    /// least one request was complete. `micros`: when it was read.
+    pub fn keep(&mut self, input: Input<'_>, progressed: bool, now: Millis, micros: u32) {
         self.has_unread = input.more;
+        if progressed || self.awaited == Awaited::Request {
+            self.begun_micros = micros;
+        }
         if self.is_open() {
             self.requests.keep(input);
         }
@@ -639,6 +764,12 @@ impl<T> Connection<T> {
             && !self.blocked
             && !self.has_unread
             && self.requests.awaited() == Awaited::Request
+    }
+
+    /// Whether it has rested for longer than `time`.
+    #[must_use]
+    pub fn has_idled(&self, time: Duration, now: Millis) -> bool {
+        self.is_idle() && now > self.since.after(time)
     }
 
     #[must_use]

@@ -31,13 +31,22 @@ impl Exchange {
 
 /// The Date header's value, rendered once a second.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Date([u8; 29]);
+pub struct Date {
+    text: [u8; 29],
+    time: SystemTime,
+}
 
 impl Date {
     #[must_use]
     pub fn of(time: SystemTime) -> Self {
         let text = httpdate::fmt_http_date(time);
-        Self(text.as_bytes().try_into().expect("an HTTP date has 29 bytes"))
+        Self { text: text.as_bytes().try_into().expect("an HTTP date has 29 bytes"), time }
+    }
+
+    /// What it is the date of.
+    #[must_use]
+    pub fn time(&self) -> SystemTime {
+        self.time
     }
 }
 
@@ -94,7 +103,7 @@ impl<'a> Response<'a> {
     pub fn begin(out: &'a mut Vec<u8>, exchange: Exchange, date: &Date, status: u16) -> Self {
         out.extend_from_slice(status_line(status));
         out.extend_from_slice(b"Date: ");
-        out.extend_from_slice(&date.0);
+        out.extend_from_slice(&date.text);
         out.extend_from_slice(b"\r\n");
         match exchange.persistence {
             Persistence::Implicit => {}

@@ -30,6 +30,7 @@ impl Store {
         let mut chunks = HashSet::new();
         let with_ttl = entries.iter().filter(|&&at| entry::meta(&self.arena, at).has_ttl());
         assert_eq!(on_wheel, with_ttl.count());
+        assert_eq!(on_wheel, self.wheel.entries());
         let payload_bytes = entries.iter().map(|&at| {
             let meta = entry::meta(&self.arena, at);
             entry::bytes_used(&self.arena, at, meta) as u64

@@ -243,6 +243,7 @@ impl Store {
         let bytes = |pages| (pages * self.arena.page_bytes()) as u64;
         Stats {
             entries: self.index.entries() as u64,
+            entries_with_ttl: self.wheel.entries() as u64,
             used_bytes: self.stats.budget_bytes - bytes(self.arena.pool()),
             entry_page_bytes: bytes(self.arena.entry_pages(self.index.pages())),
             lent: self.loans.open() as u64,
@@ -407,6 +408,7 @@ impl Store {
                 || !self.has_room_for_good(&shape, class))
         {
             self.stats.rejected += 1;
+            self.stats.rejected_full += 1;
             return Reply::Full;
         }
         self.leases.end(key.hash, now);

@@ -122,6 +122,7 @@ impl Store {
             self.count(end);
         } else {
             self.stats.evictions += 1;
+            self.stats.evicted_bytes += entry::bytes_used(&self.arena, at, meta) as u64;
             self.stats.evicted_unread += u64::from(!meta.was_read());
             if let Some(idle) = self.policy.victim_idle(at, now) {
                 self.stats.victim_idle_ms = idle;
@@ -140,6 +141,7 @@ impl Store {
             && let Some(at) = self.wheel.poll(&mut self.arena, now.0, &mut left)
         {
             self.stats.expirations += 1;
+            self.stats.expirations_swept += 1;
             let meta = entry::meta(&self.arena, at);
             let chunks = entry::chunk_count(&self.arena, at, meta) / CHUNKS_PER_STEP;
             left = left.saturating_sub(1 + u32::try_from(chunks).unwrap_or(u32::MAX));

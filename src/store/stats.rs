@@ -7,6 +7,8 @@ counters! {
     Stats {
         /// Entries held, those that have expired but are not removed yet included.
         entries,
+        /// Those of them that expire.
+        entries_with_ttl,
         /// Bytes of the budget in use: entries, their overhead, index and bookkeeping.
         used_bytes,
         /// Bytes of the entries themselves: key, value and the words before them.
@@ -27,14 +29,18 @@ counters! {
         created,
         /// Puts over a live key.
         replaced,
-        /// Puts of an entry that is too large.
+        /// Puts of an entry that is too large, or for which there is no room.
         rejected,
+        /// Those of `rejected` for which there was no room (`--eviction none`).
+        rejected_full,
         /// Deletes of a live key.
         deleted,
         /// Live entries deleted because of how their key begins.
         prefix_deleted,
         /// Live entries dropped to make room.
         evictions,
+        /// Bytes of those: key, value and the words before them.
+        evicted_bytes,
         /// Those of `evictions` that were never read.
         evicted_unread,
         /// Milliseconds for which the last victim had not been used: got, put or touched. Taken
@@ -46,6 +52,8 @@ counters! {
         flushed,
         /// Entries dropped because their time was over.
         expirations,
+        /// Those of `expirations` that nobody had asked for.
+        expirations_swept,
         /// Entries dropped because one of their tags was invalidated.
         invalidated,
         /// Entries and chunks that moved so that pages stay dense.

@@ -32,15 +32,21 @@ pub(super) struct Wheel {
     occupied: [u64; LEVELS],
     /// Everything before this tick has been handed out.
     tick: u64,
+    entries: usize,
 }
 
 impl Wheel {
     pub(super) fn new() -> Self {
-        Self { heads: [NIL; LEVELS * SLOTS], occupied: [0; LEVELS], tick: 0 }
+        Self { heads: [NIL; LEVELS * SLOTS], occupied: [0; LEVELS], tick: 0, entries: 0 }
+    }
+
+    pub(super) fn entries(&self) -> usize {
+        self.entries
     }
 
     /// Takes in an entry that expires after all that `poll` has handed out.
     pub(super) fn insert(&mut self, arena: &mut Arena, at: Ref, expires: u64) {
+        self.entries += 1;
         let tick = expires.div_ceil(1 << TICK_SHIFT).max(self.tick);
         let differing = u64::BITS - ((tick ^ self.tick) | 1).leading_zeros() - 1;
         let level = (differing / LEVEL_BITS) as usize;
@@ -56,6 +62,7 @@ impl Wheel {
     }
 
     pub(super) fn remove(&mut self, arena: &mut Arena, at: Ref) {
+        self.entries -= 1;
         let (prev, next) = entry::wheel_links(arena, at);
         self.link(arena, prev, next);
         if next != NIL {
