@@ -1,6 +1,6 @@
 //! Everything that is counted, as Prometheus' text (exposition format 0.0.4).
 //!
-//! The metrics of [`write`] stand in the order of the output. There is no label whose values a
+//! The metrics of [`write()`] stand in the order of the output. There is no label whose values a
 //! client could make up.
 
 use crate::{
