@@ -50,11 +50,16 @@ def json():
         b'{"x":[{"key":null}],"key":"","value":"b","y":1e999}',
         b'{"key":"a","key":"a","value":"b","ttl":-1}',
         b'["a","b"]',
+        b'{"key":"a","value":"b","ttl":1,"stale_ttl":2.5,"tags":["t","\\u00e9",""]}',
+        b'{"key":"a","value":"b","tags":["1","2","3","4","5","6","7","8"],"stale_ttl":0.001}',
+        b'{"tags":[1],"stale_ttl":null,"key":"a","value":"b"}',
     ]
 
 
 def query():
-    return [b"key=a", b"key=a+b%2Bc&x=%C3%A9", b"k%65y=%ff", b"key=&key", b"x&key=%0", b"key=%00"]
+    queries = [b"key=a", b"key=a+b%2Bc&x=%C3%A9", b"k%65y=%ff", b"key=&key", b"x&key=%0", b"key=%00"]
+    leases = [b"key=a&lease=1.5", b"l%65ase=1e1&key=a", b"key=a&lease=+1", b"key=a&lease=1&lease"]
+    return queries + leases + [b"/a", b"/a+%2F%ff", b"/%", b"/a/incr", b"/a/", b"/..%2f.", b"/"]
 
 
 SEEDS = {seeds.__name__: seeds for seeds in (store, head, body, connection, json, query)}

@@ -8,10 +8,11 @@ use libfuzzer_sys::fuzz_target;
 use serde_json::Value;
 use std::collections::BTreeMap;
 
-/// Members that have a meaning of their own beside these three are not judged.
-const OTHERS: [&str; 2] = ["tags", "stale_ttl"];
+const MEMBERS: [&str; 5] = ["key", "value", "ttl", "stale_ttl", "tags"];
 const KEY_BYTES_MAX: usize = 256;
 const VALUE_BYTES_MAX: usize = 256;
+const TAGS_MAX: usize = 8;
+const TAG_BYTES_MAX: usize = 64;
 const TTL_MAX: f64 = 315_576_000.0;
 
 /// The raw text of each member, by name; `None` if one of ours stands twice or it is no object.
@@ -34,7 +35,7 @@ impl<'de> serde::Deserialize<'de> for Members<'de> {
                 let (mut members, mut twice) = (BTreeMap::new(), false);
                 while let Some(name) = map.next_key::<String>()? {
                     let value: &serde_json::value::RawValue = map.next_value()?;
-                    let ours = ["key", "value", "ttl"].contains(&name.as_str());
+                    let ours = MEMBERS.contains(&name.as_str());
                     twice |= members.insert(name, value.get()).is_some() && ours;
                 }
                 Ok(Members((!twice).then_some(members)))
@@ -45,25 +46,32 @@ impl<'de> serde::Deserialize<'de> for Members<'de> {
 }
 
 enum Verdict {
-    Stored { key: String, value: String },
+    Stored { key: String, value: String, tags: Vec<String> },
     Refused,
-    Unjudged,
 }
 
 fn judge(body: &[u8]) -> Verdict {
     let Ok(Members(Some(members))) = serde_json::from_slice(body) else { return Verdict::Refused };
-    if OTHERS.iter().any(|name| members.contains_key(*name)) {
-        return Verdict::Unjudged;
-    }
     let text = |name: &str| serde_json::from_str::<String>(members.get(name)?).ok();
     let (Some(key), Some(value)) = (text("key"), text("value")) else { return Verdict::Refused };
-    let ttl = match members.get("ttl").map(|text| serde_json::from_str::<Value>(text)) {
+    let is_time = |name| match members.get(name).map(|text| serde_json::from_str::<Value>(text)) {
         None => true,
-        Some(Ok(Value::Number(ttl))) => ttl.as_f64().is_some_and(|ttl| ttl > 0.0 && ttl <= TTL_MAX),
+        Some(Ok(Value::Number(time))) => time.as_f64().is_some_and(|it| it > 0.0 && it <= TTL_MAX),
         Some(_) => false,
     };
+    let tags: Vec<String> = match members.get("tags").map(|text| serde_json::from_str(text)) {
+        None => Vec::new(),
+        Some(Ok(tags)) => tags,
+        Some(Err(_)) => return Verdict::Refused,
+    };
+    let are_tags =
+        tags.len() <= TAGS_MAX && tags.iter().all(|tag| (1..=TAG_BYTES_MAX).contains(&tag.len()));
     let sizes = (1..=KEY_BYTES_MAX).contains(&key.len()) && value.len() <= VALUE_BYTES_MAX;
-    if ttl && sizes { Verdict::Stored { key, value } } else { Verdict::Refused }
+    if is_time("ttl") && is_time("stale_ttl") && are_tags && sizes {
+        Verdict::Stored { key, value, tags }
+    } else {
+        Verdict::Refused
+    }
 }
 
 fuzz_target!(|body: &[u8]| {
@@ -72,9 +80,8 @@ fuzz_target!(|body: &[u8]| {
     let statuses = common::statuses(&output);
     assert!(is_open && statuses.len() == 1);
     match judge(body) {
-        Verdict::Unjudged => {}
         Verdict::Refused => assert_eq!((statuses[0], cluster.entries()), (400, 0)),
-        Verdict::Stored { key, value } => {
+        Verdict::Stored { key, value, tags } => {
             assert_eq!((statuses[0], cluster.entries()), (200, 1));
             let query: String = key.bytes().map(|byte| format!("%{byte:02x}")).collect();
             let get = format!("GET /get?key={query} HTTP/1.1\r\nHost: h\r\n\r\n");
@@ -84,6 +91,20 @@ fuzz_target!(|body: &[u8]| {
             let found: Value = serde_json::from_str(found).expect("JSON");
             assert_eq!(found["key"], key.as_str());
             assert_eq!(found["value"], value.as_str());
+            // The last of its tags ends it, and no other tag does.
+            let mut invalidate = |tag: &str| {
+                let body = serde_json::json!({ "tag": tag }).to_string();
+                common::tell(&mut cluster, 0, &[&common::post("/invalidate", body.as_bytes())]);
+                common::statuses(&common::tell(&mut cluster, 0, &[get.as_bytes()]).0)[0]
+            };
+            let other = "another tag than any of those";
+            assert_eq!(
+                invalidate(other),
+                if tags.iter().any(|tag| tag == other) { 404 } else { 200 }
+            );
+            if let Some(last) = tags.last() {
+                assert_eq!(invalidate(last), 404);
+            }
         }
     }
 });
