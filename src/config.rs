@@ -42,6 +42,10 @@ pub const GZIP_BYTES_MAX: usize = 64 * KIB;
 /// The longest path of a socket file; the kernel's bound.
 const SOCKET_PATH_BYTES_MAX: usize = 107;
 
+/// What the longest key and the longest value may be set to.
+pub const KEY_BYTES_CEILING: usize = KIB;
+pub const VALUE_BYTES_CEILING: usize = MIB;
+
 /// The longest tag.
 pub const TAG_BYTES_MAX: usize = 64;
 
@@ -323,13 +327,21 @@ pub const SETTINGS: &[Setting] = &[
         name: "key-bytes-max",
         default: "256",
         help: "Longest key",
-        kind: Kind::Bytes { min: 1, max: KIB, place: |c| &mut c.limits.key_bytes_max },
+        kind: Kind::Bytes {
+            min: 1,
+            max: KEY_BYTES_CEILING,
+            place: |c| &mut c.limits.key_bytes_max,
+        },
     },
     Setting {
         name: "value-bytes-max",
         default: "256",
         help: "Longest value",
-        kind: Kind::Bytes { min: 1, max: MIB, place: |c| &mut c.limits.value_bytes_max },
+        kind: Kind::Bytes {
+            min: 1,
+            max: VALUE_BYTES_CEILING,
+            place: |c| &mut c.limits.value_bytes_max,
+        },
     },
     Setting {
         name: "body-bytes-max",

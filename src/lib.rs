@@ -52,6 +52,8 @@ pub mod mesh;
 pub mod latency;
 // What the kernel says of this process.
 pub mod process;
+// The file that a restart begins with: its format, written and read.
+pub mod snapshot;
 // Counters per shard.
 pub mod metrics;
 // What was typed becomes what the program uses; every limit.

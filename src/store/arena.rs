@@ -33,7 +33,7 @@ pub(super) const BUCKET_BYTES: usize = 64;
 const CHUNK_BYTES_MAX: usize = 8 << 10;
 
 /// Slots of the smallest and bound on those of the largest class of entries.
-const SLOT_BYTES_MIN: usize = 24;
+pub(super) const SLOT_BYTES_MIN: usize = 24;
 pub(super) const SLOT_BYTES_MAX: usize = 8 << 10;
 /// Entries of up to this size are worth moving to a larger slot to free a page.
 const MERGE_BYTES_MAX: usize = 1 << 10;

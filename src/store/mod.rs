@@ -24,10 +24,11 @@ mod scan;
 mod stats;
 mod tags;
 mod version;
+mod walk;
 mod wheel;
 mod words;
 
-pub use hash::KeyHasher;
+pub use hash::{KeyHasher, TagKey};
 pub use loan::Loan;
 pub use op::{
     CONTENT_TYPE_BYTES_MAX, Condition, Extras, Key, Lease, Op, Reply, TAGS_MAX, Verb, Versions,
@@ -36,6 +37,7 @@ pub use policy::Eviction;
 pub use room::{EXPIRE_STEPS_MAX, WAY_STEPS_MAX};
 pub use scan::{SCAN_STEPS_MAX, Scan};
 pub use stats::Stats;
+pub use walk::Item;
 
 use crate::clock::Millis;
 use crate::text::Text;
@@ -45,9 +47,10 @@ use extras::Extended;
 use index::Index;
 use lease::Leases;
 use loan::Loans;
-use policy::{Policy, Walk};
+use policy::Policy;
 use std::num::NonZeroU64;
 use tags::Tags;
+use walk::Walk;
 use wheel::Wheel;
 
 /// The bounds of one store.
@@ -73,7 +76,7 @@ pub struct Store {
     index: Index,
     policy: Policy,
     eviction: Eviction,
-    walk: Walk,
+    walk: Option<Walk>,
     wheel: Wheel,
     leases: Leases,
     tags: Tags,
@@ -92,20 +95,6 @@ pub struct Store {
     /// Operations since the last check.
     #[cfg(debug_assertions)]
     operations: u64,
-}
-
-/// An entry as a walk meets it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Item<'a> {
-    pub key: &'a [u8],
-    pub value: &'a [u8],
-    pub content_type: Option<&'a [u8]>,
-    /// Eight bytes each.
-    pub tags: Option<&'a [u8]>,
-    /// The end of its time to live.
-    pub expires: Option<Millis>,
-    /// Until when it may be read after that.
-    pub stale_until: Option<Millis>,
 }
 
 /// What is to be written under a key.
@@ -172,7 +161,7 @@ impl Store {
             index: Index::new(&mut arena),
             policy: Policy::new(eviction, budget),
             eviction,
-            walk: Walk::default(),
+            walk: None,
             wheel: Wheel::new(),
             leases: Leases::new(budget),
             tags: Tags::new(budget),
@@ -404,6 +393,7 @@ impl Store {
         }
         let is_more = usize::from(found.is_none());
         if self.eviction == Eviction::None
+            && !self.policy.is_restoring()
             && (self.index.entries() + is_more > self.limits.entries_max
                 || !self.has_room_for_good(&shape, class))
         {
@@ -614,39 +604,9 @@ impl Store {
         self.index.clear(&mut self.arena);
         self.policy.clear();
         self.wheel = Wheel::new();
-        self.walk = Walk::default();
+        self.walk = None;
         self.leases.clear();
         self.tags.clear();
-    }
-
-    /// Begins a walk over all entries, from the coldest to the hottest.
-    pub fn start_walk(&mut self) {
-        self.walk = self.policy.start_walk();
-    }
-
-    /// The next entry of the walk; `None` at its end. Operations may come between: what nobody
-    /// touches is met once; what is used or written all the while may be met again, or not at all
-    /// when the walk ends after twice as many steps as there were entries.
-    pub fn walk_on(&mut self, now: Millis) -> Option<Item<'_>> {
-        loop {
-            let at = self.policy.walk_on(&self.arena, &mut self.walk)?;
-            let meta = entry::meta(&self.arena, at);
-            if self.end(at, meta, now).is_some() {
-                continue;
-            }
-            entry::gather(&self.arena, at, meta, &mut self.scratch);
-            let extended = entry::extended(&self.arena, at, meta);
-            let end = entry::expires(&self.arena, at, meta);
-            let stale_at = extended.and_then(|extended| extended.stale_at);
-            return Some(Item {
-                key: entry::key(&self.arena, at, meta),
-                value: &self.scratch,
-                content_type: extended.and_then(|extended| extended.content_type()),
-                tags: extended.and_then(|extended| extended.tags()),
-                expires: stale_at.or(end).map(Millis),
-                stale_until: stale_at.and(end).map(Millis),
-            });
-        }
     }
 
     /// Takes an entry out of everything and frees its place unless it is on loan. Other entries may
@@ -657,6 +617,9 @@ impl Store {
         self.policy.remove(&mut self.arena, at);
         if meta.has_ttl() {
             self.wheel.remove(&mut self.arena, at);
+        }
+        if let Some(walk) = &mut self.walk {
+            walk.removed(at);
         }
         match self.loan_of(at, meta) {
             Some(loan) => self.orphan(loan, at, meta),
@@ -687,6 +650,9 @@ impl Store {
         }
         self.index.entry_moved(&mut self.arena, meta.hash(), moved);
         self.policy.moved(&mut self.arena, moved.from, at);
+        if let Some(walk) = &mut self.walk {
+            walk.moved(moved);
+        }
         if meta.has_ttl() {
             self.wheel.moved(&mut self.arena, at);
         }

@@ -630,7 +630,9 @@ impl Run {
             Step::StartWalk => self.store.start_walk(),
             Step::WalkOn { entries } => {
                 for _ in 0..entries {
-                    let Some(item) = self.store.walk_on(Millis(self.now)) else { break };
+                    let Some(item) = self.store.walk_on(Millis(self.now), &mut { u32::MAX }) else {
+                        break;
+                    };
                     self.model.check_item(item);
                 }
             }
@@ -1073,7 +1075,7 @@ impl Run {
         self.check_all();
         self.store.start_walk();
         let mut met = Vec::new();
-        while let Some(item) = self.store.walk_on(Millis(self.now)) {
+        while let Some(item) = self.store.walk_on(Millis(self.now), &mut { u32::MAX }) {
             met.push(self.model.check_item(item));
         }
         let mut held: Vec<u32> = self.model.queue.values().copied().collect();

@@ -50,6 +50,10 @@ impl Rule for Lfu {
         self.push(arena, at, above);
     }
 
+    fn restore(&mut self, arena: &mut Arena, at: Ref) {
+        self.push(arena, at, 0);
+    }
+
     fn hit(&mut self, arena: &mut Arena, at: Ref) {
         let rank = entry::meta(arena, at).policy();
         let above = self.above_lowest(rank);

@@ -67,6 +67,10 @@ trait Rule {
     fn hit(&mut self, arena: &mut Arena, at: Ref);
     /// The entry leaves, for whatever reason.
     fn remove(&mut self, arena: &mut Arena, at: Ref);
+    /// A new entry of a snapshot. All of them come into one queue, so that its back is the oldest.
+    fn restore(&mut self, arena: &mut Arena, at: Ref) {
+        self.insert(arena, at);
+    }
     /// The entry that lay at `from` lies at `to` now.
     fn moved(&mut self, arena: &mut Arena, from: Ref, to: Ref);
     /// The entry to evict next; it stays linked. `None` when there is none.
@@ -90,6 +94,9 @@ pub(super) struct Policy {
     entries: usize,
     sample: Sample,
     now: Millis,
+    /// Entries come in the order of their last use, and the first of them go when room is needed,
+    /// whatever the rule.
+    is_restoring: bool,
 }
 
 /// A rule with its queues and tables.
@@ -128,7 +135,7 @@ impl Policy {
             Eviction::WTinyLfu => Rules::WTinyLfu(wtinylfu::WTinyLfu::new(budget)),
             Eviction::None => Rules::None(none::None::default()),
         };
-        Self { rules, entries: 0, sample: Sample::new(), now: Millis(0) }
+        Self { rules, entries: 0, sample: Sample::new(), now: Millis(0), is_restoring: false }
     }
 
     /// Forgets all entries.
@@ -136,6 +143,14 @@ impl Policy {
         with_rule!(self, rule => rule.clear());
         self.entries = 0;
         self.sample = Sample::new();
+    }
+
+    pub(super) fn is_restoring(&self) -> bool {
+        self.is_restoring
+    }
+
+    pub(super) fn set_restoring(&mut self, is_restoring: bool) {
+        self.is_restoring = is_restoring;
     }
 
     /// All uses from here on are at `now`.
@@ -156,7 +171,11 @@ impl Policy {
     pub(super) fn insert(&mut self, arena: &mut Arena, at: Ref) {
         self.sample.insert(at, self.entries, self.now);
         self.entries += 1;
-        with_rule!(self, rule => rule.insert(arena, at));
+        if self.is_restoring {
+            with_rule!(self, rule => rule.restore(arena, at));
+        } else {
+            with_rule!(self, rule => rule.insert(arena, at));
+        }
     }
 
     #[inline]
@@ -177,11 +196,22 @@ impl Policy {
     }
 
     pub(super) fn victim(&mut self, arena: &mut Arena) -> Option<Ref> {
+        if self.is_restoring {
+            return self.oldest();
+        }
         with_rule!(self, rule => rule.victim(arena))
     }
 
+    fn oldest(&mut self) -> Option<Ref> {
+        let (first, queues) = with_rule!(self, rule => (rule.coldest_queue(), rule.queues()));
+        let (before, from) = queues.split_at(first);
+        from.iter().chain(before).find_map(List::back)
+    }
+
     pub(super) fn evicted(&mut self, arena: &mut Arena, at: Ref) {
-        with_rule!(self, rule => rule.evicted(arena, at));
+        if !self.is_restoring {
+            with_rule!(self, rule => rule.evicted(arena, at));
+        }
     }
 
     /// Milliseconds since the victim was used, as far as the sample tells.
@@ -190,16 +220,16 @@ impl Policy {
     }
 
     /// Puts the cursor at the coldest entry.
-    pub(super) fn start_walk(&mut self) -> Walk {
+    pub(super) fn start_walk(&mut self) -> Queues {
         let (first, queues) = with_rule!(self, rule => (rule.coldest_queue(), rule.queues()));
         for queue in &mut *queues {
             queue.cursor = queue.back;
         }
-        Walk { queue: first, queues_left: queues.len(), steps_left: self.entries * 2 }
+        Queues { queue: first, queues_left: queues.len(), steps_left: self.entries * 2 }
     }
 
     /// The entry under the cursor, which goes on to the next warmer one.
-    pub(super) fn walk_on(&mut self, arena: &Arena, walk: &mut Walk) -> Option<Ref> {
+    pub(super) fn walk_on(&mut self, arena: &Arena, walk: &mut Queues) -> Option<Ref> {
         let queues = with_rule!(self, rule => rule.queues());
         while walk.queues_left > 0 && walk.steps_left > 0 {
             let queue = &mut queues[walk.queue];
@@ -224,8 +254,8 @@ impl Policy {
 }
 
 /// How far a walk over all queues has come.
-#[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Walk {
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Queues {
     queue: usize,
     queues_left: usize,
     /// Ends a walk whose end uses keep moving away.

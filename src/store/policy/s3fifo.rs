@@ -71,6 +71,11 @@ impl Rule for S3Fifo {
         self.queue(bits).push_front(arena, at);
     }
 
+    fn restore(&mut self, arena: &mut Arena, at: Ref) {
+        entry::set_policy(arena, at, MAIN);
+        self.queue(MAIN).push_front(arena, at);
+    }
+
     #[inline]
     fn hit(&mut self, arena: &mut Arena, at: Ref) {
         let bits = entry::meta(arena, at).policy();

@@ -65,6 +65,12 @@ impl Rule for WTinyLfu {
         }
     }
 
+    fn restore(&mut self, arena: &mut Arena, at: Ref) {
+        self.sketch.add(arena, at, self.all());
+        entry::set_policy(arena, at, PROBATION);
+        self.segments[usize::from(PROBATION)].push_front(arena, at);
+    }
+
     fn hit(&mut self, arena: &mut Arena, at: Ref) {
         self.sketch.add(arena, at, self.all());
         if self.candidate == at {

@@ -44,7 +44,7 @@ type Met = (Vec<u8>, Option<Vec<u8>>, Option<Millis>);
 fn items(store: &mut Store, now: Millis) -> Vec<Met> {
     let mut met = Vec::new();
     store.start_walk();
-    while let Some(Item { key, tags, stale_until, .. }) = store.walk_on(now) {
+    while let Some(Item { key, tags, stale_until, .. }) = store.walk_on(now, &mut { u32::MAX }) {
         met.push((key.to_vec(), tags.map(<[u8]>::to_vec), stale_until));
     }
     met
