@@ -62,7 +62,32 @@ def query():
     return queries + leases + [b"/a", b"/a+%2F%ff", b"/%", b"/a/incr", b"/a/", b"/..%2f.", b"/"]
 
 
-SEEDS = {seeds.__name__: seeds for seeds in (store, head, body, connection, json, query)}
+def snapshot():
+    """Files whose checksums the target writes."""
+
+    def entry(key, value, tags=0, content_type=b"", times=()):
+        flags = tags | (0x10 if times else 0) | (0x20 if len(times) > 1 else 0)
+        fixed = struct.pack("<BBHI", flags, len(content_type), len(key), len(value))
+        return fixed + struct.pack(f"<{len(times)}Q", *times) + b"t" * 8 * tags + content_type + key + value
+
+    blocks = [
+        [entry(b"a", b"1"), entry(b"b", b"2" * 100, times=(5,))],
+        [entry(b"page", b"<p>", 2, b"text/html", (5, 9))],
+    ]
+    header = b"kvcache\x1a" + struct.pack("<IIQ", 1, 0, 7) + b"s" * 16 + bytes(8)
+    for count in range(len(blocks) + 1):
+        file = header
+        for number, entries in enumerate(blocks[:count]):
+            body = b"".join(entries)
+            file += struct.pack("<4sIIIII", b"BLOK", number, len(body), len(entries), 0, 0) + body
+        held = sum(len(entries) for entries in blocks[:count])
+        yield file + struct.pack("<4sIQII", b"DONE", count, held, 0, 0)
+
+
+SEEDS = {
+    seeds.__name__: seeds
+    for seeds in (store, head, body, connection, json, query, snapshot)
+}
 
 
 def main():

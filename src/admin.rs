@@ -1,6 +1,7 @@
 //! The admin listener's routes: health, statistics and what changes many entries at once.
 
 mod exposition;
+pub mod snapshot;
 
 use crate::{
     api::{
@@ -34,6 +35,7 @@ pub fn route(path: &[u8]) -> Option<Route> {
         b"/invalidate" => Some(Route::Invalidate),
         b"/delete-prefix" => Some(Route::DeletePrefix),
         b"/flush" => Some(Route::Flush),
+        b"/snapshot" => Some(Route::Snapshot),
         b"*" => Some(Route::Server),
         _ => None,
     }
@@ -75,6 +77,7 @@ pub fn write_findings(
     findings: &[Finding],
 ) -> u16 {
     let (content_type, body) = match form {
+        Form::Snapshot => return snapshot::write(out, exchange, date, findings),
         Form::Done => return question::write_findings(out, exchange, date, None, findings),
         Form::Count(name) => {
             return question::write_findings(out, exchange, date, Some(name), findings);
@@ -167,6 +170,7 @@ fn report_json(report: &Report) -> Value {
         "usage": object(&report.counters.usage.fields()),
         "connections": object(&report.counters.connections.fields()),
         "hops": object(&report.hops.fields()),
+        "snapshots": object(&report.counters.snapshots.fields()),
         "store": object(&report.store.fields()),
     })
 }

@@ -44,6 +44,8 @@ pub enum Action<'a> {
     Ask(Question, Form),
     /// Show the settings in force.
     Config,
+    /// Write a snapshot.
+    Snapshot,
     /// Hand out the description of all routes.
     Describe,
 }
@@ -93,6 +95,7 @@ pub enum Route {
     Invalidate,
     DeletePrefix,
     Flush,
+    Snapshot,
     /// `/kv/{key}`.
     Entry,
     /// `/kv/{key}/incr`.
@@ -158,6 +161,7 @@ impl Route {
             | Self::DeletePrefix
             | Self::Flush
             | Self::LatencyReset
+            | Self::Snapshot
             | Self::Incr
             | Self::Touch => "POST, OPTIONS",
             Self::Entry => "GET, HEAD, PUT, DELETE, OPTIONS",
@@ -200,6 +204,7 @@ impl Route {
             Self::Health | Self::Ready => Operation::Health,
             Self::DeletePrefix
             | Self::Flush
+            | Self::Snapshot
             | Self::Stats
             | Self::Metrics
             | Self::Latency
@@ -240,6 +245,7 @@ pub fn admit(head: &Head<'_>, route: Option<Route>, config: &Config) -> Result<R
             | Route::DeletePrefix
             | Route::Flush
             | Route::LatencyReset
+            | Route::Snapshot
             | Route::Incr
             | Route::Touch => head.method == Method::Post,
             Route::Entry => {
@@ -324,6 +330,7 @@ pub fn read<'a>(
             Ok(Action::Ask(everything, form))
         }
         Route::Latency | Route::LatencyReset => ask(question::latency(&request.head)),
+        Route::Snapshot => Ok(Action::Snapshot),
         Route::Config => Ok(Action::Config),
         Route::OpenApi => Ok(Action::Describe),
         Route::Server => Ok(Action::Options { allow: route.allow() }),

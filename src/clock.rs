@@ -72,6 +72,13 @@ impl Clock {
     pub fn wall() -> SystemTime {
         SystemTime::now()
     }
+
+    /// The wall clock in milliseconds of Unix time; 0 before that began.
+    #[must_use]
+    pub fn wall_millis() -> u64 {
+        let since = Self::wall().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+    }
 }
 
 fn micros(time: rustix::time::Timespec) -> u64 {

@@ -42,6 +42,9 @@ pub const GZIP_BYTES_MAX: usize = 64 * KIB;
 /// The longest path of a socket file; the kernel's bound.
 const SOCKET_PATH_BYTES_MAX: usize = 107;
 
+/// The longest time between two snapshots: a week.
+const INTERVAL_MAX: Duration = Duration::from_hours(168);
+
 /// What the longest key and the longest value may be set to.
 pub const KEY_BYTES_CEILING: usize = KIB;
 pub const VALUE_BYTES_CEILING: usize = MIB;
@@ -68,7 +71,12 @@ pub struct Config {
     pub auth_token_file: Option<PathBuf>,
     /// For entries that are put without one; `None`: they do not expire.
     pub default_ttl: Option<Duration>,
-    /// From the signal to the exit.
+    /// The file that snapshots are written to and restored from.
+    pub snapshot_path: Option<PathBuf>,
+    /// `None`: only on demand and at the end.
+    pub snapshot_interval: Option<Duration>,
+    pub restore: Restore,
+    /// From the signal to the exit, but for the last snapshot.
     pub drain_timeout: Duration,
     /// How long an idle core polls before it sleeps.
     pub spin: Duration,
@@ -88,6 +96,9 @@ impl Default for Config {
             eviction: Eviction::default(),
             auth_token_file: None,
             default_ttl: None,
+            snapshot_path: None,
+            snapshot_interval: None,
+            restore: Restore::default(),
             drain_timeout: Duration::from_secs(10),
             spin: Duration::ZERO,
             log: Log::default(),
@@ -127,6 +138,21 @@ impl fmt::Display for AdminAddress {
             Self::Unix(path) => write!(out, "unix:{}", path.display()),
         }
     }
+}
+
+/// What a start does with a snapshot that is damaged.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Restore {
+    /// It refuses to start.
+    #[default]
+    Strict,
+    /// It sets the file aside and starts empty.
+    BestEffort,
+}
+
+impl Restore {
+    pub const NAMES: [(&'static str, Self); 2] =
+        [("strict", Self::Strict), ("best-effort", Self::BestEffort)];
 }
 
 /// The bounds of everything that a client could make grow.
@@ -272,6 +298,8 @@ enum Kind {
     Switch(Place<bool>),
     Eviction,
     FileOrNone(Place<Option<PathBuf>>),
+    Interval,
+    Restore,
     LogFormat,
     LogLevel,
     Shards,
@@ -374,6 +402,24 @@ pub const SETTINGS: &[Setting] = &[
         kind: Kind::FileOrNone(|c| &mut c.auth_token_file),
     },
     Setting {
+        name: "snapshot-path",
+        default: "none",
+        help: "File that snapshots are written to, at the end too, and restored from; or none",
+        kind: Kind::FileOrNone(|c| &mut c.snapshot_path),
+    },
+    Setting {
+        name: "snapshot-interval",
+        default: "0",
+        help: "Time between two snapshots; 0: only at the end and on demand",
+        kind: Kind::Interval,
+    },
+    Setting {
+        name: "restore",
+        default: "strict",
+        help: "A damaged snapshot ends the start, or is set aside: strict, best-effort",
+        kind: Kind::Restore,
+    },
+    Setting {
         name: "read-timeout",
         default: "2s",
         help: "Time for a request's head, and again for its body, to arrive",
@@ -394,7 +440,7 @@ pub const SETTINGS: &[Setting] = &[
     Setting {
         name: "drain-timeout",
         default: "10s",
-        help: "Time from SIGTERM to the exit",
+        help: "Time from SIGTERM to the exit, but for the last snapshot",
         kind: Kind::Span { min: MILLISECOND, max: HOUR, place: |c| &mut c.drain_timeout },
     },
     Setting {
@@ -440,10 +486,11 @@ impl Kind {
             Self::Address(_) | Self::AdminAddress(_) => "ADDRESS",
             Self::Count { .. } | Self::Shards | Self::Micros { .. } => "N",
             Self::Bytes { .. } | Self::Memory | Self::Body => "SIZE",
-            Self::Span { .. } | Self::Ttl => "TIME",
+            Self::Span { .. } | Self::Ttl | Self::Interval => "TIME",
             Self::Switch(_) => "on|off",
             Self::Eviction => "RULE",
             Self::FileOrNone(_) => "FILE",
+            Self::Restore => "strict|best-effort",
             Self::LogFormat => "FORM",
             Self::LogLevel => "LEVEL",
         }
@@ -457,6 +504,7 @@ impl Kind {
             | Self::Switch(_)
             | Self::Eviction
             | Self::FileOrNone(_)
+            | Self::Restore
             | Self::LogFormat
             | Self::LogLevel => return None,
             Self::Count { min, max, .. } => (min.to_string(), max.to_string()),
@@ -464,6 +512,7 @@ impl Kind {
             Self::Span { min, max, .. } => (span_text(min), span_text(max)),
             Self::Micros { max, .. } => ("0".to_owned(), max.to_string()),
             Self::Ttl => ("0s".to_owned(), span_text(TTL_MAX)),
+            Self::Interval => ("0s".to_owned(), span_text(INTERVAL_MAX)),
             Self::Shards => ("1".to_owned(), SHARDS_MAX.to_string()),
             Self::Body => (size_text(KIB), size_text(64 * MIB)),
         };
@@ -495,6 +544,14 @@ impl Kind {
                 }
             }
             Self::Eviction => config.eviction = choice(text, &Eviction::NAMES)?,
+            Self::Interval => {
+                let interval = span(text, Duration::ZERO, INTERVAL_MAX)?;
+                config.snapshot_interval = (!interval.is_zero()).then_some(interval);
+                if config.snapshot_interval.is_some() && config.snapshot_path.is_none() {
+                    return Err("there is no --snapshot-path to write to".to_owned());
+                }
+            }
+            Self::Restore => config.restore = choice(text, &Restore::NAMES)?,
             Self::LogFormat => config.log.format = choice(text, &Format::NAMES)?,
             Self::LogLevel => config.log.level = choice(text, &Level::NAMES)?,
             Self::FileOrNone(place) => *place(config) = file(text)?,
@@ -534,6 +591,8 @@ impl Kind {
             Self::Ttl => span_text(config.default_ttl.unwrap_or_default()),
             Self::Switch(place) => if *place(config) { "on" } else { "off" }.to_owned(),
             Self::Eviction => name_of(config.eviction, &Eviction::NAMES),
+            Self::Interval => span_text(config.snapshot_interval.unwrap_or_default()),
+            Self::Restore => name_of(config.restore, &Restore::NAMES),
             Self::LogFormat => name_of(config.log.format, &Format::NAMES),
             Self::LogLevel => name_of(config.log.level, &Level::NAMES),
             Self::FileOrNone(place) => {

@@ -2,9 +2,11 @@
 
 use crate::{
     config::{AdminAddress, Config},
+    disk,
     preflight::{self, Lack},
     server,
 };
+use rustix::fs::{Access, access};
 use std::{fmt::Write as _, fs, net::SocketAddr};
 
 /// What was found.
@@ -50,6 +52,7 @@ pub fn examine(config: &Config) -> Report {
             }
             None => Finding::ok("admin-listen", "none"),
         },
+        snapshots(config),
         time_source(),
         container(),
     ];
@@ -192,6 +195,25 @@ fn port(subject: &'static str, address: SocketAddr) -> Finding {
     match server::try_bind(address) {
         Ok(()) => Finding::ok(subject, format!("{address} is free")),
         Err(error) => Finding::lack(subject, error.to_string()),
+    }
+}
+
+fn snapshots(config: &Config) -> Finding {
+    const SUBJECT: &str = "snapshots";
+    let Some(file) = &config.snapshot_path else {
+        return Finding::ok(SUBJECT, "none: a restart starts empty");
+    };
+    let directory = disk::directory(file);
+    if !directory.is_dir() {
+        let advice = "make it, or change --snapshot-path";
+        return Finding::lack(SUBJECT, format!("no directory {}; {advice}", directory.display()));
+    }
+    match access(directory, Access::WRITE_OK | Access::EXEC_OK) {
+        Ok(()) => Finding::ok(SUBJECT, file.display().to_string()),
+        Err(error) => {
+            let what = format!("{}: {error}: none can be written", directory.display());
+            Finding::hint(SUBJECT, what)
+        }
     }
 }
 

@@ -9,14 +9,16 @@ use crate::{
     auth::Tokens,
     clock::{Clock, Millis},
     config::Config,
+    disk::Disk,
     http::{Intent, response::Date},
     link::Links,
     log::{self, Level, Log, Repeats},
     mesh::{self, Message},
-    metrics::{self, Reload},
+    metrics::{self, Reload, Snapshots},
     placement::Placement,
     process,
-    shard::{BEAT_MAX_MS, BEAT_MS, ConnectionId, Role, Shard, Ticket},
+    shard::{BEAT_MAX_MS, BEAT_MS, Clocks, ConnectionId, Role, Saved, Shard, Ticket},
+    snapshot::{Block, Summary},
 };
 use rustix::{
     buffer::spare_capacity,
@@ -33,7 +35,7 @@ use std::{
     io::{self, PipeReader, Read, Write},
     net::{Shutdown, TcpListener, TcpStream},
     os::fd::{AsFd, OwnedFd},
-    sync::mpsc::Receiver,
+    sync::{Arc, mpsc::Receiver},
     time::{Duration, UNIX_EPOCH},
 };
 
@@ -83,8 +85,32 @@ pub const START: u8 = b's';
 pub const DRAIN: u8 = b'd';
 /// The settings were read again; what came of it has been sent.
 pub const RELOADED: u8 = b'r';
-/// To be answered by [`Driver::take_asked`].
+/// To be answered by [`News::Alive`].
 pub const ASK: u8 = b'a';
+/// A block of a snapshot has been sent, to be restored before [`START`].
+pub const BLOCK: u8 = b'b';
+/// All blocks have been; to be answered by [`News::Restored`].
+pub const RESTORED: u8 = b'o';
+/// The blocks were no good after all.
+pub const FORGET: u8 = b'x';
+/// Write a last snapshot; to be answered by [`News::Saved`].
+pub const SAVE: u8 = b'p';
+/// End, after [`News::Drained`].
+pub const FINISH: u8 = b'f';
+
+/// A word to the main thread.
+#[derive(Debug)]
+pub enum News {
+    /// The shard takes its turns.
+    Alive,
+    Restored(Box<Snapshots>),
+    /// Everything of the shard's own is answered; it waits for [`FINISH`].
+    Drained,
+    /// Some of the last snapshot is written.
+    Saving,
+    /// The last snapshot is written, or has failed.
+    Saved,
+}
 
 /// The data of an epoll event: these, or a connection's slot.
 const DATA_LISTENER: u64 = u64::MAX;
@@ -142,7 +168,12 @@ pub struct Driver {
     finished: usize,
     drain_ms: u64,
     spin_us: u64,
-    was_asked: bool,
+    news: VecDeque<News>,
+    blocks: Receiver<(Arc<Block>, Clocks)>,
+    /// Where this shard writes snapshots.
+    disk: Option<Disk>,
+    /// The end waits for the last snapshot.
+    waits_for_last: bool,
     log: Log,
     repeats: Repeats,
     /// Strikes when the next beat is due. Not a timer of the runtime, which ends the process when
@@ -163,6 +194,8 @@ enum Stage {
     Draining {
         since: Millis,
     },
+    /// Everything of our own is answered, and the last snapshot is to be written.
+    Drained,
     /// Everything of our own is answered; other shards' calls still are.
     Finished,
 }
@@ -184,6 +217,10 @@ pub struct Parts {
     pub control: PipeReader,
     /// Filled before [`RELOADED`] is said.
     pub reloads: Receiver<Reloaded>,
+    /// Filled before [`BLOCK`] is said.
+    pub blocks: Receiver<(Arc<Block>, Clocks)>,
+    /// Of the shard that writes snapshots, where they are written.
+    pub disk: Option<Disk>,
     pub links: Links<Parcel>,
 }
 
@@ -248,7 +285,10 @@ impl Driver {
             drain_ms: u64::try_from(config.drain_timeout.as_millis()).unwrap_or(u64::MAX),
             spin_us: u64::try_from(config.spin.as_micros()).unwrap_or(u64::MAX),
             timer,
-            was_asked: false,
+            news: VecDeque::new(),
+            blocks: parts.blocks,
+            disk: parts.disk,
+            waits_for_last: config.snapshot_path.is_some(),
             log: config.log,
             repeats: Repeats::default(),
             was_busy: false,
@@ -283,9 +323,14 @@ impl Driver {
         self.links.bell().strike();
     }
 
-    /// Whether the main thread has asked, since the last call, if this shard takes its turns.
-    pub fn take_asked(&mut self) -> bool {
-        std::mem::take(&mut self.was_asked)
+    /// The next word to the main thread.
+    pub fn take_news(&mut self) -> Option<News> {
+        self.news.pop_front()
+    }
+
+    /// The disk, when all is done.
+    pub fn into_disk(self) -> Option<Disk> {
+        self.disk
     }
 
     /// Looks for something to do for a while. Returns whether it came.
@@ -318,6 +363,8 @@ impl Driver {
             busy = true;
             self.shard.tick(self.clock.micros());
         }
+        busy |= self.take_done();
+        let is_idle = !busy && events.is_empty() && patience != NONE;
         for event in &events {
             match event.data.u64() {
                 DATA_LISTENER => self.accept_data(),
@@ -333,8 +380,49 @@ impl Driver {
         if now.since(self.last_beat) >= if self.is_ending() { ENDING_BEAT_MS } else { BEAT_MS } {
             self.beat(now_us);
         }
+        busy |= self.shard.save_on(now, is_idle);
+        self.submit_jobs();
         self.end_turn();
         busy || self.shard.has_unswept()
+    }
+
+    /// Takes in what came of the jobs for the disk.
+    fn take_done(&mut self) -> bool {
+        let mut any = false;
+        while let Some(done) = self.disk.as_ref().and_then(Disk::take_done) {
+            any = true;
+            let saved = self.shard.job_done(done);
+            if self.is_ending() {
+                self.news.push_back(News::Saving);
+            }
+            let Some(Saved { outcome, is_last }) = saved else { continue };
+            match outcome {
+                Ok(Summary { entries, bytes, duration_ms }) => {
+                    let fields: log::Fields<'_> =
+                        &[("entries", &entries), ("bytes", &bytes), ("ms", &duration_ms)];
+                    self.log.line(Level::Info, "snapshot written", fields);
+                }
+                Err(failure) => {
+                    let message = "no snapshot was written; the one before stays";
+                    if let Some(left_out) = self.repeats.admit(message, self.last_beat) {
+                        let fields: log::Fields<'_> =
+                            &[("reason", &failure.reason), ("more", &left_out)];
+                        self.log.line(Level::Error, message, fields);
+                    }
+                }
+            }
+            if is_last {
+                self.news.push_back(News::Saved);
+            }
+        }
+        any
+    }
+
+    fn submit_jobs(&mut self) {
+        let Some(disk) = &self.disk else { return };
+        while let Some(job) = self.shard.take_job() {
+            disk.submit(job);
+        }
     }
 
     /// Takes in what other shards have sent.
@@ -399,7 +487,12 @@ impl Driver {
         if let Stage::Draining { since } = self.stage {
             let late = now.since(since) >= self.drain_ms;
             if late || self.shard.is_quiet() {
-                self.finish();
+                if self.waits_for_last {
+                    self.stage = Stage::Drained;
+                    self.news.push_back(News::Drained);
+                } else {
+                    self.finish();
+                }
             }
         }
     }
@@ -436,13 +529,32 @@ impl Driver {
                     }
                 }
             }
-            Ok(1) if word[0] == ASK => self.was_asked = true,
+            Ok(1) if word[0] == ASK => self.news.push_back(News::Alive),
+            Ok(1) if word[0] == BLOCK => {
+                self.shard.counters_mut().stage = metrics::Stage::Restoring;
+                if let Ok((block, clocks)) = self.blocks.try_recv() {
+                    self.shard.restore(&block, clocks);
+                }
+            }
+            Ok(1) if word[0] == RESTORED => {
+                self.shard.finish_restore();
+                let tally = self.shard.report().counters.snapshots;
+                self.news.push_back(News::Restored(Box::new(tally)));
+            }
+            Ok(1) if word[0] == FORGET => self.shard.forget_restored(),
+            Ok(1) if word[0] == SAVE => {
+                if !self.shard.save_last() {
+                    self.news.push_back(News::Saved);
+                }
+            }
+            Ok(1) if word[0] == FINISH => self.finish(),
             _ => self.drain(),
         }
     }
 
     fn start(&mut self) {
         self.stage = Stage::Serving;
+        self.shard.serve();
         self.shard.counters_mut().stage = metrics::Stage::Serving;
         if let Some(listener) = &self.data {
             watch(&self.epoll, listener, DATA_LISTENER);

@@ -30,6 +30,8 @@ pub mod server;
 pub mod notify;
 // One core's sockets: the ready set, accept, and bytes between sockets and the shard.
 pub mod driver;
+// Files written through the runtime, without waiting for the disk.
+pub mod disk;
 // What the host must offer before anything starts.
 pub mod preflight;
 // Which shard gets a new connection.
@@ -52,10 +54,10 @@ pub mod mesh;
 pub mod latency;
 // What the kernel says of this process.
 pub mod process;
-// The file that a restart begins with: its format, written and read.
-pub mod snapshot;
 // Counters per shard.
 pub mod metrics;
+// The file that a restart begins with: its format, written and read.
+pub mod snapshot;
 // What was typed becomes what the program uses; every limit.
 pub mod config;
 // One shard's data.

@@ -126,7 +126,7 @@ impl<T> Links<T> {
 
     /// This shard's own bell.
     #[must_use]
-    pub fn bell(&self) -> &Bell {
+    pub fn bell(&self) -> &Arc<Bell> {
         &self.bell
     }
 

@@ -1,13 +1,16 @@
 //! The program: arguments become a configuration, that runs, and the outcome is an exit code.
 
 use std::{
-    io::{self, Write as _},
+    fs::File,
+    io::{self, BufReader, Write as _},
+    path::Path,
     process::ExitCode,
 };
 
 use kvcache::{
+    clock::Clock,
     config::{self, Host, Invocation},
-    doctor, server,
+    doctor, server, snapshot,
 };
 
 /// `EX_CONFIG` of sysexits: nothing that a restart could cure.
@@ -33,10 +36,28 @@ fn main() -> ExitCode {
                 printed => printed,
             }
         }
+        Ok(Invocation::Inspect(file)) => inspect(&file),
         Ok(Invocation::Print(text)) => print(&text),
         Err(error) => {
             eprintln!("kvcache: {error}");
             ExitCode::from(MISCONFIGURED)
+        }
+    }
+}
+
+fn inspect(file: &Path) -> ExitCode {
+    let opened = File::open(file).and_then(|open| Ok((open.metadata()?.len(), open)));
+    match opened {
+        Ok((bytes, open)) => {
+            let found = snapshot::inspect(BufReader::new(open), bytes, Clock::wall());
+            match print(&found.text) {
+                ExitCode::SUCCESS if !found.is_sound => ExitCode::FAILURE,
+                printed => printed,
+            }
+        }
+        Err(error) => {
+            eprintln!("kvcache: {}: {error}", file.display());
+            ExitCode::FAILURE
         }
     }
 }

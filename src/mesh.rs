@@ -28,18 +28,26 @@
 //! - Loans. A reply that names a loan hands it over. Loans go back with the calls and are never
 //!   refused; there are no more than there were replies. Nor is a call for the next piece of a
 //!   value on loan, of which a connection makes one at a time.
+//! - Snapshots. The shard that writes one orders blocks from every shard and has at most
+//!   `PARTS_MAX` under way from each; they are not calls and nobody waits for them.
 //! - Loss. A message that cannot be sent, because the peer is gone, is handed back and each of its
 //!   calls resolves as lost, or the question that it asks. The loans in it are given back in the
 //!   next one.
+
+mod saving;
+
+pub use saving::{Order, Part};
 
 use crate::{
     clock::Millis,
     config::Limits,
     latency::{Latencies, Latency, Since},
     metrics::{Counters, Hops, Report},
-    store::{Loan, Op, Reply, Scan, Store, Verb},
+    snapshot::{Failure, Summary},
+    store::{Key, Loan, Op, Reply, Scan, Store, Verb},
 };
 use crc::{CRC_16_XMODEM, Crc, Table};
+use saving::Saving;
 use std::{collections::VecDeque, ops::Range};
 
 /// The public hash space: `slot = CRC16/XMODEM(key) mod 16384`, as in Redis Cluster.
@@ -51,9 +59,16 @@ pub const MESSAGES_MAX: usize = 64;
 /// Questions of one shard that are open at a time.
 pub const GATHERS_MAX: usize = 16;
 
+/// Blocks of a snapshot under way from one shard, and orders for them to it.
+pub const PARTS_MAX: usize = 4;
+
+/// Orders to begin or to stop that may be under way beside those for blocks: a snapshot begins no
+/// earlier than its file is made, which takes longer than a message.
+const ORDERS_MAX: usize = 8;
+
 /// Room that a channel in one direction needs for everything this module sends: calls, replies
-/// to the peer's calls, questions and what there is to tell about the peer's.
-pub const CHANNEL_MESSAGES_MAX: usize = 2 * (MESSAGES_MAX + GATHERS_MAX);
+/// to the peer's calls, questions, what there is to tell about the peer's, orders and blocks.
+pub const CHANNEL_MESSAGES_MAX: usize = 2 * (MESSAGES_MAX + GATHERS_MAX + PARTS_MAX) + ORDERS_MAX;
 
 const CRC: Crc<u16, Table<16>> = Crc::<u16, Table<16>>::new(&CRC_16_XMODEM);
 
@@ -204,6 +219,10 @@ pub enum Message<T> {
         gather: u64,
         finding: Finding,
     },
+    /// What the peer is to do for a snapshot.
+    Order(Order),
+    /// What came of an order for a block.
+    Part(Box<Part>),
 }
 
 /// What every shard is asked to tell or to do.
@@ -232,6 +251,8 @@ pub enum Finding {
     },
     /// It cannot be done for now.
     Full,
+    /// How a snapshot ended; told by the shard that writes it, and asked by no question.
+    Saved(Result<Summary, Failure>),
 }
 
 /// What a shard keeps above the mesh, should it be asked.
@@ -381,6 +402,10 @@ pub struct Mesh<T> {
     gathers_begun: u64,
     /// One is worked on at a time. At most `GATHERS_MAX` are of one shard.
     removals: VecDeque<Removal>,
+    /// This shard's share of a snapshot.
+    saving: Option<Saving>,
+    /// Parts that were ordered here, and the shards that they are from.
+    parts: VecDeque<(usize, Box<Part>)>,
     hop_requests_max: usize,
     hop_bytes_max: usize,
     hops: Hops,
@@ -399,6 +424,8 @@ impl<T> Mesh<T> {
             gathers: Vec::new(),
             gathers_begun: 0,
             removals: VecDeque::new(),
+            saving: None,
+            parts: VecDeque::new(),
             hop_requests_max: limits.hop_requests_max,
             hop_bytes_max: limits.hop_bytes_max,
             hops: Hops::default(),
@@ -464,6 +491,87 @@ impl<T> Mesh<T> {
     /// steps. Returns whether there is more to do.
     pub fn sweep(&mut self, steps: u32) -> bool {
         self.store.sweep(steps)
+    }
+
+    /// Tells a shard what to do for a snapshot.
+    pub fn order(&mut self, shard: usize, order: Order) {
+        if shard == self.me {
+            self.obey(self.me, order);
+        } else {
+            self.peers[shard].answers.push(Message::Order(order));
+        }
+    }
+
+    fn obey(&mut self, writer: usize, order: Order) {
+        match (order, &mut self.saving) {
+            (Order::Begin { snapshot, offset }, _) => {
+                self.saving = Some(Saving::begin(writer, snapshot, offset, &mut self.store));
+            }
+            (Order::Next, Some(saving)) => saving.want(),
+            (Order::Next, None) => {}
+            (Order::Stop, _) => {
+                self.store.stop_walk();
+                self.saving = None;
+            }
+        }
+    }
+
+    /// Goes on with this shard's share of a snapshot, for about `steps` steps. Returns whether more
+    /// of it is wanted.
+    pub fn save(&mut self, now: Millis, steps: u32) -> bool {
+        let Some(saving) = &mut self.saving else { return false };
+        let part = saving.work(&mut self.store, now, steps);
+        let (writer, is_wanted) = (saving.writer, saving.is_wanted());
+        if let Some(part) = part {
+            if part.is_last {
+                self.saving = None;
+            }
+            let part = Box::new(part);
+            if writer == self.me {
+                self.parts.push_back((self.me, part));
+            } else {
+                self.peers[writer].answers.push(Message::Part(part));
+            }
+        }
+        is_wanted && self.saving.is_some()
+    }
+
+    /// The next part of a snapshot that was ordered here, and the shard that it is from.
+    pub fn take_part(&mut self) -> Option<(usize, Box<Part>)> {
+        self.parts.pop_front()
+    }
+
+    /// From here on entries come from a snapshot, the ones used longest ago first, until
+    /// [`Mesh::finish_restore`].
+    pub fn start_restore(&mut self) {
+        self.store.start_restore();
+    }
+
+    /// Puts an entry of a snapshot. `None`: its key is another shard's.
+    pub fn restore(
+        &mut self,
+        key: &[u8],
+        hash: impl FnOnce() -> u64,
+        verb: Verb<&[u8]>,
+        now: Millis,
+    ) -> Option<Reply<&[u8]>> {
+        if self.owner(key) != self.me {
+            return None;
+        }
+        Some(self.store.execute(Op { key: Key { bytes: key, hash: hash() }, verb }, now))
+    }
+
+    /// Returns how many entries went to make room for those after them.
+    pub fn finish_restore(&mut self) -> u64 {
+        let evictions = self.store.stats().evictions;
+        self.store.finish_restore();
+        evictions
+    }
+
+    /// Forgets what was restored.
+    pub fn forget_restored(&mut self) {
+        self.store.flush();
+        self.store.finish_restore();
     }
 
     /// Everything that this shard counts.
@@ -687,6 +795,8 @@ impl<T> Mesh<T> {
                 self.peers[from].settle(batch, calls);
             }
             Message::Ask { gather, question } => return Some(Asked { from, gather, question }),
+            Message::Order(order) => self.obey(from, order),
+            Message::Part(part) => self.parts.push_back((from, part)),
             Message::Told { gather, finding } => {
                 self.note(from, gather, finding);
                 if let Some(findings) = self.finish_gather(gather) {

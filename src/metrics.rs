@@ -1,6 +1,10 @@
 //! Plain counters, one set per shard: `+=` where something happens, summed by message when asked.
 
-use crate::{counters::counters, store};
+use crate::{
+    counters::counters,
+    snapshot::{Failure, Summary},
+    store,
+};
 use std::ops::AddAssign;
 
 /// What a request asked for.
@@ -219,6 +223,43 @@ impl Stage {
     }
 }
 
+counters! {
+    /// What was written to the disk, which the first shard sees to, and what was restored from it.
+    Snapshots {
+        written,
+        failed,
+        /// Of the last that was written, and so are those below.
+        entries: max,
+        size_bytes: max,
+        duration_ms: max,
+        /// In milliseconds of Unix time.
+        last_success_ms: max,
+        /// Entries that were there again at the start.
+        restored,
+        /// Those whose time was over.
+        restored_expired,
+        /// Those that are longer than keys and values may be now.
+        restored_too_large,
+        /// Those that made room for the ones used later.
+        restored_evicted,
+    }
+}
+
+impl Snapshots {
+    /// Takes note of how one ended.
+    pub fn note(&mut self, outcome: &Result<Summary, Failure>) {
+        match outcome {
+            Ok(summary) => {
+                self.written += 1;
+                self.entries = summary.entries;
+                self.size_bytes = summary.bytes;
+                self.duration_ms = summary.duration_ms;
+            }
+            Err(_) => self.failed += 1,
+        }
+    }
+}
+
 /// One shard's counters above the mesh.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counters {
@@ -228,6 +269,7 @@ pub struct Counters {
     pub process: Process,
     pub reload: Reload,
     pub stage: Stage,
+    pub snapshots: Snapshots,
 }
 
 /// Everything that one shard counts.
@@ -246,6 +288,7 @@ impl AddAssign for Report {
         self.counters.process += other.counters.process;
         self.counters.reload += other.counters.reload;
         self.counters.stage = self.counters.stage.max(other.counters.stage);
+        self.counters.snapshots += other.counters.snapshots;
         self.hops += other.hops;
         self.store += other.store;
     }

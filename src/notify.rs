@@ -28,6 +28,19 @@ pub fn reloading(monotonic_micros: u64) {
     tell(&format!("RELOADING=1\nMONOTONIC_USEC={monotonic_micros}\n"));
 }
 
+/// What the start is at, for people; it may take so much longer.
+pub fn starting(status: &str) {
+    tell(&format!("STATUS={status}\nEXTEND_TIMEOUT_USEC={EXTENSION_MICROS}\n"));
+}
+
+/// The last snapshot is being written; the stop may take so much longer.
+pub fn saving() {
+    tell(&format!("STATUS=Writing a snapshot\nEXTEND_TIMEOUT_USEC={EXTENSION_MICROS}\n"));
+}
+
+/// Microseconds without word after which the manager may lose patience.
+const EXTENSION_MICROS: u64 = 30_000_000;
+
 /// The server drains.
 pub fn stopping() {
     tell("STOPPING=1\nSTATUS=Draining\n");

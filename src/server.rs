@@ -3,18 +3,25 @@
 //! The main thread binds the ports, starts the shards, waits until every one of them is ready and
 //! only then lets them listen. From there on it waits: for a signal, or for a shard to end.
 
+mod restore;
+
 use crate::{
     auth::Tokens,
     clock::Clock,
     config::{AdminAddress, Config},
-    driver::{ASK, DRAIN, Driver, PARCELS_MAX, Parcel, Parts, RELOADED, Reloaded, START},
+    disk::Disk,
+    driver::{
+        ASK, DRAIN, Driver, FINISH, News, PARCELS_MAX, Parcel, Parts, RELOADED, Reloaded, SAVE,
+        START,
+    },
     http::response::Date,
     link::Links,
     log::{self, Level},
     metrics::Reload,
     notify::{self, Watchdog},
     preflight::{self, Lack},
-    shard::Shard,
+    shard::{Clocks, Shard, WRITER},
+    snapshot::Block,
     store::KeyHasher,
 };
 use glommio::{LocalExecutorBuilder, io::PollableFd};
@@ -27,7 +34,10 @@ use std::{
     net::{SocketAddr, TcpListener},
     os::unix::fs::FileTypeExt as _,
     path::{Path, PathBuf},
-    sync::mpsc::{self, Receiver, RecvTimeoutError, Sender},
+    sync::{
+        Arc,
+        mpsc::{self, Receiver, RecvTimeoutError, Sender, SyncSender},
+    },
     thread::{self, JoinHandle},
     time::{Duration, UNIX_EPOCH},
 };
@@ -57,6 +67,8 @@ pub enum Error {
     },
     /// The file of tokens cannot be used.
     Tokens(String),
+    /// The snapshot cannot be restored, or could not be written.
+    Snapshot(String),
     /// A shard's executor did not start.
     Shard {
         shard: usize,
@@ -86,6 +98,7 @@ impl fmt::Display for Error {
             }
             Self::Bind { address, error } => write!(out, "cannot listen on {address}: {error}"),
             Self::Tokens(error) => write!(out, "--auth-token-file: {error}"),
+            Self::Snapshot(error) => write!(out, "--snapshot-path: {error}"),
             Self::Shard { shard, error } => {
                 let error = error.replace('\n', " ");
                 write!(out, "shard {shard} does not start: {error}")
@@ -105,9 +118,9 @@ impl From<io::Error> for Error {
 /// Something that the main thread waits for.
 enum Event {
     Ready,
-    /// A shard has answered that it takes its turns.
-    Alive {
+    News {
         shard: usize,
+        news: News,
     },
     Failed {
         shard: usize,
@@ -131,6 +144,7 @@ pub struct Server {
     drain_timeout: Duration,
     /// What came of reading the settings that can change, the last time.
     reload: Reload,
+    saves_last: bool,
     controls: Vec<Control>,
     threads: Vec<JoinHandle<()>>,
     events: Receiver<Event>,
@@ -141,19 +155,26 @@ pub struct Server {
 struct Control {
     words: PipeWriter,
     reloads: Sender<Reloaded>,
+    blocks: SyncSender<(Arc<Block>, Clocks)>,
 }
 
 /// Serves until SIGTERM or SIGINT, then drains. A second signal ends the process at once. SIGHUP
 /// has the tokens read again.
 pub fn run(config: &Config) -> Result<(), Error> {
     preflight::check(config).map_err(Error::Host)?;
-    let mut signals = Signals::new([consts::SIGTERM, consts::SIGINT, consts::SIGHUP])?;
+    // A limit on the size of files must fail a snapshot and not end the process.
+    let heeded = [consts::SIGTERM, consts::SIGINT, consts::SIGHUP, consts::SIGXFSZ];
+    let mut signals = Signals::new(heeded)?;
     let mut server = Server::start(config)?;
     let reports = server.reports.clone();
     thread::Builder::new().name("signals".to_owned()).spawn(move || {
         let mut is_ending = false;
         for signal in signals.forever() {
-            let event = if signal == consts::SIGHUP { Event::Reload } else { Event::Signal };
+            let event = match signal {
+                consts::SIGXFSZ => continue,
+                consts::SIGHUP => Event::Reload,
+                _ => Event::Signal,
+            };
             let is_end = matches!(event, Event::Signal);
             if is_end && is_ending || reports.send(event).is_err() {
                 std::process::exit(1);
@@ -188,16 +209,16 @@ impl Server {
     pub fn start(config: &Config) -> Result<Self, Error> {
         let tokens = config.auth_token_file.as_deref().map(Tokens::read).transpose();
         let tokens = tokens.map_err(Error::Tokens)?;
-        let first = bind(config.listen)?;
-        let data = first.local_addr()?.as_socket().expect("a TCP socket");
-        let mut listeners = vec![first];
-        for _ in 1..config.shards {
-            listeners.push(bind_shared(data).map_err(|error| cannot_bind(data, error))?);
-        }
+        let (data, listeners) = bind_all(config)?;
         let mut admin = config.admin_listen.as_ref().map(Admin::bind).transpose()?;
 
         let (reports, events) = mpsc::channel();
+        let found = restore::open(config)?;
         let hasher = KeyHasher::random();
+        let hasher = match &found {
+            Some(found) => hasher.with_tag_key(found.tag_key()),
+            None => hasher,
+        };
         let clock = Clock::start();
         let mut server = Self {
             data,
@@ -205,6 +226,7 @@ impl Server {
             _admin_file: admin.as_mut().and_then(|admin| admin.file.take()),
             drain_timeout: config.drain_timeout,
             reload: Reload::default(),
+            saves_last: config.snapshot_path.is_some(),
             controls: Vec::new(),
             threads: Vec::new(),
             events,
@@ -215,7 +237,8 @@ impl Server {
         for ((shard, links), listener) in links.into_iter().enumerate().zip(&listeners) {
             let (control, words) = io::pipe()?;
             let (sender, receiver) = mpsc::channel();
-            server.controls.push(Control { words, reloads: sender });
+            let (blocks, incoming) = mpsc::sync_channel(restore::BLOCKS_MAX);
+            server.controls.push(Control { words, reloads: sender, blocks });
             let plan = Plan {
                 shard,
                 config: config.clone(),
@@ -225,6 +248,7 @@ impl Server {
                 admin: admin.take().map(|admin| admin.socket.into()),
                 control,
                 reloads: receiver,
+                blocks: incoming,
                 links,
             };
             let cpu = cpus.as_ref().map(|cpus| cpus[shard]);
@@ -235,6 +259,9 @@ impl Server {
             server.threads.push(thread);
         }
         server.wait_until_ready(config.shards)?;
+        if let Some(found) = found {
+            restore::restore(&mut server, found, config, clock)?;
+        }
         for listener in &listeners {
             listener.listen(BACKLOG).map_err(|error| cannot_bind(data, error))?;
         }
@@ -293,7 +320,7 @@ impl Server {
                 Ok(Event::Ready) => {}
                 Ok(Event::Failed { shard, error }) => return Err(Error::Shard { shard, error }),
                 Ok(Event::Ended { shard }) => return Err(Error::Ended { shard }),
-                Ok(Event::Signal | Event::Reload | Event::Alive { .. }) | Err(_) => {
+                Ok(Event::Signal | Event::Reload | Event::News { .. }) | Err(_) => {
                     unreachable!("nobody sends it yet, and we could")
                 }
             }
@@ -311,11 +338,12 @@ impl Server {
             match event {
                 Ok(Event::Signal) => return Ok(()),
                 Ok(Event::Reload) => self.reload(config),
-                Ok(Event::Alive { shard }) => {
+                Ok(Event::News { shard, news: News::Alive }) => {
                     if let Some(watchdog) = &mut watchdog {
                         watchdog.is_alive(shard);
                     }
                 }
+                Ok(Event::News { .. }) => unreachable!("nothing else is asked of a shard yet"),
                 Ok(Event::Ended { shard }) => return Err(Error::Ended { shard }),
                 Ok(Event::Failed { shard, error }) => return Err(Error::Shard { shard, error }),
                 Err(RecvTimeoutError::Timeout) => {
@@ -356,14 +384,25 @@ impl Server {
         format!("listening on {}, admin on {admin}", self.data)
     }
 
-    /// Answers what has arrived, closes every connection and ends every shard.
+    /// Answers what has arrived, closes every connection, writes the last snapshot and ends every
+    /// shard.
     pub fn stop(mut self) -> Result<(), Error> {
         self.tell(DRAIN);
         let mut running = self.threads.len();
+        let mut draining = if self.saves_last { running } else { 0 };
         while running > 0 {
             match self.events.recv_timeout(self.drain_timeout + GRACE) {
                 Ok(Event::Failed { shard, error }) => return Err(Error::Shard { shard, error }),
                 Ok(Event::Ended { .. }) => running -= 1,
+                Ok(Event::News { news: News::Drained, .. }) => {
+                    draining -= 1;
+                    if draining == 0 {
+                        notify::saving();
+                        self.controls[WRITER].words.write_all(&[SAVE])?;
+                    }
+                }
+                Ok(Event::News { news: News::Saving, .. }) => notify::saving(),
+                Ok(Event::News { news: News::Saved, .. }) => self.tell(FINISH),
                 Ok(_) => {}
                 Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => return Ok(()),
             }
@@ -379,6 +418,17 @@ impl Server {
 fn cpus_for(shards: usize) -> Option<Vec<usize>> {
     let cpus: Vec<usize> = core_affinity::get_core_ids()?.iter().map(|core| core.id).collect();
     (cpus.len() >= shards).then_some(cpus)
+}
+
+/// The address for keys and values, and a listener for each shard, none of which listens yet.
+fn bind_all(config: &Config) -> Result<(SocketAddr, Vec<Socket>), Error> {
+    let first = bind(config.listen)?;
+    let data = first.local_addr()?.as_socket().expect("a TCP socket");
+    let mut listeners = vec![first];
+    for _ in 1..config.shards {
+        listeners.push(bind_shared(data).map_err(|error| cannot_bind(data, error))?);
+    }
+    Ok((data, listeners))
 }
 
 /// Whether an address could be listened on.
@@ -497,6 +547,7 @@ struct Plan {
     admin: Option<TcpListener>,
     control: PipeReader,
     reloads: Receiver<Reloaded>,
+    blocks: Receiver<(Arc<Block>, Clocks)>,
     links: Links<Parcel>,
 }
 
@@ -521,22 +572,40 @@ impl Plan {
     }
 
     async fn serve(self, reports: &Sender<Event>) -> io::Result<()> {
-        let Self { shard: number, config, hasher, clock, data, admin, control, reloads, links } =
-            self;
+        let Self {
+            shard: number,
+            config,
+            hasher,
+            clock,
+            data,
+            admin,
+            control,
+            reloads,
+            blocks,
+            links,
+        } = self;
         let date = Date::of(Clock::wall());
         let shard = Shard::new(number, config.clone(), hasher, clock.now(), date);
-        let parts = Parts { shard, clock, data, admin, control, reloads, links };
+        let bell = links.bell().clone();
+        let file = config.snapshot_path.clone().filter(|_| number == WRITER);
+        let disk = file.map(|file| Disk::start(file, move || bell.strike()));
+        let parts = Parts { shard, clock, data, admin, control, reloads, blocks, disk, links };
         let mut driver = Driver::new(parts, &config)?;
         let ready = PollableFd::new(driver.pollable()?)?;
         drop(reports.send(Event::Ready));
-        driver.work();
-        while !driver.is_done() {
+        loop {
+            driver.work();
+            while let Some(news) = driver.take_news() {
+                drop(reports.send(Event::News { shard: number, news }));
+            }
+            if driver.is_done() {
+                break;
+            }
             // An interrupted wait is a wake-up like any other.
             drop(ready.readable().await);
-            driver.work();
-            if driver.take_asked() {
-                drop(reports.send(Event::Alive { shard: number }));
-            }
+        }
+        if let Some(disk) = driver.into_disk() {
+            disk.close().await;
         }
         Ok(())
     }

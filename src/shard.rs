@@ -3,6 +3,12 @@
 //! Bytes and messages go in, bytes and messages come out. The driver feeds it from sockets and
 //! channels; the simulation feeds it from a seeded scheduler.
 
+mod restore;
+mod save;
+
+pub use restore::Clocks;
+pub use save::{Done, Job, Saved};
+
 use crate::{
     admin,
     api::{
@@ -26,6 +32,7 @@ use crate::{
         WAY_STEPS_MAX,
     },
 };
+use save::Save;
 
 /// A connection of this shard. The serial number is never used again, so what arrives late for a
 /// closed connection finds nobody.
@@ -195,6 +202,7 @@ struct Service {
     /// `None`: everybody may do everything.
     tokens: Option<Tokens>,
     mesh: Mesh<Ticket>,
+    save: Save,
     counters: Counters,
     latency: Latency,
     /// What the kernel says of the process, now.
@@ -256,6 +264,9 @@ impl Service {
                 responses.write(start, |out| api::write_openapi(out, exchange, &self.date));
                 self.counters.answers.count(operation, 200);
             }
+            Ok(Action::Snapshot) => {
+                self.answer_snapshot(connection, responses, operation, exchange);
+            }
             Ok(Action::Options { allow }) => {
                 responses.write(start, |out| api::write_options(out, exchange, &self.date, allow));
                 self.counters.answers.count(operation, 204);
@@ -267,8 +278,7 @@ impl Service {
                 self.counters.answers.count(operation, 200);
             }
             Ok(Action::Ask(_, Form::Ready)) if self.counters.stage != Stage::Serving => {
-                let problem = admin::not_ready(self.counters.stage);
-                self.refuse(responses, operation, exchange, &problem);
+                self.refuse(responses, operation, exchange, &admin::not_ready(self.counters.stage));
             }
             Ok(Action::Ask(question, form)) if self.mesh.can_ask() => {
                 if matches!(form, Form::Metrics { .. }) {
@@ -410,6 +420,23 @@ impl Service {
                 let bytes_max = batch.reply_bytes(&self.config.limits);
                 responses.owe(Owing { exchange, operation, answer }, start, bytes_max);
             }
+        }
+    }
+
+    fn answer_snapshot(
+        &mut self,
+        connection: ConnectionId,
+        responses: &mut Responses<Owing>,
+        operation: Operation,
+        exchange: Exchange,
+    ) {
+        match self.save.begin(self.now) {
+            Ok(()) => {
+                let owing = Owing { exchange, operation, answer: Answer::Findings(Form::Snapshot) };
+                let sequence = responses.owe(owing, self.start(operation), 0);
+                self.save.waiting = Some(Ticket { connection, sequence, item: 0 });
+            }
+            Err(refusal) => self.refuse(responses, operation, exchange, &refusal.problem()),
         }
     }
 
@@ -589,6 +616,8 @@ pub struct Shard {
     /// that was stopped for a while does not find all its clients late.
     beat: Millis,
     last_beat: Millis,
+    /// When a snapshot got its last slice.
+    last_save: Millis,
     /// The first slot whose deadline was not looked at since the last beat.
     unswept: usize,
     /// What the connections before it hold.
@@ -602,6 +631,9 @@ const LARGE_BODY_BYTES_MIN: usize = 64 << 10;
 /// thousands are late at once, the others do not wait for all of them.
 const SWEPT_MAX: usize = 1024;
 const LATE_MAX: usize = 32;
+
+/// The shard that writes snapshots; the admin listener is its own.
+pub const WRITER: usize = 0;
 
 /// Milliseconds between two beats, and the most that one counts for.
 pub const BEAT_MS: u64 = 250;
@@ -623,11 +655,15 @@ impl Shard {
         }
         let mesh = Mesh::new(me, config.shards, store, &config.limits);
         let counters = Counters::default();
+        let interval = config.snapshot_interval;
+        let interval_ms = interval.and_then(|interval| u64::try_from(interval.as_millis()).ok());
+        let save = Save::new(me == WRITER && config.snapshot_path.is_some(), interval_ms, now);
         let service = Service {
             config,
             hasher,
             tokens: None,
             mesh,
+            save,
             counters,
             latency: Latency::default(),
             look_at_process: Process::default,
@@ -643,6 +679,7 @@ impl Shard {
             connections,
             beat: now,
             last_beat: now,
+            last_save: now,
             unswept: 0,
             swept: Usage::default(),
         }
@@ -933,6 +970,10 @@ impl Shard {
         self.service.date = date;
         self.beat.0 += now.since(self.last_beat).min(BEAT_MAX_MS);
         self.last_beat = now;
+        if self.service.save.is_due(now) {
+            // Where it cannot begin now, it is still due at the next beat.
+            let _is_begun = self.service.save.begin(now).is_ok();
+        }
         if !self.has_unswept() {
             self.unswept = 0;
             let pooled: usize = self.connections.buffers.iter().map(Output::buffer_bytes).sum();

@@ -26,6 +26,8 @@ pub enum Form {
     Latency { operation: Option<Operation>, form: latency::Form },
     /// That it is done.
     Done,
+    /// How a snapshot ended.
+    Snapshot,
     /// How many entries it was done to, under this name.
     Count(&'static str),
 }
@@ -106,7 +108,9 @@ pub fn write_findings(
                 write_problem(out, exchange, date, &problem);
                 return problem.status;
             }
-            Finding::Report(_) | Finding::Latency(_) => unreachable!("nobody asked for it"),
+            Finding::Report(_) | Finding::Latency(_) | Finding::Saved(_) => {
+                unreachable!("nobody asked for it")
+            }
         }
     }
     let body = match count_name {

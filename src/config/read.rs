@@ -1,6 +1,6 @@
 //! The command line, the environment and the file, one over the other.
 
-use std::{ffi::OsString, fmt::Write as _, fs};
+use std::{ffi::OsString, fmt::Write as _, fs, path::PathBuf};
 
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 
@@ -32,6 +32,8 @@ pub enum Invocation {
     Serve(Box<Config>),
     /// Say what the host offers and lacks.
     Doctor(Box<Config>),
+    /// Say what a snapshot holds.
+    Inspect(PathBuf),
     /// Help, version or the effective configuration: print it and be done.
     Print(String),
 }
@@ -61,6 +63,9 @@ pub fn read(
             _ => return Err(usage_error(&error)),
         },
     };
+    if let Some(file) = flags.subcommand_matches("snapshot").and_then(inspected) {
+        return Ok(Invocation::Inspect(file));
+    }
     let environment = ours(environment)?;
     let variable = |name: &str| {
         environment.iter().find(|(found, _)| found == name).map(|(_, value)| value.as_str())
@@ -96,6 +101,10 @@ pub fn read(
         Some("doctor") => Invocation::Doctor(config),
         _ => Invocation::Serve(config),
     })
+}
+
+fn inspected(snapshot: &clap::ArgMatches) -> Option<PathBuf> {
+    snapshot.subcommand_matches("inspect")?.get_one("FILE").cloned()
 }
 
 /// The `KVCACHE_*` variables.
@@ -197,6 +206,21 @@ fn command() -> clap::Command {
         .subcommand(clap::Command::new("serve").about("Run the server (the default)"))
         .subcommand(
             clap::Command::new("doctor").about("Say what this host offers and lacks, and exit"),
+        )
+        .subcommand(
+            clap::Command::new("snapshot")
+                .about("Look at a snapshot")
+                .disable_help_subcommand(true)
+                .subcommand_required(true)
+                .subcommand(
+                    clap::Command::new("inspect")
+                        .about("Say what a snapshot holds and whether it is whole, and exit")
+                        .arg(
+                            clap::Arg::new("FILE")
+                                .required(true)
+                                .value_parser(clap::value_parser!(PathBuf)),
+                        ),
+                ),
         )
         .args(settings)
         .arg(

@@ -58,8 +58,9 @@ const _: () = assert!(TAGS_MAX <= TAG_COUNT as usize);
 const _: () = assert!(CONTENT_TYPE_BYTES_MAX <= u8::MAX as usize);
 const _: () = assert!(KEY_BYTES_CEILING <= u16::MAX as usize);
 
-/// A block is closed when its body has this many bytes.
+/// A block is closed when its body has so many bytes: at most the first, at least the second.
 const BODY_BYTES: usize = 128 << 10;
+const BODY_BYTES_LEAST: usize = 4 << 10;
 /// The largest entry.
 const ENTRY_BYTES_MAX: usize = ENTRY_BYTES
     + (2 + TAGS_MAX) * WORD_BYTES
@@ -89,6 +90,23 @@ pub struct Entry<'a> {
     pub expires: Option<u64>,
     /// Until when it may be read after that.
     pub stale_until: Option<u64>,
+}
+
+/// What was written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Summary {
+    pub entries: u64,
+    /// Of the file.
+    pub bytes: u64,
+    pub duration_ms: u64,
+}
+
+/// Why nothing was written.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Failure {
+    pub reason: String,
+    /// There was no room.
+    pub is_full: bool,
 }
 
 /// The CRC32 of `bytes`, which come after what has the check `before`.

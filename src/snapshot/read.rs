@@ -20,7 +20,7 @@ pub enum Error {
     Damaged {
         /// Where, in bytes from the beginning.
         at: u64,
-        /// The number of the block; `None` before the first and in the footer.
+        /// The number of the block that was to be there; `None` before the first and at the end.
         block: Option<u32>,
         what: &'static str,
     },

@@ -52,7 +52,7 @@ impl Owned {
 /// A file with a block wherever one is full, and after each of `ends` entries.
 fn file(entries: &[Owned], ends: &[usize]) -> Vec<u8> {
     let (mut writer, mut file) = Writer::new(&HEADER);
-    let mut blocks = Blocks::default();
+    let mut blocks = Blocks::of(u64::MAX);
     for (at, entry) in entries.iter().enumerate() {
         blocks.push(&entry.entry());
         if blocks.is_full() || ends.contains(&at) {
@@ -130,7 +130,8 @@ proptest! {
 
 #[test]
 fn a_block_is_closed_when_it_is_full_and_holds_the_largest_entry() {
-    let large = Owned { tags: Some(vec![1; 64]), ..Owned::plain(&[b'k'; 1024], &[b'v'; 1 << 20]) };
+    let large =
+        Owned { tags: Some(vec![1; 64]), ..Owned::plain(&[b'k'; 1024], &vec![b'v'; 1 << 20]) };
     let almost = Owned::plain(b"", &vec![0; BODY_BYTES - 9]);
     let entries = [almost, large.clone(), large];
     let file = file(&entries, &[]);

@@ -1,13 +1,14 @@
 //! From the entries of a store to the bytes of a file.
 
 use super::{
-    BLOCK, BODY_BYTES, BODY_BYTES_MAX, ENTRY_BYTES, Entry, FOOTER, FRAME_BYTES, HAS_EXPIRES,
-    HAS_STALE_UNTIL, HEADER_BYTES, Header, MAGIC, VERSION, WORD_BYTES, check,
+    BLOCK, BODY_BYTES, BODY_BYTES_LEAST, BODY_BYTES_MAX, ENTRY_BYTES, Entry, FOOTER, FRAME_BYTES,
+    HAS_EXPIRES, HAS_STALE_UNTIL, HEADER_BYTES, Header, MAGIC, VERSION, WORD_BYTES, check,
 };
 
-/// Gathers entries of one shard into a block.
-#[derive(Debug, Default)]
+/// Gathers entries of one shard into blocks.
+#[derive(Debug)]
 pub struct Blocks {
+    body_bytes: usize,
     /// Room for the frame, and the body.
     bytes: Vec<u8>,
     entries: u32,
@@ -22,9 +23,19 @@ pub struct Sealed {
 }
 
 impl Blocks {
+    /// For a shard whose entries have so many bytes: a block is a hundredth of them, unless that is
+    /// too much or hardly anything, so that those of several shards come in about the order in
+    /// which they were used.
+    #[must_use]
+    pub fn of(shard_bytes: u64) -> Self {
+        let part = usize::try_from(shard_bytes / 100).unwrap_or(usize::MAX);
+        let body_bytes = part.clamp(BODY_BYTES_LEAST, BODY_BYTES);
+        Self { body_bytes, bytes: Vec::new(), entries: 0 }
+    }
+
     pub fn push(&mut self, entry: &Entry<'_>) {
         if self.bytes.is_empty() {
-            self.bytes.reserve(FRAME_BYTES + BODY_BYTES);
+            self.bytes.reserve(FRAME_BYTES + self.body_bytes);
             self.bytes.resize(FRAME_BYTES, 0);
         }
         self.entries += 1;
@@ -50,12 +61,12 @@ impl Blocks {
 
     #[must_use]
     pub fn is_full(&self) -> bool {
-        self.bytes.len() >= FRAME_BYTES + BODY_BYTES
+        self.bytes.len() >= FRAME_BYTES + self.body_bytes
     }
 
     /// The block so far; `None` where it is empty.
     pub fn take(&mut self) -> Option<Sealed> {
-        let Self { bytes, entries } = std::mem::take(self);
+        let (bytes, entries) = (std::mem::take(&mut self.bytes), std::mem::take(&mut self.entries));
         let body_check = crc32fast::hash(bytes.get(FRAME_BYTES..)?);
         Some(Sealed { bytes, entries, body_check })
     }

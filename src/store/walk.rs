@@ -10,7 +10,7 @@ use super::arena::{Arena, GRANULE, Moved, Ref, SLOT_BYTES_MIN};
 use super::entry;
 use super::index::Cursor;
 use super::policy::Queues;
-use super::{Millis, Store};
+use super::{Millis, Stats, Store};
 use std::ops::ControlFlow;
 
 /// An entry as a walk meets it.
@@ -162,7 +162,7 @@ impl Store {
     /// doing and is forgotten.
     pub fn finish_restore(&mut self) {
         self.policy.set_restoring(false);
-        let super::Stats { budget_bytes, payload_bytes, .. } = self.stats;
-        self.stats = super::Stats { budget_bytes, payload_bytes, ..super::Stats::default() };
+        let Stats { budget_bytes, payload_bytes, .. } = self.stats;
+        self.stats = Stats { payload_bytes, budget_bytes, ..Stats::default() };
     }
 }

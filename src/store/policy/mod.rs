@@ -225,13 +225,13 @@ impl Policy {
         for queue in &mut *queues {
             queue.cursor = queue.back;
         }
-        Queues { queue: first, queues_left: queues.len(), steps_left: self.entries * 2 }
+        Queues { queue: first, left: queues.len(), steps_left: self.entries * 2 }
     }
 
     /// The entry under the cursor, which goes on to the next warmer one.
     pub(super) fn walk_on(&mut self, arena: &Arena, walk: &mut Queues) -> Option<Ref> {
         let queues = with_rule!(self, rule => rule.queues());
-        while walk.queues_left > 0 && walk.steps_left > 0 {
+        while walk.left > 0 && walk.steps_left > 0 {
             let queue = &mut queues[walk.queue];
             if queue.cursor != NIL {
                 walk.steps_left -= 1;
@@ -240,7 +240,7 @@ impl Policy {
                 return Some(at);
             }
             walk.queue = (walk.queue + 1) % queues.len();
-            walk.queues_left -= 1;
+            walk.left -= 1;
         }
         None
     }
@@ -257,7 +257,7 @@ impl Policy {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Queues {
     queue: usize,
-    queues_left: usize,
+    left: usize,
     /// Ends a walk whose end uses keep moving away.
     steps_left: usize,
 }

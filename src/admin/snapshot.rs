@@ -1,0 +1,32 @@
+//! The answer to a request for a snapshot: what was written, or why nothing was.
+
+use crate::{
+    http::response::{Date, Exchange, JSON, Problem, Response, write_problem},
+    mesh::Finding,
+};
+use serde_json::json;
+
+/// Writes how it ended. Returns the status.
+pub fn write(out: &mut Vec<u8>, exchange: Exchange, date: &Date, findings: &[Finding]) -> u16 {
+    let [Finding::Saved(outcome)] = findings else { unreachable!("one shard writes it") };
+    match outcome {
+        Ok(summary) => {
+            let body = json!({
+                "status": "OK",
+                "entries": summary.entries,
+                "bytes": summary.bytes,
+                "duration_ms": summary.duration_ms,
+            });
+            Response::begin(out, exchange, date, 200).text(JSON, body.to_string().as_bytes());
+            200
+        }
+        Err(failure) => {
+            let (status, code) =
+                if failure.is_full { (507, "disk_full") } else { (500, "snapshot_failed") };
+            let message = format!("No snapshot was written: {}.", failure.reason);
+            let problem = Problem::new(status, code, message);
+            write_problem(out, exchange, date, &problem);
+            status
+        }
+    }
+}

@@ -1,0 +1,324 @@
+//! The first shard's charge: it has snapshots written, one at a time.
+//!
+//! ```text
+//! begin -> Job::Create -> Done::Created -> header, Order::Begin to every shard, Order::Next ...
+//!       -> parts become Job::Write; each Done::Written lets its shard make another block
+//!       -> every shard is through: footer, Job::Commit -> Done::Committed
+//! ```
+//!
+//! Whatever fails ends the attempt; the file of the snapshot before stays as it was.
+
+use super::{Service, Shard, Ticket};
+use crate::{
+    clock::Millis,
+    http::response::Problem,
+    mesh::{Arrival, Finding, Mesh, Order, PARTS_MAX},
+    metrics::Snapshots,
+    snapshot::{Failure, Header, Summary, Writer},
+    store::TagKey,
+};
+use std::collections::VecDeque;
+
+/// Something to be done to the file, in order.
+#[derive(Debug)]
+pub enum Job {
+    /// Make a file beside the snapshot.
+    Create,
+    /// Add to it.
+    Write(Vec<u8>),
+    /// Put it in the place of the snapshot.
+    Commit,
+}
+
+/// What came of a job. Jobs after one that failed are dropped until the next [`Job::Create`].
+#[derive(Debug)]
+pub enum Done {
+    /// At this time, in milliseconds of Unix time.
+    Created {
+        wall_ms: u64,
+    },
+    Written,
+    Committed {
+        wall_ms: u64,
+    },
+    Failed(Failure),
+}
+
+/// Why no snapshot is begun.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Refusal {
+    /// There is no place for one.
+    Off,
+    /// What there was before is not restored yet.
+    Starting,
+    Running,
+}
+
+impl Refusal {
+    pub(super) fn problem(self) -> Problem {
+        match self {
+            Self::Off => {
+                let message = "There is no place for a snapshot (--snapshot-path).";
+                Problem::new(409, "no_snapshot_path", message)
+            }
+            Self::Starting => {
+                Problem::new(503, "starting", "The server is starting.").retry_after(1)
+            }
+            Self::Running => {
+                Problem::new(409, "snapshot_running", "A snapshot is being written already.")
+            }
+        }
+    }
+}
+
+/// A snapshot that was written, or was not.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Saved {
+    pub outcome: Result<Summary, Failure>,
+    /// It was the one that [`super::Shard::save_last`] asked for.
+    pub is_last: bool,
+}
+
+#[derive(Debug)]
+pub(super) struct Save {
+    /// Whether there may be one at all.
+    gate: Result<(), Refusal>,
+    interval_ms: Option<u64>,
+    due: Millis,
+    stage: Stage,
+    /// Of this process, counted from 1.
+    number: u64,
+    begun: Millis,
+    is_last: bool,
+    is_last_wanted: bool,
+    pub(super) jobs: VecDeque<Job>,
+    /// Who asked for the one that runs.
+    pub(super) waiting: Option<Ticket>,
+}
+
+#[derive(Debug)]
+enum Stage {
+    Idle,
+    Creating,
+    Walking(Walking),
+    Committing(Summary),
+}
+
+#[derive(Debug)]
+struct Walking {
+    writer: Writer,
+    /// By shard.
+    sources: Vec<Source>,
+    /// Whose blocks are being written; the header is nobody's.
+    writing: VecDeque<Option<usize>>,
+}
+
+#[derive(Clone, Debug, Default)]
+struct Source {
+    /// Blocks ordered and not written yet.
+    ordered: usize,
+    progress: u64,
+    is_through: bool,
+}
+
+/// Steps of a walk for each millisecond of a busy core: a twentieth of its time.
+const STEPS_PER_MS: u32 = 150;
+/// A turn that took longer has a slice of no more.
+const ELAPSED_MAX_MS: u64 = 4;
+/// Steps of one slice where the core had nothing else to do: some hundred microseconds.
+const IDLE_STEPS: u32 = 1024;
+
+/// By how many thousandths one shard may be ahead of another, so that the file goes from cold to
+/// hot as a whole.
+const AHEAD_MAX: u64 = 10;
+
+impl Save {
+    /// `is_on`: there is a place for snapshots, and this shard writes them.
+    pub(super) fn new(is_on: bool, interval_ms: Option<u64>, now: Millis) -> Self {
+        Self {
+            gate: Err(if is_on { Refusal::Starting } else { Refusal::Off }),
+            interval_ms,
+            due: Millis(now.0.saturating_add(interval_ms.unwrap_or(u64::MAX))),
+            stage: Stage::Idle,
+            number: 0,
+            begun: now,
+            is_last: false,
+            is_last_wanted: false,
+            jobs: VecDeque::new(),
+            waiting: None,
+        }
+    }
+
+    pub(super) fn begin(&mut self, now: Millis) -> Result<(), Refusal> {
+        self.gate?;
+        if !matches!(self.stage, Stage::Idle) {
+            return Err(Refusal::Running);
+        }
+        self.stage = Stage::Creating;
+        self.number += 1;
+        self.begun = now;
+        self.due = Millis(now.0.saturating_add(self.interval_ms.unwrap_or(u64::MAX)));
+        self.jobs.push_back(Job::Create);
+        Ok(())
+    }
+
+    /// Begins a last one, now or after the one that runs. False where there is none to come.
+    pub(super) fn begin_last(&mut self, now: Millis) -> bool {
+        match self.begin(now) {
+            Ok(()) => self.is_last = true,
+            Err(Refusal::Running) => self.is_last_wanted = true,
+            Err(Refusal::Off | Refusal::Starting) => return false,
+        }
+        true
+    }
+
+    /// Whether it is time for one.
+    pub(super) fn is_due(&self, now: Millis) -> bool {
+        now >= self.due && matches!(self.stage, Stage::Idle)
+    }
+
+    /// Takes in the blocks that have come.
+    pub(super) fn take_parts(&mut self, mesh: &mut Mesh<Ticket>) {
+        while let Some((shard, part)) = mesh.take_part() {
+            let Stage::Walking(walking) = &mut self.stage else { continue };
+            if part.snapshot != self.number {
+                continue;
+            }
+            let source = &mut walking.sources[shard];
+            source.progress = part.progress;
+            source.is_through = part.is_last;
+            if let Some(block) = part.block {
+                walking.writing.push_back(Some(shard));
+                self.jobs.push_back(Job::Write(walking.writer.block(block)));
+            }
+            if walking.sources.iter().all(|source| source.is_through) {
+                self.jobs.push_back(Job::Write(walking.writer.footer()));
+                self.jobs.push_back(Job::Commit);
+                let (entries, bytes) = (walking.writer.entries(), walking.writer.bytes());
+                self.stage = Stage::Committing(Summary { entries, bytes, duration_ms: 0 });
+            } else {
+                walking.order_more(mesh);
+            }
+        }
+    }
+
+    /// Takes in what came of a job. Returns how the snapshot ended, if it did.
+    pub(super) fn done(
+        &mut self,
+        done: Done,
+        now: Millis,
+        tag_key: TagKey,
+        mesh: &mut Mesh<Ticket>,
+        counters: &mut Snapshots,
+    ) -> Option<Saved> {
+        let outcome = match (done, &mut self.stage) {
+            (Done::Created { wall_ms }, Stage::Creating) => {
+                let header = Header { created: wall_ms, tag_key };
+                let (writer, bytes) = Writer::new(&header);
+                self.jobs.push_back(Job::Write(bytes));
+                let offset = wall_ms.cast_signed() - now.0.cast_signed();
+                for shard in 0..mesh.shards() {
+                    mesh.order(shard, Order::Begin { snapshot: self.number, offset });
+                }
+                let sources = vec![Source::default(); mesh.shards()];
+                let mut walking = Walking { writer, sources, writing: VecDeque::from([None]) };
+                walking.order_more(mesh);
+                self.stage = Stage::Walking(walking);
+                return None;
+            }
+            (Done::Written, Stage::Walking(walking)) => {
+                if let Some(shard) = walking.writing.pop_front().flatten() {
+                    walking.sources[shard].ordered -= 1;
+                    walking.order_more(mesh);
+                }
+                return None;
+            }
+            (Done::Committed { wall_ms }, Stage::Committing(summary)) => {
+                counters.last_success_ms = wall_ms;
+                Ok(Summary { duration_ms: now.since(self.begun), ..*summary })
+            }
+            (Done::Failed(failure), _) => {
+                for shard in 0..mesh.shards() {
+                    mesh.order(shard, Order::Stop);
+                }
+                Err(failure)
+            }
+            _ => return None,
+        };
+        self.stage = Stage::Idle;
+        self.jobs.clear();
+        counters.note(&outcome);
+        let saved = Saved { outcome, is_last: std::mem::take(&mut self.is_last) };
+        if std::mem::take(&mut self.is_last_wanted) {
+            self.begin_last(now);
+        }
+        Some(saved)
+    }
+}
+
+impl Walking {
+    /// Orders a block of every shard that is not ahead of the others and has made those before.
+    fn order_more(&mut self, mesh: &mut Mesh<Ticket>) {
+        let on_their_way = self.sources.iter().filter(|source| !source.is_through);
+        let Some(slowest) = on_their_way.map(|source| source.progress).min() else { return };
+        for (shard, source) in self.sources.iter_mut().enumerate() {
+            let may_go_on = !source.is_through && source.progress <= slowest + AHEAD_MAX;
+            while may_go_on && source.ordered < PARTS_MAX {
+                source.ordered += 1;
+                mesh.order(shard, Order::Next);
+            }
+        }
+    }
+}
+
+impl Shard {
+    /// Gives this shard's share of a snapshot a slice: a large one where the core was idle, else
+    /// one in proportion to the time since the last. Returns whether there is more to do.
+    pub fn save_on(&mut self, now: Millis, was_idle: bool) -> bool {
+        let Service { mesh, save, .. } = &mut self.service;
+        let steps = if was_idle {
+            IDLE_STEPS
+        } else {
+            let elapsed_ms = now.since(self.last_save).min(ELAPSED_MAX_MS);
+            u32::try_from(elapsed_ms).expect("at most ELAPSED_MAX_MS") * STEPS_PER_MS
+        };
+        let is_wanted = mesh.save(now, steps);
+        if steps > 0 {
+            self.last_save = now;
+        }
+        save.take_parts(mesh);
+        is_wanted
+    }
+
+    /// Begins a last snapshot, now or after the one that runs. False where there is none to come.
+    pub fn save_last(&mut self) -> bool {
+        self.service.save.begin_last(self.service.now)
+    }
+
+    /// The next thing to be done to the file.
+    pub fn take_job(&mut self) -> Option<Job> {
+        self.service.save.jobs.pop_front()
+    }
+
+    /// Takes in what came of a job, and answers who waits. Returns how the snapshot ended, if it
+    /// did.
+    pub fn job_done(&mut self, done: Done) -> Option<Saved> {
+        let Service { mesh, save, counters, date, config, hasher, now, .. } = &mut self.service;
+        let saved = save.done(done, *now, hasher.tag_key(), mesh, &mut counters.snapshots)?;
+        if let Some(ticket) = save.waiting.take() {
+            let findings = vec![Finding::Saved(saved.outcome.clone())];
+            let arrival = Arrival::Findings { ticket, findings };
+            let room = config.limits.piece_bytes_max;
+            Service::arrive(date, counters, &mut self.connections, room, &arrival);
+        }
+        Some(saved)
+    }
+
+    /// From here on snapshots may be written.
+    pub fn serve(&mut self) {
+        let gate = &mut self.service.save.gate;
+        if *gate == Err(Refusal::Starting) {
+            *gate = Ok(());
+        }
+    }
+}
