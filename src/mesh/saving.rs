@@ -1,4 +1,4 @@
-//! One shard's share of a snapshot: blocks of its entries, each made in slices once it is asked for.
+//! One shard's share of a snapshot: blocks of its entries, made in slices as they are asked for.
 //!
 //! The shard that writes the file asks every shard, itself included, to begin, then for one block
 //! after the other. A shard makes no block that was not asked for, so blocks in memory are bounded
