@@ -12,7 +12,7 @@ use crate::{
     mesh::Question,
     metrics::Operation,
     store::{Condition, Extras, KeyHasher, Lease, Loan, Reply, Verb},
-    text::{JsonString, Text, push_escaped},
+    text::{JsonString, push_escaped},
 };
 use batch::Batch;
 use json::PutBody;
@@ -72,8 +72,12 @@ pub enum Render {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Rest {
     pub loan: Loan,
-    text: Text,
     from: usize,
+    bytes: usize,
+    /// Inside a string of JSON, with more after it.
+    is_json: bool,
+    /// The bytes go out as they are.
+    is_plain: bool,
 }
 
 impl Rest {
@@ -276,6 +280,12 @@ fn is_json(content_type: &[u8]) -> bool {
     essence.trim_ascii().eq_ignore_ascii_case(JSON.as_bytes())
 }
 
+/// The longest value that is not lent, when no other answer is owed: one that may go out
+/// compressed is taken whole.
+fn lend_above(head: &Head<'_>, config: &Config) -> usize {
+    if gzip::is_accepted(head.lines) { GZIP_BYTES_MAX } else { config.limits.piece_bytes_max }
+}
+
 /// Reads a complete request.
 pub fn read<'a>(
     request: &Request<'a>,
@@ -296,10 +306,10 @@ pub fn read<'a>(
             let verb = match request.head.method {
                 Method::Head => Verb::Peek,
                 _ if lease_ms.is_some() => {
-                    Verb::Read { condition: Condition::NONE, lease_ms, is_use: true }
+                    let (condition, above) = (Condition::NONE, usize::MAX);
+                    Verb::Read { condition, lease_ms, is_use: true, above }
                 }
-                _ if gzip::is_accepted(request.head.lines) => Verb::Lend { above: GZIP_BYTES_MAX },
-                _ => Verb::Lend { above: config.limits.piece_bytes_max },
+                _ => Verb::Lend { above: lend_above(&request.head, config) },
             };
             Ok(Action::Call { key, verb, render: Render::Get })
         }
@@ -462,7 +472,8 @@ pub fn write_reply(
                 let rest = out.map(|out| {
                     found.write_start(out);
                     out.push(b'"');
-                    Rest { loan, text, from: 0 }
+                    let is_plain = text.is_plain();
+                    Rest { loan, from: 0, bytes: text.bytes, is_json: true, is_plain }
                 });
                 return (200, rest);
             }
@@ -486,7 +497,7 @@ pub fn write_reply(
         (_, Reply::Full) => full(),
         (Render::Entry { knows_coded }, reply) => {
             match kv::write_reply(out, exchange, date, knows_coded, reply) {
-                Ok(status) => return (status, None),
+                Ok(written) => return written,
                 Err(problem) => problem,
             }
         }
@@ -524,18 +535,20 @@ impl<'a> Found<'a> {
 
 /// Writes a piece of a value, or as much of it as `room` bytes take. Returns what is left then.
 pub fn write_piece(out: &mut Vec<u8>, rest: Rest, piece: &[u8], room: usize) -> Option<Rest> {
-    let taken = if rest.text.is_plain() {
+    let taken = if rest.is_plain {
         out.extend_from_slice(piece);
         piece.len()
     } else {
         push_escaped(out, piece, room)
     };
     let rest = Rest { from: rest.from + taken, ..rest };
-    if rest.from < rest.text.bytes {
+    if rest.from < rest.bytes {
         return Some(rest);
     }
-    out.push(b'"');
-    out.extend_from_slice(Found::END);
+    if rest.is_json {
+        out.push(b'"');
+        out.extend_from_slice(Found::END);
+    }
     None
 }
 

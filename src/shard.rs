@@ -28,8 +28,8 @@ use crate::{
     mesh::{Arrival, Books, Called, Mesh, Message},
     metrics::{Counters, Operation, Process, Report, Stage, Usage},
     store::{
-        EXPIRE_STEPS_MAX, Key, KeyHasher, Op, Reply, SCAN_STEPS_MAX, Settings, Store, Verb,
-        WAY_STEPS_MAX,
+        EXPIRE_STEPS_MAX, INLINE_BYTES_MAX, Key, KeyHasher, Op, Reply, SCAN_STEPS_MAX, Settings,
+        Store, Verb, WAY_STEPS_MAX,
     },
 };
 use save::Save;
@@ -315,23 +315,20 @@ impl Service {
         connection: ConnectionId,
         responses: &mut Responses<Owing>,
     ) {
-        if let Verb::Lend { above } = &mut op.verb
+        if let Verb::Lend { above } | Verb::Read { above, .. } = &mut op.verb
             && responses.owes()
         {
             *above = 0;
         }
         let limits = &self.config.limits;
-        // Short values are not counted, and long ones mostly lent.
-        if matches!(op.verb, Verb::Read { .. })
-            && limits.value_bytes_max > BUFFER_BYTES_MAX
-            && self.is_congested()
-        {
-            return self.refuse(responses, operation, exchange, &api::congested());
-        }
         let bytes_max = match op.verb {
-            Verb::Read { .. } => limits.value_bytes_max,
+            Verb::Read { above, .. } => limits.value_bytes_max.min(above.max(INLINE_BYTES_MAX)),
             _ => limits.answer_bytes_max(),
         };
+        // Short values are not counted, and long ones mostly lent.
+        if bytes_max > BUFFER_BYTES_MAX && self.is_congested() {
+            return self.refuse(responses, operation, exchange, &api::congested());
+        }
         let start = self.start(operation);
         let ticket = Ticket { connection, sequence: responses.next_sequence(), item: 0 };
         let mut unused = None;

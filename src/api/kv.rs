@@ -1,8 +1,9 @@
 //! The routes under `/kv/`: one entry each, as raw bytes with everything that HTTP says of it.
 
 use super::{
-    Action, Render, Route, check_key,
+    Action, Render, Rest, Route, check_key,
     condition::{Demand, demand},
+    lend_above,
     lifetime::{self, Span},
     query, say_stale, tags,
 };
@@ -100,7 +101,8 @@ pub(super) fn read<'a>(
             let [lease] = query::parameters(head.query, ["lease"])?;
             let lease_ms = lifetime::parameter(Span::Lease, lease.as_deref())?;
             let is_use = head.method != Method::Head;
-            Verb::Read { condition, lease_ms: lease_ms.filter(|_| is_use), is_use }
+            let above = lend_above(head, config);
+            Verb::Read { condition, lease_ms: lease_ms.filter(|_| is_use), is_use, above }
         }
     };
     Ok(Action::Call { key, verb, render: Render::Entry { knows_coded } })
@@ -128,17 +130,18 @@ fn summand(by: Option<&[u8]>) -> Result<i64, Problem> {
     })
 }
 
-/// Writes what a reply amounts to, but for those that other routes get as well. Returns the status.
+/// Writes what a reply amounts to, but for those that other routes get as well. Returns the status
+/// and what is left of a long value.
 pub(super) fn write_reply(
     out: &mut Vec<u8>,
     exchange: Exchange,
     date: &Date,
     knows_coded: bool,
     reply: &Reply<&[u8]>,
-) -> Result<u16, Problem> {
+) -> Result<(u16, Option<Rest>), Problem> {
     let refuse = |status, code, message| Err(Problem::new(status, code, message));
     let status = match reply {
-        Reply::Entry { .. } | Reply::Number(_) => 200,
+        Reply::Entry { .. } | Reply::LentEntry { .. } | Reply::Number(_) => 200,
         Reply::Unchanged { .. } => 304,
         Reply::Created => 201,
         Reply::Replaced | Reply::Deleted | Reply::Touched => 204,
@@ -156,12 +159,20 @@ pub(super) fn write_reply(
         _ => unreachable!("the caller sees to the others, or no verb of ours gets them"),
     };
     let response = Response::begin(out, exchange, date, status);
+    let mut rest = None;
     match reply {
         &Reply::Entry { value, content_type, version, ttl_ms, stale } => {
             say_freshness(response, ttl_ms, stale)
                 .lines(NO_SNIFF)
                 .version(version)
                 .text(content_type.unwrap_or(BYTES), value);
+        }
+        &Reply::LentEntry { loan, bytes, content_type, version, ttl_ms, stale } => {
+            let body = say_freshness(response, ttl_ms, stale)
+                .lines(NO_SNIFF)
+                .version(version)
+                .body_in_pieces(content_type.unwrap_or(BYTES), bytes);
+            rest = body.map(|_| Rest { loan, from: 0, bytes, is_json: false, is_plain: true });
         }
         &Reply::Unchanged { version, ttl_ms, stale } => {
             let tag = EntityTag { version, is_coded: knows_coded };
@@ -174,7 +185,7 @@ pub(super) fn write_reply(
         Reply::Created => response.bare(),
         _ => response.empty(),
     }
-    Ok(status)
+    Ok((status, rest))
 }
 
 /// Says for how long the value may be used without asking again.

@@ -239,8 +239,11 @@ impl<'a> Response<'a> {
     /// bytes go, unless the request was HEAD.
     #[must_use]
     pub fn body_in_pieces(self, content_type: &[u8], length: usize) -> Option<&'a mut Vec<u8>> {
-        let comes_in_either_form = gzip::is_fit(length);
-        let response = if comes_in_either_form { self.varies() } else { self };
+        let response = match self.version {
+            Some(version) => self.varies().entity_tag(EntityTag { version, is_coded: false }),
+            None if gzip::is_fit(length) => self.varies(),
+            None => self,
+        };
         response.begin_body(content_type, length)
     }
 

@@ -205,8 +205,8 @@ impl Store {
                 self.put(key, Fresh { value, expires, extended: extended.as_ref() }, found, now)
             }
             Verb::Delete => self.delete(key, Condition::NONE, now),
-            Verb::Read { condition, lease_ms, is_use } => {
-                self.read(key, condition, lease_ms, is_use, now)
+            Verb::Read { condition, lease_ms, is_use, above } => {
+                self.read(key, condition, lease_ms, (is_use, above), now)
             }
             Verb::Write { value, extras, ttl_ms, condition } => {
                 let found = self.find_live(key, now);
@@ -262,7 +262,7 @@ impl Store {
         if meta.is_extended() && meta.has_ttl() && self.is_stale(at, meta, now) {
             return self.get_stale(at, meta);
         }
-        if !meta.is_chunked() || entry::value_len(&self.arena, at, meta) <= above {
+        if !self.is_to_lend(at, meta, above) {
             return Reply::Value(self.value(at, meta));
         }
         let text = Text::of(entry::parts(&self.arena, at, meta));
@@ -274,7 +274,7 @@ impl Store {
         key: Key<&[u8]>,
         condition: Condition<&[u8]>,
         lease_ms: Option<NonZeroU64>,
-        is_use: bool,
+        (is_use, above): (bool, usize),
         now: Millis,
     ) -> Reply<&[u8]> {
         let mut found = self.look_up(key, now, is_use);
@@ -305,6 +305,12 @@ impl Store {
         if condition.none_match.is_some_and(|versions| versions.include(version)) {
             return Reply::Unchanged { version, ttl_ms, stale };
         }
+        if self.is_to_lend(at, meta, above) {
+            let loan = self.lend(at, meta);
+            let bytes = entry::value_len(&self.arena, at, meta);
+            let content_type = self.content_type(at, meta);
+            return Reply::LentEntry { loan, bytes, content_type, version, ttl_ms, stale };
+        }
         self.entry(at, meta, (version, ttl_ms, stale))
     }
 
@@ -316,8 +322,16 @@ impl Store {
         (version, ttl_ms, stale): (u64, Option<NonZeroU64>, Option<Lease>),
     ) -> Reply<&[u8]> {
         self.gather(at, meta);
-        let content_type = entry::extended(&self.arena, at, meta).and_then(|it| it.content_type());
+        let content_type = self.content_type(at, meta);
         Reply::Entry { value: self.gathered(at, meta), content_type, version, ttl_ms, stale }
+    }
+
+    fn content_type(&self, at: Ref, meta: Meta) -> Option<&[u8]> {
+        entry::extended(&self.arena, at, meta).and_then(|extended| extended.content_type())
+    }
+
+    fn is_to_lend(&self, at: Ref, meta: Meta, above: usize) -> bool {
+        meta.is_chunked() && entry::value_len(&self.arena, at, meta) > above
     }
 
     /// `find_live`, counted as a read.

@@ -60,8 +60,8 @@ pub enum Verb<B> {
     /// Forget the key.
     Delete,
     /// `Get`, or `Peek` where it is no use, that tells everything about the entry. Where the key is
-    /// missing or stale it asks for the lease, if `lease_ms` is there.
-    Read { condition: Condition<B>, lease_ms: Option<NonZeroU64>, is_use: bool },
+    /// missing or stale it asks for the lease, if `lease_ms` is there. Lends like `Lend`.
+    Read { condition: Condition<B>, lease_ms: Option<NonZeroU64>, is_use: bool, above: usize },
     /// `Put` of an entry that may carry more than its value.
     Write { value: B, extras: Extras<B>, ttl_ms: Option<NonZeroU64>, condition: Condition<B> },
     /// `Delete` under a condition.
@@ -192,8 +192,8 @@ impl<B> Verb<B> {
             Self::Piece { loan, from, bytes } => Verb::Piece { loan, from, bytes },
             Self::Put { value, ttl_ms } => Verb::Put { value: hold(value), ttl_ms },
             Self::Delete => Verb::Delete,
-            Self::Read { condition, lease_ms, is_use } => {
-                Verb::Read { condition: condition.map(hold), lease_ms, is_use }
+            Self::Read { condition, lease_ms, is_use, above } => {
+                Verb::Read { condition: condition.map(hold), lease_ms, is_use, above }
             }
             Self::Write { value, extras, ttl_ms, condition } => Verb::Write {
                 value: hold(value),
@@ -224,8 +224,8 @@ impl<B> Verb<B> {
             }
             Self::Put { value, ttl_ms } => Verb::Put { value, ttl_ms: *ttl_ms },
             Self::Delete => Verb::Delete,
-            Self::Read { condition, lease_ms, is_use } => {
-                Verb::Read { condition: condition.as_deref(), lease_ms: *lease_ms, is_use: *is_use }
+            &Self::Read { ref condition, lease_ms, is_use, above } => {
+                Verb::Read { condition: condition.as_deref(), lease_ms, is_use, above }
             }
             Self::Write { value, extras, ttl_ms, condition } => Verb::Write {
                 value,
@@ -262,6 +262,15 @@ pub enum Reply<B> {
         /// What is left of its time to live; nothing is left where it is stale.
         ttl_ms: Option<NonZeroU64>,
         /// The time to live is over: who is to bring the entry up to date?
+        stale: Option<Lease>,
+    },
+    /// The same with a value of so many bytes that is to be taken in pieces.
+    LentEntry {
+        loan: Loan,
+        bytes: usize,
+        content_type: Option<B>,
+        version: u64,
+        ttl_ms: Option<NonZeroU64>,
         stale: Option<Lease>,
     },
     /// `Read` of a key that is just as the reader knows it.
@@ -311,7 +320,9 @@ impl<B> Reply<B> {
     #[must_use]
     pub fn loan(&self) -> Option<Loan> {
         match self {
-            Self::Lent { loan, .. } | Self::Piece { loan, .. } => Some(*loan),
+            Self::Lent { loan, .. } | Self::LentEntry { loan, .. } | Self::Piece { loan, .. } => {
+                Some(*loan)
+            }
             _ => None,
         }
     }
@@ -331,6 +342,10 @@ impl<B> Reply<B> {
                 ttl_ms,
                 stale,
             },
+            Self::LentEntry { loan, bytes, content_type, version, ttl_ms, stale } => {
+                let content_type = content_type.map(hold);
+                Reply::LentEntry { loan, bytes, content_type, version, ttl_ms, stale }
+            }
             Self::Unchanged { version, ttl_ms, stale } => {
                 Reply::Unchanged { version, ttl_ms, stale }
             }

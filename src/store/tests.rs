@@ -317,6 +317,32 @@ fn puts_find_room_among_entries_on_loan() {
 }
 
 #[test]
+fn a_read_lends_a_large_value_and_tells_the_rest() {
+    let mut store = Store::new(&LARGE_SETTINGS);
+    let value = bytes_of(30_000, 0);
+    let extras = Extras { content_type: Some(&b"image/png"[..]), ..Extras::NONE };
+    let (ttl_ms, condition) = (NonZeroU64::new(5), Condition::NONE);
+    store.execute(op(b"k", Verb::Write { value: &value, extras, ttl_ms, condition }), NOW);
+    let read = |above| Verb::Read { condition, lease_ms: None, is_use: true, above };
+    let Reply::Entry { value: held, version, .. } = store.execute(op(b"k", read(30_000)), NOW)
+    else {
+        panic!("it was lent")
+    };
+    assert_eq!(held, value);
+    assert_eq!(store.stats().lent, 0);
+    let reply = store.execute(op(b"k", read(29_999)), NOW);
+    let loan = reply.loan().expect("it is lent");
+    let (bytes, content_type) = (value.len(), extras.content_type);
+    let told = Reply::LentEntry { loan, bytes, content_type, version, ttl_ms, stale: None };
+    assert_eq!(reply, told);
+    store.execute(op(b"k", Verb::Delete), NOW);
+    let piece = Verb::Piece { loan, from: 20_000, bytes: 20_000 };
+    assert_eq!(store.execute(op(b"k", piece), NOW), Reply::Piece { loan, bytes: &value[20_000..] });
+    store.give_back(loan);
+    assert_eq!((store.stats().lent, store.stats().orphaned_bytes), (0, 0));
+}
+
+#[test]
 fn small_values_are_not_lent() {
     let mut store = Store::new(&LARGE_SETTINGS);
     for (bytes, above) in [(100, 0), (20_000, 20_000)] {
@@ -379,7 +405,8 @@ fn a_flush_leaves_an_empty_store_that_works() {
     assert_eq!(store.execute(op(b"b", Verb::Get), NOW), Reply::Value(&b"new"[..]));
 }
 
-const READ: Verb<&[u8]> = Verb::Read { condition: Condition::NONE, lease_ms: None, is_use: true };
+const READ: Verb<&[u8]> =
+    Verb::Read { condition: Condition::NONE, lease_ms: None, is_use: true, above: usize::MAX };
 
 fn write<'a>(value: &'a [u8], condition: Condition<&'a [u8]>) -> Verb<&'a [u8]> {
     Verb::Write { value, extras: Extras::NONE, ttl_ms: None, condition }
@@ -433,7 +460,8 @@ fn every_verb_keeps_to_its_condition() {
     let old = version(&mut store, b"k").to_le_bytes();
     store.execute(op(b"k", put(b"2")), NOW);
     let new = version(&mut store, b"k").to_le_bytes();
-    let read = |condition| Verb::Read { condition, lease_ms: None, is_use: true };
+    let read =
+        |condition| Verb::Read { condition, lease_ms: None, is_use: true, above: usize::MAX };
     for condition in [matches(&old), unless(&new), Condition::ABSENT] {
         for verb in [
             write(b"3", condition),

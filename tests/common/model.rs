@@ -34,6 +34,8 @@ const DRIFT_STEPS: usize = 2_000;
 const CHECK_STEPS: usize = 500;
 /// Values on loan at once.
 const LOANS_MAX: usize = 12;
+/// The longest value that a read takes whole, if it is not of one slot.
+const READ_BYTES_MAX: usize = 20_000;
 
 /// The store that a program runs on.
 #[derive(Clone, Debug)]
@@ -787,14 +789,18 @@ impl Run {
         let text = Text { bytes: value.len(), json: json.map_err(|error| error.valid_up_to()) };
         if let Reply::Lent { loan, text: measured } = reply {
             assert!(value.len() > above && measured == text && !is_stale);
-            self.loans.push((loan, id, value));
-            if self.loans.len() > LOANS_MAX {
-                let (oldest, ..) = self.loans.remove(0);
-                self.store.give_back(oldest);
-            }
+            self.keep(loan, id, value);
         } else {
             assert!(value.len() <= above.max(INLINE_BYTES_MAX) || is_stale);
             self.expect(id, reply);
+        }
+    }
+
+    fn keep(&mut self, loan: Loan, id: u32, value: Vec<u8>) {
+        self.loans.push((loan, id, value));
+        if self.loans.len() > LOANS_MAX {
+            let (oldest, ..) = self.loans.remove(0);
+            self.store.give_back(oldest);
         }
     }
 
@@ -891,7 +897,8 @@ impl Run {
         let (condition, holds) = self.condition(id, only, listed.as_ref());
         let before = self.store.stats();
         let lease = NonZeroU64::new(lease_ms);
-        let reply = self.execute(id, Verb::Read { condition, lease_ms: lease, is_use });
+        let verb = Verb::Read { condition, lease_ms: lease, is_use, above: READ_BYTES_MAX };
+        let reply = self.execute(id, verb);
         let stale_reads = self.store.stats().stale - before.stale;
         if is_use && self.model.held.contains_key(&id) {
             self.model.touch(id);
@@ -908,7 +915,16 @@ impl Run {
         let is_stale = held.is_stale(self.now);
         let left = held.expires().and_then(|at| NonZeroU64::new(at.saturating_sub(self.now)));
         let (version, ttl_ms, stale) = match reply {
+            Reply::LentEntry { loan, bytes, content_type, version, ttl_ms, stale } if holds => {
+                assert_eq!(bytes, held.value.len());
+                assert!(bytes > READ_BYTES_MAX);
+                assert_eq!(content_type.unwrap_or_default(), held.content_type);
+                let value = held.value.clone();
+                self.keep(loan, id, value);
+                (version, ttl_ms, stale)
+            }
             Reply::Entry { value, content_type, version, ttl_ms, stale } if holds => {
+                assert!(value.len() <= READ_BYTES_MAX.max(INLINE_BYTES_MAX));
                 assert_eq!(value, held.value);
                 assert_eq!(content_type.unwrap_or_default(), held.content_type);
                 (version, ttl_ms, stale)

@@ -1,12 +1,12 @@
 //! `/kv/{key}`: raw bytes, what is said about them, and what may be demanded of them.
 
 use crate::{
-    ABSENT, STORED,
+    ABSENT, STORED, UNSENT_MAX, cluster_of_large_values,
     common::{
         answer::Answer,
         cluster::{Client, Cluster, End},
     },
-    config, declined, get, is_problem, kept, post, put, read_all, refused, statuses, tell_to,
+    config, declined, get, is_problem, kept, lent, post, put, read_all, refused, statuses, tell_to,
     value_of,
 };
 use kvcache::{
@@ -708,5 +708,43 @@ fn operations_are_counted_by_what_they_do() {
         ("other", "ok", 0),
     ] {
         assert_eq!(stats["totals"]["requests"][operation][outcome], count, "{operation}");
+    }
+}
+
+#[test]
+fn a_large_value_leaves_in_pieces_and_with_all_that_is_said_of_it() {
+    let value: Vec<u8> = (0..300_000_u32).map(|at| (at % 251) as u8).collect();
+    for (shards, key, fate) in [(1, "a", "PUT"), (2, "a", "DELETE"), (2, "b", "PUT")] {
+        let mut cluster = cluster_of_large_values(shards, 1 << 20);
+        let (client, writer) = (cluster.connect(0, Role::Data), cluster.connect(0, Role::Data));
+        let target = format!("/kv/{key}");
+        cluster.send(writer, request("PUT", &target, "Content-Type: image/png\r\n", &value));
+        cluster.take_only(client, 0);
+        cluster.send(client, request("HEAD", &target, "", ""));
+        cluster.send(client, request("GET", &target, "", ""));
+        cluster.send(client, request("GET", "/healthz", "", ""));
+        let mut output = Vec::new();
+        for step in 0.. {
+            cluster.take_only(client, 9_999);
+            let taken = cluster.output(client);
+            if taken.is_empty() {
+                break;
+            }
+            output.extend(taken);
+            assert!(cluster.unsent(client) <= UNSENT_MAX, "{} bytes", cluster.unsent(client));
+            if step == 5 {
+                assert_eq!(lent(&cluster), (1, 0));
+                cluster.send(writer, request(fate, &target, "", "fresh"));
+            }
+        }
+        let (head, length) = Answer::read(&output, true).unwrap();
+        let (answer, end) = Answer::read(&output[length..], false).unwrap();
+        assert!((answer.status, &answer.bytes) == (200, &value));
+        for field in ["content-length", "content-type", "etag", "cache-control", "vary"] {
+            assert_eq!(answer.field(field), head.field(field), "{field}");
+        }
+        assert_eq!(answer.field("content-type"), Some("image/png"));
+        let (health, _) = Answer::read(&output[length + end..], false).unwrap();
+        assert_eq!((health.status, lent(&cluster)), (200, (0, 0)));
     }
 }

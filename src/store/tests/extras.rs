@@ -26,7 +26,7 @@ fn write_with<'a>(value: &'a [u8], extras: Extras<&'a [u8]>, life: Life) -> Verb
 
 fn read_for(lease_ms: u64) -> Verb<&'static [u8]> {
     let lease_ms = NonZeroU64::new(lease_ms);
-    Verb::Read { condition: Condition::NONE, lease_ms, is_use: true }
+    Verb::Read { condition: Condition::NONE, lease_ms, is_use: true, above: usize::MAX }
 }
 
 fn taken(left_ms: u64) -> Lease {
@@ -165,7 +165,12 @@ fn a_version_does_not_warm_an_entry() {
         }
         let before = items(&mut store, NOW);
         for id in 0..keys {
-            let peek = Verb::Read { condition: Condition::NONE, lease_ms: None, is_use: false };
+            let peek = Verb::Read {
+                condition: Condition::NONE,
+                lease_ms: None,
+                is_use: false,
+                above: usize::MAX,
+            };
             store.execute(op(&id.to_le_bytes(), peek), NOW);
         }
         assert_eq!(store.stats().payload_bytes, u64::from(keys) * (16 + 4 + 40 + 10));
@@ -244,7 +249,7 @@ fn a_stale_entry_is_read_until_its_end() {
     }
     let known = version.to_le_bytes();
     let lease_ms = NonZeroU64::new(9);
-    let read = Verb::Read { condition: unless(&known), lease_ms, is_use: true };
+    let read = Verb::Read { condition: unless(&known), lease_ms, is_use: true, above: usize::MAX };
     let unchanged = Reply::Unchanged { version, ttl_ms: None, stale: Some(Lease::Granted) };
     assert_eq!(store.execute(op(b"k", read), after(79)), unchanged);
     assert_eq!(store.stats().stale, 7);
