@@ -316,6 +316,7 @@ impl Service {
         responses: &mut Responses<Owing>,
     ) {
         if let Verb::Lend { above } | Verb::Read { above, .. } = &mut op.verb
+            && *above < usize::MAX
             && responses.owes()
         {
             *above = 0;

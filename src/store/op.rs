@@ -60,7 +60,8 @@ pub enum Verb<B> {
     /// Forget the key.
     Delete,
     /// `Get`, or `Peek` where it is no use, that tells everything about the entry. Where the key is
-    /// missing or stale it asks for the lease, if `lease_ms` is there. Lends like `Lend`.
+    /// missing or stale it asks for the lease, if `lease_ms` is there. Lends like `Lend`, where
+    /// `above` is no `usize::MAX`.
     Read { condition: Condition<B>, lease_ms: Option<NonZeroU64>, is_use: bool, above: usize },
     /// `Put` of an entry that may carry more than its value.
     Write { value: B, extras: Extras<B>, ttl_ms: Option<NonZeroU64>, condition: Condition<B> },

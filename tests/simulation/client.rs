@@ -433,7 +433,7 @@ impl Client {
     /// Whether an answer that is missing may tell a value.
     fn is_owed_a_value(&self) -> bool {
         let missing = &self.script.requests[self.answers.len()..self.arrivals.len()];
-        missing.iter().any(|request| matches!(request.want, Want::Get { .. }))
+        missing.iter().any(|request| matches!(request.want, Want::Get { .. } | Want::Read { .. }))
     }
 
     fn assert_all_said(&self) {
