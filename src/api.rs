@@ -299,8 +299,15 @@ pub fn read<'a>(
     }
     match route {
         Route::Get => {
-            let [key, lease] = query::parameters(request.head.query, ["key", "lease"])?;
-            let key = query::text_key(key)?;
+            let query = request.head.query;
+            let (key, lease) = match query::plain_key(query) {
+                Some(key) => (Cow::Borrowed(key), None),
+                None => {
+                    let [key, lease] = query::parameters(query, ["key", "lease"])?;
+                    (key.ok_or_else(query::missing_key)?, lease)
+                }
+            };
+            query::check_text(&key)?;
             check_key(&key, config)?;
             let lease_ms = lifetime::parameter(Span::Lease, lease.as_deref())?;
             let verb = match request.head.method {
@@ -443,8 +450,8 @@ fn not_text(value: &str, valid_bytes: usize) -> Problem {
     Problem::new(406, "not_text", message)
 }
 
-/// Writes what a reply amounts to, or the beginning of it and then what is left. Returns the
-/// status, too.
+/// Writes what a reply amounts to, or the beginning of it and then, in `rest`, what is left.
+/// Returns the status.
 pub fn write_reply(
     out: &mut Vec<u8>,
     exchange: Exchange,
@@ -452,16 +459,17 @@ pub fn write_reply(
     render: Render,
     key: &[u8],
     reply: &Reply<&[u8]>,
-) -> (u16, Option<Rest>) {
+    rest: &mut Option<Rest>,
+) -> u16 {
     let problem = match (render, reply) {
         (Render::Get, Reply::Value(value) | Reply::Entry { value, .. }) => {
             let stale = if let Reply::Entry { stale, .. } = reply { *stale } else { None };
-            match str::from_utf8(value) {
+            match JsonString::of(value) {
                 Ok(value) => {
                     write_text(out, exchange, date, (key, value), stale);
-                    return (200, None);
+                    return 200;
                 }
-                Err(error) => not_text("The value", error.valid_up_to()),
+                Err(valid_bytes) => not_text("The value", valid_bytes),
             }
         }
         (Render::Get, &Reply::Lent { loan, text }) => match text.json {
@@ -469,13 +477,13 @@ pub fn write_reply(
                 let found = Found::new(key, length);
                 let response = Response::begin(out, exchange, date, 200);
                 let out = response.body_in_pieces(JSON.as_bytes(), found.length);
-                let rest = out.map(|out| {
+                *rest = out.map(|out| {
                     found.write_start(out);
                     out.push(b'"');
                     let is_plain = text.is_plain();
                     Rest { loan, from: 0, bytes: text.bytes, is_json: true, is_plain }
                 });
-                return (200, rest);
+                return 200;
             }
             Err(valid) => not_text("The value", valid),
         },
@@ -483,21 +491,21 @@ pub fn write_reply(
             const BODY: &[u8] =
                 b"{\"status\":\"OK\",\"message\":\"Key inserted/updated successfully.\"}";
             Response::begin(out, exchange, date, 200).text(JSON, BODY);
-            return (200, None);
+            return 200;
         }
         (_, Reply::Absent) => {
             write_absent(out, exchange, date, Lease::NotAsked);
-            return (404, None);
+            return 404;
         }
         (_, Reply::Missing(lease)) => {
             write_absent(out, exchange, date, *lease);
-            return (404, None);
+            return 404;
         }
         (_, Reply::TooLarge) => no_room(),
         (_, Reply::Full) => full(),
         (Render::Entry { knows_coded }, reply) => {
-            match kv::write_reply(out, exchange, date, knows_coded, reply) {
-                Ok(written) => return written,
+            match kv::write_reply(out, exchange, date, knows_coded, reply, rest) {
+                Ok(status) => return status,
                 Err(problem) => problem,
             }
         }
@@ -506,7 +514,7 @@ pub fn write_reply(
         }
     };
     write_problem(out, exchange, date, &problem);
-    (problem.status, None)
+    problem.status
 }
 
 /// The body of an answer to a get, around the value.
@@ -522,7 +530,7 @@ impl<'a> Found<'a> {
     /// For a value that has `value_length` bytes as JSON.
     fn new(key: &'a [u8], value_length: usize) -> Self {
         let parts = Self::PARTS[0].len() + Self::PARTS[1].len() + Self::END.len();
-        let key = JsonString::new(str::from_utf8(key).expect("read from UTF-8"));
+        let key = JsonString::of(key).expect("read from UTF-8");
         Self { length: parts + key.length + value_length, key }
     }
 
@@ -558,10 +566,9 @@ fn write_text(
     out: &mut Vec<u8>,
     exchange: Exchange,
     date: &Date,
-    (key, value): (&[u8], &str),
+    (key, value): (&[u8], JsonString<'_>),
     stale: Option<Lease>,
 ) {
-    let value = JsonString::new(value);
     let found = Found::new(key, value.length);
     let response = say_stale(Response::begin(out, exchange, date, 200), stale);
     response.body(JSON, found.length, |out| {

@@ -337,7 +337,8 @@ impl Service {
         let called = self.mesh.call(op, self.now, ticket, |reply| {
             let is_kept = responses.begin(start, |out| {
                 let (date, key) = (&self.date, op.key.bytes);
-                let (status, rest) = api::write_reply(out, exchange, date, render, key, reply);
+                let mut rest = None;
+                let status = api::write_reply(out, exchange, date, render, key, reply, &mut rest);
                 self.counters.answers.count(operation, status);
                 rest.map(|rest| {
                     let answer = Answer::Piece { key: key.into(), rest };
@@ -559,7 +560,8 @@ impl Service {
                 return Some(Owing { exchange, operation, answer: Answer::Broken });
             }
             (Arrival::Reply { key, reply, .. }, Answer::Reply(render)) => {
-                let (status, rest) = api::write_reply(out, exchange, date, render, key, reply);
+                let mut rest = None;
+                let status = api::write_reply(out, exchange, date, render, key, reply, &mut rest);
                 (status, rest.map(|rest| Answer::Piece { key: (*key).into(), rest }))
             }
             (_, Answer::Batch(assembly)) => (assembly.write(out, exchange, date), None),

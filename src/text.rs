@@ -80,7 +80,7 @@ impl Utf8 {
 /// A text and the length that it has as a JSON string, quotes included.
 #[derive(Clone, Copy, Debug)]
 pub struct JsonString<'a> {
-    text: &'a str,
+    text: &'a [u8],
     pub length: usize,
 }
 
@@ -88,19 +88,37 @@ impl<'a> JsonString<'a> {
     #[inline]
     #[must_use]
     pub fn new(text: &'a str) -> Self {
-        Self { text, length: escaped_bytes(text.as_bytes()) + 2 }
+        Self { text: text.as_bytes(), length: escaped_bytes(text.as_bytes()) + 2 }
+    }
+
+    /// Of bytes that may be UTF-8; else, how many of them come before the first that cannot be.
+    #[inline]
+    pub fn of(bytes: &'a [u8]) -> Result<Self, usize> {
+        if is_plain_ascii(bytes) {
+            return Ok(Self { text: bytes, length: bytes.len() + 2 });
+        }
+        std::str::from_utf8(bytes).map(Self::new).map_err(|error| error.valid_up_to())
     }
 
     #[inline]
     pub fn write(&self, out: &mut Vec<u8>) {
         out.push(b'"');
         if self.length == self.text.len() + 2 {
-            out.extend_from_slice(self.text.as_bytes());
+            out.extend_from_slice(self.text);
         } else {
-            push_escaped(out, self.text.as_bytes(), usize::MAX);
+            push_escaped(out, self.text, usize::MAX);
         }
         out.push(b'"');
     }
+}
+
+/// Whether bytes are UTF-8; if not, how many of them come before the first that cannot be.
+#[inline]
+pub fn check_utf8(bytes: &[u8]) -> Result<(), usize> {
+    if is_plain_ascii(bytes) {
+        return Ok(());
+    }
+    std::str::from_utf8(bytes).map(drop).map_err(|error| error.valid_up_to())
 }
 
 /// Appends the inside of a JSON string until `room` bytes or a little more are written. Returns how
@@ -145,6 +163,31 @@ fn escaped_bytes(text: &[u8]) -> usize {
     text.len() + more
 }
 
+/// Whether this is ASCII that a JSON string holds as it is: what most texts are, found in one pass.
+/// Every byte is looked at without a branch, in vector registers.
+#[inline]
+fn is_plain_ascii(text: &[u8]) -> bool {
+    #[inline]
+    fn look<const N: usize>(text: &[u8], last: &[u8; N]) -> bool {
+        let mut lanes = [0; N];
+        for row in text.as_chunks::<N>().0.iter().chain([last]) {
+            for (lane, &byte) in lanes.iter_mut().zip(row) {
+                // As signed numbers the bytes above ASCII are the least.
+                let is_bad = byte.cast_signed() < 0x20 || byte == b'"' || byte == b'\\';
+                *lane |= u8::from(is_bad);
+            }
+        }
+        lanes == [0; N]
+    }
+    if let Some(last) = text.last_chunk::<LANES>() {
+        look(text, last)
+    } else if let Some(last) = text.last_chunk::<8>() {
+        look(text, last)
+    } else {
+        text.iter().all(|&byte| byte.is_ascii() && is_plain(byte))
+    }
+}
+
 /// How much longer than the byte is what stands for it: a backslash and a letter, or one, `u` and
 /// four digits.
 fn escape_bytes(byte: u8) -> u8 {
@@ -175,7 +218,7 @@ fn escape(byte: u8) -> Option<&'static str> {
 
 #[cfg(test)]
 mod tests {
-    use super::{JsonString, Text, escape, escape_bytes, escaped_bytes, push_escaped};
+    use super::{JsonString, Text, check_utf8, escape, escape_bytes, escaped_bytes, push_escaped};
     use proptest::prelude::*;
 
     #[test]
@@ -189,15 +232,32 @@ mod tests {
         }
     }
 
+    #[test]
+    fn one_byte_anywhere_makes_a_text_what_it_is() {
+        for length in 1..50 {
+            for at in 0..length {
+                for byte in 0..=u8::MAX {
+                    let mut bytes = vec![b'a'; length];
+                    bytes[at] = byte;
+                    let expected = std::str::from_utf8(&bytes).map_err(|error| error.valid_up_to());
+                    assert_eq!(check_utf8(&bytes), expected.map(drop));
+                    let expected = expected.map(|text| JsonString::new(text).length);
+                    assert_eq!(JsonString::of(&bytes).map(|json| json.length), expected);
+                }
+            }
+        }
+    }
+
     proptest! {
         #[test]
         fn json_strings_read_back(text: String, control in "[\\x00-\\x1f\"\\\\a]*") {
             for text in [text, control] {
-                let json = JsonString::new(&text);
-                let mut out = Vec::new();
-                json.write(&mut out);
-                prop_assert_eq!(out.len(), json.length);
-                prop_assert_eq!(serde_json::from_slice::<String>(&out).unwrap(), text);
+                for json in [JsonString::new(&text), JsonString::of(text.as_bytes()).unwrap()] {
+                    let mut out = Vec::new();
+                    json.write(&mut out);
+                    prop_assert_eq!(out.len(), json.length);
+                    prop_assert_eq!(&serde_json::from_slice::<String>(&out).unwrap(), &text);
+                }
             }
         }
 

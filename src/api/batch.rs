@@ -160,14 +160,11 @@ impl Assembly {
         self.missing -= 1;
         match (self.kind, reply) {
             (Kind::Get, Reply::Value(value) | Reply::Entry { value, .. }) => {
-                match std::str::from_utf8(value) {
+                match JsonString::of(value) {
                     Ok(value) => self.add(index, key, Some(value)),
-                    Err(error) => {
-                        let key = String::from_utf8_lossy(key);
-                        self.fail(
-                            index,
-                            not_text(&format!("The value of {key:?}"), error.valid_up_to()),
-                        );
+                    Err(valid_bytes) => {
+                        let value = format!("The value of {:?}", String::from_utf8_lossy(key));
+                        self.fail(index, not_text(&value, valid_bytes));
                     }
                 }
             }
@@ -197,9 +194,8 @@ impl Assembly {
         }
     }
 
-    fn add(&mut self, index: usize, key: &[u8], value: Option<&str>) {
-        let key = JsonString::new(std::str::from_utf8(key).expect("read from UTF-8"));
-        let value = value.map(JsonString::new);
+    fn add(&mut self, index: usize, key: &[u8], value: Option<JsonString<'_>>) {
+        let key = JsonString::of(key).expect("read from UTF-8");
         self.body_bytes += key.length + value.map_or("null".len(), |value| value.length);
         // The colon; the commas were counted with the keys.
         self.body_bytes += 1;

@@ -130,15 +130,16 @@ fn summand(by: Option<&[u8]>) -> Result<i64, Problem> {
     })
 }
 
-/// Writes what a reply amounts to, but for those that other routes get as well. Returns the status
-/// and what is left of a long value.
+/// Writes what a reply amounts to, but for those that other routes get as well, and, in `rest`, what
+/// is left of a long value. Returns the status.
 pub(super) fn write_reply(
     out: &mut Vec<u8>,
     exchange: Exchange,
     date: &Date,
     knows_coded: bool,
     reply: &Reply<&[u8]>,
-) -> Result<(u16, Option<Rest>), Problem> {
+    rest: &mut Option<Rest>,
+) -> Result<u16, Problem> {
     let refuse = |status, code, message| Err(Problem::new(status, code, message));
     let status = match reply {
         Reply::Entry { .. } | Reply::LentEntry { .. } | Reply::Number(_) => 200,
@@ -159,7 +160,6 @@ pub(super) fn write_reply(
         _ => unreachable!("the caller sees to the others, or no verb of ours gets them"),
     };
     let response = Response::begin(out, exchange, date, status);
-    let mut rest = None;
     match reply {
         &Reply::Entry { value, content_type, version, ttl_ms, stale } => {
             say_freshness(response, ttl_ms, stale)
@@ -172,7 +172,7 @@ pub(super) fn write_reply(
                 .lines(NO_SNIFF)
                 .version(version)
                 .body_in_pieces(content_type.unwrap_or(BYTES), bytes);
-            rest = body.map(|_| Rest { loan, from: 0, bytes, is_json: false, is_plain: true });
+            *rest = body.map(|_| Rest { loan, from: 0, bytes, is_json: false, is_plain: true });
         }
         &Reply::Unchanged { version, ttl_ms, stale } => {
             let tag = EntityTag { version, is_coded: knows_coded };
@@ -185,7 +185,7 @@ pub(super) fn write_reply(
         Reply::Created => response.bare(),
         _ => response.empty(),
     }
-    Ok((status, rest))
+    Ok(status)
 }
 
 /// Says for how long the value may be used without asking again.

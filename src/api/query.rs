@@ -1,6 +1,6 @@
 //! What a target names: the key and the parameters, percent-decoded once.
 
-use crate::http::response::Problem;
+use crate::{http::response::Problem, text::check_utf8};
 use std::{borrow::Cow, ops::BitAnd};
 
 /// What a `+` stands for.
@@ -15,50 +15,35 @@ pub(super) fn path_key(segment: &[u8]) -> Result<Cow<'_, [u8]>, Problem> {
     decode(segment, Plus::Plus)
 }
 
-/// The key that a query names, which is UTF-8.
+pub(super) fn missing_key() -> Problem {
+    Problem::new(400, "missing_key", "The query must name the key: /get?key=...")
+}
+
+/// Whether a key that a query names is text.
 #[inline]
-pub(super) fn text_key(key: Option<Cow<'_, [u8]>>) -> Result<Cow<'_, [u8]>, Problem> {
-    let key = key.ok_or_else(|| {
-        Problem::new(400, "missing_key", "The query must name the key: /get?key=...")
-    })?;
-    if let Err(error) = std::str::from_utf8(&key) {
-        let message = format!("The key is not UTF-8 from byte {} on.", error.valid_up_to());
-        return Err(Problem::new(400, "bad_utf8", message));
-    }
-    Ok(key)
+pub(super) fn check_text(key: &[u8]) -> Result<(), Problem> {
+    check_utf8(key).map_err(|valid_bytes| {
+        let message = format!("The key is not UTF-8 from byte {valid_bytes} on.");
+        Problem::new(400, "bad_utf8", message)
+    })
+}
+
+/// The key of a query that names nothing else, with every byte as it is: what nearly all are.
+#[inline]
+pub(super) fn plain_key(query: Option<&[u8]>) -> Option<&[u8]> {
+    let key = query?.strip_prefix(b"key=")?;
+    let is_plain = key.iter().map(|byte| !matches!(byte, b'&' | b'%' | b'+'));
+    is_plain.fold(true, BitAnd::bitand).then_some(key)
 }
 
 /// The values of the parameters of these names, each of which may stand once: `+` is a space, `%XX`
 /// a byte. Others are skipped.
-#[expect(clippy::inline_always, reason = "to move the values out costs more than to find them")]
-#[inline(always)]
 pub(super) fn parameters<'a, const N: usize>(
     query: Option<&'a [u8]>,
     names: [&'static str; N],
 ) -> Result<[Option<Cow<'a, [u8]>>; N], Problem> {
     let mut values = [const { None }; N];
-    let Some(query) = query else { return Ok(values) };
-    // Nearly always there is one pair to read, just as it stands.
-    let is_plain = query.iter().map(|byte| !matches!(byte, b'&' | b'%' | b'+'));
-    if is_plain.fold(true, BitAnd::bitand)
-        && let Some(at) = query.iter().position(|&byte| byte == b'=')
-    {
-        if let Some(known) = names.iter().position(|name| query[..at] == *name.as_bytes()) {
-            values[known] = Some(Cow::Borrowed(&query[at + 1..]));
-        }
-        return Ok(values);
-    }
-    pairs(query, names)
-}
-
-/// The same of a query that is read pair by pair.
-#[inline(never)]
-fn pairs<'a, const N: usize>(
-    query: &'a [u8],
-    names: [&'static str; N],
-) -> Result<[Option<Cow<'a, [u8]>>; N], Problem> {
-    let mut values = [const { None }; N];
-    for pair in query.split(|&byte| byte == b'&') {
+    for pair in query.into_iter().flat_map(|query| query.split(|&byte| byte == b'&')) {
         let (name, value) = match pair.iter().position(|&byte| byte == b'=') {
             Some(at) => (&pair[..at], &pair[at + 1..]),
             None => (pair, &[][..]),
@@ -112,13 +97,18 @@ fn hex(digit: u8) -> Option<u8> {
 
 #[cfg(test)]
 mod tests {
-    use super::{parameters, path_key, text_key};
+    use super::{check_text, missing_key, parameters, path_key, plain_key};
     use crate::http::response::Problem;
     use proptest::prelude::*;
 
     fn key(query: &[u8]) -> Result<Cow<'_, [u8]>, Problem> {
         let [key] = parameters(Some(query), ["key"])?;
-        text_key(key)
+        let key = key.ok_or_else(missing_key)?;
+        check_text(&key)?;
+        if let Some(plain) = plain_key(Some(query)) {
+            assert_eq!(*plain, *key, "read in either way");
+        }
+        Ok(key)
     }
 
     fn code(query: &str) -> &'static str {
@@ -139,6 +129,17 @@ mod tests {
         ] {
             assert_eq!(*key(query.as_bytes()).unwrap(), *expected.as_bytes(), "{query}");
         }
+    }
+
+    #[test]
+    fn a_key_alone_and_as_it_is_is_plain() {
+        for (query, plain) in [("key=a=b?", Some("a=b?")), ("key=", Some("")), ("key", None)] {
+            assert_eq!(plain_key(Some(query.as_bytes())), plain.map(str::as_bytes), "{query}");
+        }
+        for query in ["key=a&b", "key=a+b", "key=%41", "Key=a", "lease=1"] {
+            assert_eq!(plain_key(Some(query.as_bytes())), None, "{query}");
+        }
+        assert_eq!(plain_key(None), None);
     }
 
     #[test]
