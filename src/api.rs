@@ -300,12 +300,11 @@ pub fn read<'a>(
     match route {
         Route::Get => {
             let query = request.head.query;
-            let (key, lease) = match query::plain_key(query) {
-                Some(key) => (Cow::Borrowed(key), None),
-                None => {
-                    let [key, lease] = query::parameters(query, ["key", "lease"])?;
-                    (key.ok_or_else(query::missing_key)?, lease)
-                }
+            let (key, lease) = if let Some(key) = query::plain_key(query) {
+                (Cow::Borrowed(key), None)
+            } else {
+                let [key, lease] = query::parameters(query, ["key", "lease"])?;
+                (key.ok_or_else(query::missing_key)?, lease)
             };
             query::check_text(&key)?;
             check_key(&key, config)?;
