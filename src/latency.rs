@@ -81,7 +81,9 @@ pub struct Latencies {
     pub span_us: u64,
 }
 
-fn histogram() -> Histogram<u64> {
+/// An empty histogram of microseconds from 1 to 60 seconds, to three digits.
+#[must_use]
+pub fn histogram() -> Histogram<u64> {
     Histogram::new_with_bounds(1, MICROS_MAX, DIGITS).expect("60 seconds to three digits")
 }
 
@@ -148,9 +150,7 @@ impl Latencies {
     /// The percentile text that `HdrHistogram`'s plotter reads (`.hgrm`), in milliseconds.
     #[must_use]
     pub fn hgrm(&self, operation: Option<Operation>) -> Vec<u8> {
-        let mut text = Vec::new();
-        write_hgrm(&mut text, &self.merged(operation)).expect("memory takes everything");
-        text
+        hgrm(&self.merged(operation), MEASURED)
     }
 
     /// One interval of a log (`.hlog`, version 1.3) that ends at `end`. Counts are of microseconds.
@@ -158,21 +158,10 @@ impl Latencies {
     pub fn hlog(&self, operation: Option<Operation>, end: SystemTime) -> Vec<u8> {
         let span = Duration::from_micros(self.span_us);
         let start = end.checked_sub(span).unwrap_or(SystemTime::UNIX_EPOCH);
-        let mut text = Vec::new();
-        let mut serializer = V2DeflateSerializer::new();
-        let mut log = IntervalLogWriterBuilder::new()
-            .add_comment("[Histogram log format version 1.3]")
-            .add_comment(&format!("[Measured {MEASURED}, in microseconds]"))
-            .with_start_time(start)
-            .with_base_time(start)
-            .begin_log_with(&mut text, &mut serializer)
-            .expect("memory takes everything");
+        let mut log = IntervalLog::begin(MEASURED, start);
         let tag = operation.map(|it| Tag::new(it.name()).expect("a name is one word"));
-        log.write_histogram(&self.merged(operation), Duration::ZERO, span, tag)
-            .expect("memory takes everything");
-        let first = text.iter().enumerate().find(|(at, _)| is_row(&text, *at)).map(|(at, _)| at);
-        text.splice(first.map_or(0..0, |at| at..at), LEGEND.bytes());
-        text
+        log.push(&self.merged(operation), Duration::ZERO, span, tag);
+        log.0
     }
 
     /// `{"measured":..,"unit":"us","seconds":..,"operations":{..}}`, of one operation, or of `all`
@@ -205,11 +194,44 @@ impl Latencies {
     }
 }
 
-fn is_row(text: &[u8], at: usize) -> bool {
-    text[at] != b'#' && (at == 0 || text[at - 1] == b'\n')
+/// A log of intervals (`.hlog`, version 1.3). Counts are of microseconds.
+pub struct IntervalLog(pub Vec<u8>);
+
+impl IntervalLog {
+    /// The lines before the first interval; `measured` says from when to when.
+    #[must_use]
+    pub fn begin(measured: &str, start: SystemTime) -> Self {
+        let mut text = Vec::new();
+        IntervalLogWriterBuilder::new()
+            .add_comment("[Histogram log format version 1.3]")
+            .add_comment(&format!("[Measured {measured}, in microseconds]"))
+            .with_start_time(start)
+            .with_base_time(start)
+            .begin_log_with(&mut text, &mut V2DeflateSerializer::new())
+            .expect("memory takes everything");
+        text.extend_from_slice(LEGEND.as_bytes());
+        Self(text)
+    }
+
+    /// Adds an interval that began so long after the start.
+    pub fn push(
+        &mut self,
+        histogram: &Histogram<u64>,
+        began: Duration,
+        span: Duration,
+        tag: Option<Tag<'_>>,
+    ) {
+        IntervalLogWriterBuilder::new()
+            .begin_log_with(&mut self.0, &mut V2DeflateSerializer::new())
+            .expect("memory takes everything")
+            .write_histogram(histogram, began, span, tag)
+            .expect("memory takes everything");
+    }
 }
 
-fn summary(histogram: &Histogram<u64>) -> Value {
+/// Count, least, mean, the usual percentiles and the greatest, in microseconds.
+#[must_use]
+pub fn summary(histogram: &Histogram<u64>) -> Value {
     let at = |quantile| histogram.value_at_quantile(quantile);
     json!({
         "count": histogram.len(),
@@ -224,10 +246,19 @@ fn summary(histogram: &Histogram<u64>) -> Value {
     })
 }
 
+/// The percentile text of `HdrHistogram` (`.hgrm`), in milliseconds; `measured` says from when to
+/// when.
+#[must_use]
+pub fn hgrm(histogram: &Histogram<u64>, measured: &str) -> Vec<u8> {
+    let mut text = Vec::new();
+    write_hgrm(&mut text, histogram, measured).expect("memory takes everything");
+    text
+}
+
 #[expect(clippy::cast_precision_loss, reason = "three digits are kept")]
-fn write_hgrm(out: &mut Vec<u8>, histogram: &Histogram<u64>) -> io::Result<()> {
+fn write_hgrm(out: &mut Vec<u8>, histogram: &Histogram<u64>, measured: &str) -> io::Result<()> {
     const MICROS_PER_MILLI: f64 = 1000.0;
-    writeln!(out, "#[Measured {MEASURED}, in milliseconds]")?;
+    writeln!(out, "#[Measured {measured}, in milliseconds]")?;
     writeln!(
         out,
         "{:>12} {:>14} {:>10} {:>14}\n",
