@@ -3,6 +3,8 @@
 mod exposition;
 pub mod snapshot;
 
+pub use exposition::REVISION;
+
 use crate::{
     api::{
         Route,

@@ -22,6 +22,7 @@ use bytesize::ByteSize;
 use serde_json::{Map, Value};
 
 pub use host::{Host, cgroup_files, memory_available};
+pub(crate) use read::usage_error;
 pub use read::{Error, Invocation, read};
 
 const KIB: usize = 1 << 10;
@@ -607,7 +608,7 @@ impl Kind {
     }
 }
 
-fn address(text: &str) -> Result<SocketAddr, String> {
+pub(crate) fn address(text: &str) -> Result<SocketAddr, String> {
     text.parse()
         .map_err(|_| format!("{text:?} is not an address such as 0.0.0.0:7171 or [::]:7171"))
 }
@@ -621,7 +622,8 @@ fn admin_address(text: &str) -> Result<AdminAddress, String> {
     Ok(AdminAddress::Unix(file_name(path)?))
 }
 
-fn file(text: &str) -> Result<Option<PathBuf>, String> {
+/// `None` of `none`.
+pub(crate) fn file(text: &str) -> Result<Option<PathBuf>, String> {
     if text == "none" { Ok(None) } else { file_name(text).map(Some) }
 }
 
@@ -635,7 +637,8 @@ fn file_name(text: &str) -> Result<PathBuf, String> {
     }
 }
 
-fn choice<T: Copy>(text: &str, names: &[(&str, T)]) -> Result<T, String> {
+/// The one that a name stands for.
+pub(crate) fn choice<T: Copy>(text: &str, names: &[(&str, T)]) -> Result<T, String> {
     let known = names.iter().find(|(name, _)| *name == text);
     known.map(|(_, choice)| *choice).ok_or_else(|| {
         let names: Vec<&str> = names.iter().map(|(name, _)| *name).collect();
@@ -654,7 +657,7 @@ fn whole(text: &str) -> Option<usize> {
     digits.then(|| text.parse().unwrap_or(usize::MAX))
 }
 
-fn count(text: &str, min: usize, max: usize) -> Result<usize, String> {
+pub(crate) fn count(text: &str, min: usize, max: usize) -> Result<usize, String> {
     let number =
         whole(text).ok_or_else(|| format!("{text:?} is not a whole number from {min} to {max}"))?;
     within(text, number, min, max, |bound| bound.to_string())
@@ -665,7 +668,7 @@ fn size(text: &str) -> Option<usize> {
     Some(usize::try_from(size.as_u64()).unwrap_or(usize::MAX))
 }
 
-fn bytes(text: &str, min: usize, max: usize) -> Result<usize, String> {
+pub(crate) fn bytes(text: &str, min: usize, max: usize) -> Result<usize, String> {
     let number = size(text).ok_or_else(|| {
         let (min, max) = (size_text(min), size_text(max));
         format!("{text:?} is not a size from {min} to {max}, such as 512 or 16KiB")
@@ -673,7 +676,7 @@ fn bytes(text: &str, min: usize, max: usize) -> Result<usize, String> {
     within(text, number, min, max, size_text)
 }
 
-fn span(text: &str, min: Duration, max: Duration) -> Result<Duration, String> {
+pub(crate) fn span(text: &str, min: Duration, max: Duration) -> Result<Duration, String> {
     let span = humantime::parse_duration(text).map_err(|_| {
         let (min, max) = (span_text(min), span_text(max));
         format!("{text:?} is not a time from {min} to {max}, such as 500ms or 2s")

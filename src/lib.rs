@@ -24,6 +24,8 @@
 
 // What this host offers and lacks, for people.
 pub mod doctor;
+// A generator of load that checks every answer.
+pub mod load;
 // The process: executors, listeners, channels, start and stop.
 pub mod server;
 // What the service manager is told.

@@ -1,6 +1,7 @@
 //! The program: arguments become a configuration, that runs, and the outcome is an exit code.
 
 use std::{
+    ffi::OsString,
     fs::File,
     io::{self, BufReader, Write as _},
     path::Path,
@@ -10,7 +11,7 @@ use std::{
 use kvcache::{
     clock::Clock,
     config::{self, Host, Invocation},
-    doctor, server, snapshot,
+    doctor, load, server, snapshot,
 };
 
 /// `EX_CONFIG` of sysexits: nothing that a restart could cure.
@@ -37,6 +38,7 @@ fn main() -> ExitCode {
             }
         }
         Ok(Invocation::Inspect(file)) => inspect(&file),
+        Ok(Invocation::Load(arguments)) => load(arguments),
         Ok(Invocation::Print(text)) => print(&text),
         Err(error) => {
             eprintln!("kvcache: {error}");
@@ -57,6 +59,23 @@ fn inspect(file: &Path) -> ExitCode {
         }
         Err(error) => {
             eprintln!("kvcache: {}: {error}", file.display());
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn load(arguments: Vec<OsString>) -> ExitCode {
+    match load::run(arguments) {
+        Ok(outcome) => match print(&outcome.text) {
+            ExitCode::SUCCESS if !outcome.is_clean => ExitCode::FAILURE,
+            printed => printed,
+        },
+        Err(load::Failure::Usage(error)) => {
+            eprintln!("kvcache load: {error}");
+            ExitCode::from(MISCONFIGURED)
+        }
+        Err(load::Failure::Io(error)) => {
+            eprintln!("kvcache load: {error}");
             ExitCode::FAILURE
         }
     }

@@ -37,6 +37,7 @@ fn read(arguments: &[&str]) -> Result<Config, String> {
     match config::read(arguments.map(OsString::from), [], HOST) {
         Ok(Invocation::Serve(config) | Invocation::Doctor(config)) => Ok(*config),
         Ok(Invocation::Print(text)) => Err(text),
+        Ok(Invocation::Load(arguments)) => Err(format!("load {arguments:?}")),
         Ok(Invocation::Inspect(file)) => Err(format!("inspect {}", file.display())),
         Err(error) => Err(error.to_string()),
     }

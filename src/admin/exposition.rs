@@ -23,7 +23,7 @@ const WRITES: [Operation; 5] =
     [Operation::Put, Operation::Delete, Operation::Incr, Operation::Touch, Operation::Mput];
 
 /// The commit that this was built from, where the build says so.
-const REVISION: &str = match option_env!("KVCACHE_REVISION") {
+pub const REVISION: &str = match option_env!("KVCACHE_REVISION") {
     Some(revision) => revision,
     None => "unknown",
 };

@@ -12,7 +12,7 @@ use crate::log::Log;
 pub struct Error(String);
 
 impl Error {
-    fn new(place: &str, what: &str) -> Self {
+    pub(crate) fn new(place: &str, what: &str) -> Self {
         let line = format!("{place}: {what}");
         Self(line.chars().map(|c| if c.is_control() { ' ' } else { c }).collect())
     }
@@ -26,6 +26,9 @@ impl std::fmt::Display for Error {
 
 impl std::error::Error for Error {}
 
+/// The command that has flags of its own.
+const LOAD: &str = "load";
+
 /// What the command line asks for.
 #[derive(Debug)]
 pub enum Invocation {
@@ -34,6 +37,8 @@ pub enum Invocation {
     Doctor(Box<Config>),
     /// Say what a snapshot holds.
     Inspect(PathBuf),
+    /// Load a server; the arguments that say how.
+    Load(Vec<OsString>),
     /// Help, version or the effective configuration: print it and be done.
     Print(String),
 }
@@ -54,6 +59,11 @@ pub fn read(
     environment: impl IntoIterator<Item = (OsString, OsString)>,
     host: Host,
 ) -> Result<Invocation, Error> {
+    let mut arguments: Vec<OsString> = arguments.into_iter().collect();
+    // Its flags are not ours.
+    if arguments.get(1).is_some_and(|first| first == LOAD) {
+        return Ok(Invocation::Load(arguments.split_off(2)));
+    }
     let flags = match command().try_get_matches_from(arguments) {
         Ok(flags) => flags,
         Err(error) => match error.kind() {
@@ -63,6 +73,9 @@ pub fn read(
             _ => return Err(usage_error(&error)),
         },
     };
+    if flags.subcommand_name() == Some(LOAD) {
+        return Err(Error::new(LOAD, "stands before all flags"));
+    }
     if let Some(file) = flags.subcommand_matches("snapshot").and_then(inspected) {
         return Ok(Invocation::Inspect(file));
     }
@@ -222,6 +235,9 @@ fn command() -> clap::Command {
                         ),
                 ),
         )
+        .subcommand(
+            clap::Command::new(LOAD).about("Load a server and check its answers; see load --help"),
+        )
         .args(settings)
         .arg(
             clap::Arg::new("config")
@@ -245,7 +261,7 @@ fn command() -> clap::Command {
 }
 
 /// One line in place of clap's paragraphs.
-fn usage_error(error: &clap::Error) -> Error {
+pub(crate) fn usage_error(error: &clap::Error) -> Error {
     let text = |kind| match error.get(kind) {
         Some(ContextValue::String(text)) => Some(text.clone()),
         Some(ContextValue::Strings(texts)) => texts.first().cloned(),

@@ -1,0 +1,129 @@
+//! `kvcache load`: load on a server, and whether its answers are right.
+//!
+//! Each thread has a share of the connections and of the keys and shares nothing with the others. A
+//! second's counts travel to the main thread as a message. What bytes mean is plain code fed by
+//! arguments (`session` and below); `worker` has the sockets.
+//!
+//! On a schedule (`--rate`) latency counts from when a request was to be sent, whether or not a
+//! connection had room for it then, so that a server that stalls is not spared (this corrects what
+//! is called coordinated omission). Without a rate it counts from when it was sent.
+//!
+//! [`ledger`] has the rule of what a read may find.
+
+mod ledger;
+mod protocol;
+mod report;
+mod session;
+mod settings;
+mod tally;
+mod value;
+mod worker;
+mod workload;
+
+use crate::{
+    clock::Clock,
+    config::{Config, Error, Limits},
+    preflight,
+};
+use report::Findings;
+use settings::{Asked, Settings};
+use std::{
+    collections::BTreeMap,
+    ffi::OsString,
+    io::{self, Write as _},
+    sync::mpsc::{self, Receiver, Sender},
+    thread,
+    time::{Duration, UNIX_EPOCH},
+};
+use tally::Tally;
+use worker::{Phase, Report, Stage, Worker};
+
+/// What is to be printed at the end.
+#[derive(Debug)]
+pub struct Outcome {
+    pub text: String,
+    /// Whether there was no error.
+    pub is_clean: bool,
+}
+
+/// What kept a run from its end.
+#[derive(Debug)]
+pub enum Failure {
+    /// A flag is wrong.
+    Usage(Error),
+    Io(io::Error),
+}
+
+/// Runs to the end what stands behind `kvcache load`; tells of each second on standard error.
+pub fn run(arguments: impl IntoIterator<Item = OsString>) -> Result<Outcome, Failure> {
+    match settings::read(arguments).map_err(Failure::Usage)? {
+        Asked::Print(text) => Ok(Outcome { text, is_clean: true }),
+        Asked::Load(settings) => load(&settings).map_err(Failure::Io),
+    }
+}
+
+fn load(settings: &Settings) -> io::Result<Outcome> {
+    let limits = Limits { connections_max: settings.connections, ..Limits::default() };
+    preflight::descriptors(&Config { limits, ..Config::default() })
+        .map_err(|lack| io::Error::other(lack.to_string()))?;
+    let clock = Clock::start();
+    let micros = |span: Duration| u64::try_from(span.as_micros()).unwrap_or(u64::MAX);
+    let since_1970 = Clock::wall().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let run = crc32fast::hash(&since_1970.as_nanos().to_le_bytes());
+    let mut workers = (0..settings.threads)
+        .map(|thread| Worker::new(settings, thread, run, clock))
+        .collect::<io::Result<Vec<_>>>()?;
+    let mut findings = Findings::new(settings);
+    if settings.fill {
+        together(&mut workers, Phase::Fill { start_us: clock.micros() }, &mut findings)?;
+    }
+    findings.begin(Clock::wall() + settings.warmup);
+    let start_us = clock.micros();
+    let from_us = start_us + micros(settings.warmup);
+    let end_us = from_us + micros(settings.duration);
+    together(&mut workers, Phase::Load { start_us, from_us, end_us }, &mut findings)?;
+    findings.span = Duration::from_micros(clock.micros() - from_us);
+    let mut text = findings.table(settings);
+    if let Some(directory) = &settings.out {
+        findings.write(directory, settings)?;
+        text.push_str(&format!("files       {}\n", directory.display()));
+    }
+    Ok(Outcome { text, is_clean: findings.errors() == 0 })
+}
+
+/// All workers do a phase.
+fn together(workers: &mut [Worker], phase: Phase, findings: &mut Findings) -> io::Result<()> {
+    thread::scope(|scope| {
+        let (sender, reports) = mpsc::channel();
+        let threads = workers.len();
+        for worker in workers {
+            let sender: Sender<Report> = sender.clone();
+            thread::Builder::new().spawn_scoped(scope, move || worker.run(phase, &sender))?;
+        }
+        drop(sender);
+        listen(threads, &reports, findings);
+        Ok(())
+    })
+}
+
+/// Takes up every second when all threads have told of it, and in the end what is left.
+fn listen(threads: usize, reports: &Receiver<Report>, findings: &mut Findings) {
+    let mut seconds: BTreeMap<Stage, (usize, Tally)> = BTreeMap::new();
+    let mut take_up = |stage, tally: &Tally| {
+        findings.add(stage, tally);
+        let line = report::progress(stage, tally) + "\n";
+        // A standard error that is gone is no reason to stop.
+        drop(io::stderr().write_all(line.as_bytes()));
+    };
+    for Report { stage, tally } in reports {
+        let (told, sum) = seconds.entry(stage).or_default();
+        *told += 1;
+        sum.add(&tally);
+        if *told == threads
+            && let Some((_, sum)) = seconds.remove(&stage)
+        {
+            take_up(stage, &sum);
+        }
+    }
+    seconds.iter().for_each(|(stage, (_, sum))| take_up(*stage, sum));
+}

@@ -1,0 +1,436 @@
+//! The bytes of requests and of their answers.
+//!
+//! An answer is understood whole or not at all: what is neither expected nor a plain refusal is
+//! [`Malformed`], after which the connection is of no use.
+
+mod http;
+mod memcached;
+mod redis;
+
+use super::{
+    settings::Settings,
+    workload::{Keys, Operation},
+};
+use std::ops::Range;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Protocol {
+    /// JSON, as kvcache speaks it.
+    Http,
+    /// HTTP where the path names the key and the body is the value.
+    Rest,
+    Redis,
+    Memcached,
+}
+
+impl Protocol {
+    pub(super) const NAMES: [(&'static str, Self); 4] = [
+        ("http", Self::Http),
+        ("rest", Self::Rest),
+        ("redis", Self::Redis),
+        ("memcached", Self::Memcached),
+    ];
+}
+
+/// More than this before the end of a head, or of a line, is no answer.
+const HEAD_BYTES_MAX: usize = 16 << 10;
+/// The longest body: a thousand of the longest values, and what is around them.
+const BODY_BYTES_MAX: usize = 2 << 30;
+
+/// An answer that is not one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Malformed;
+
+/// What the server says of a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Verdict {
+    /// A write is done.
+    Done,
+    /// A read found what it found.
+    Read,
+    Refused,
+}
+
+/// An answer at the front of some bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Answer {
+    pub(super) bytes: usize,
+    pub(super) verdict: Verdict,
+    /// The server closes the connection after it.
+    pub(super) is_last: bool,
+}
+
+impl Answer {
+    fn new(bytes: usize, verdict: Verdict) -> Self {
+        Self { bytes, verdict, is_last: false }
+    }
+}
+
+/// Where in the bytes of an answer the value of each key is that was asked for, in that order.
+pub(super) type Found = Vec<Option<Range<usize>>>;
+
+/// One protocol and what its requests have in common.
+#[derive(Clone, Debug)]
+pub(super) struct Wire {
+    protocol: Protocol,
+    keys: Keys,
+    /// The path up to the key.
+    path: Vec<u8>,
+    /// What follows the target of an HTTP request without a body.
+    tail: Vec<u8>,
+}
+
+impl Wire {
+    pub(super) fn new(settings: &Settings) -> Self {
+        let tail = format!(" HTTP/1.1\r\nHost: {}\r\n", settings.address);
+        Self {
+            protocol: settings.protocol,
+            keys: settings.keys,
+            path: settings.path.clone().into_bytes(),
+            tail: tail.into_bytes(),
+        }
+    }
+
+    pub(super) fn get(&self, key: u32, out: &mut Vec<u8>) {
+        match self.protocol {
+            Protocol::Http => http::get(self, key, out),
+            Protocol::Rest => http::rest(self, "GET", key, out),
+            Protocol::Redis => redis::command(self, "GET", [key], out),
+            Protocol::Memcached => memcached::get(self, [key], out),
+        }
+    }
+
+    pub(super) fn mget(&self, keys: impl ExactSizeIterator<Item = u32>, out: &mut Vec<u8>) {
+        match self.protocol {
+            Protocol::Http => http::batch(self, "/mget", keys, out),
+            Protocol::Rest => unreachable!("settings refuse it"),
+            Protocol::Redis => redis::command(self, "MGET", keys, out),
+            Protocol::Memcached => memcached::get(self, keys, out),
+        }
+    }
+
+    pub(super) fn delete(&self, key: u32, out: &mut Vec<u8>) {
+        match self.protocol {
+            Protocol::Http => http::batch(self, "/mdelete", [key].into_iter(), out),
+            Protocol::Rest => http::rest(self, "DELETE", key, out),
+            Protocol::Redis => redis::command(self, "DEL", [key], out),
+            Protocol::Memcached => memcached::delete(self, key, out),
+        }
+    }
+
+    /// `ttl_ms` of 0: for ever.
+    pub(super) fn put(&self, key: u32, value: &[u8], ttl_ms: u64, out: &mut Vec<u8>) {
+        match self.protocol {
+            Protocol::Http => http::put(self, key, value, ttl_ms, out),
+            Protocol::Rest => http::rest_put(self, key, value, ttl_ms, out),
+            Protocol::Redis => redis::set(self, key, value, ttl_ms, out),
+            Protocol::Memcached => memcached::set(self, key, value, ttl_ms, out),
+        }
+    }
+
+    /// Reads the answer at the front of `bytes` to an operation on these keys; `None`: it is not
+    /// whole yet. `found` is filled anew where the answer is to a read.
+    pub(super) fn read(
+        &self,
+        operation: Operation,
+        asked: impl ExactSizeIterator<Item = u32> + Clone,
+        bytes: &[u8],
+        found: &mut Found,
+    ) -> Result<Option<Answer>, Malformed> {
+        found.clear();
+        match self.protocol {
+            Protocol::Http => http::read(self, operation, asked, bytes, found),
+            Protocol::Rest => http::read_rest(operation, bytes, found),
+            Protocol::Redis => redis::read(operation, asked.len(), bytes, found),
+            Protocol::Memcached => memcached::read(self, operation, asked, bytes, found),
+        }
+    }
+}
+
+/// A number in decimal digits and nothing else.
+fn decimal(digits: &[u8]) -> Result<usize, Malformed> {
+    if digits.is_empty() || digits.len() > 15 {
+        return Err(Malformed);
+    }
+    digits.iter().try_fold(0, |number, &digit| match digit {
+        b'0'..=b'9' => Ok(number * 10 + usize::from(digit - b'0')),
+        _ => Err(Malformed),
+    })
+}
+
+fn push_decimal(number: usize, out: &mut Vec<u8>) {
+    let digits = 1 + number.checked_ilog10().unwrap_or(0) as usize;
+    let start = out.len();
+    out.resize(start + digits, b'0');
+    super::workload::write_digits(number as u64, &mut out[start..]);
+}
+
+/// The first line of `bytes` without its CRLF, and its length with it; `None`: it is not whole yet.
+fn line(bytes: &[u8]) -> Result<Option<(&[u8], usize)>, Malformed> {
+    let Some(end) = bytes.iter().take(HEAD_BYTES_MAX).position(|&byte| byte == b'\n') else {
+        return if bytes.len() < HEAD_BYTES_MAX { Ok(None) } else { Err(Malformed) };
+    };
+    let text = bytes[..end].strip_suffix(b"\r").ok_or(Malformed)?;
+    Ok(Some((text, end + 1)))
+}
+
+/// Whether a value of so many bytes and its CRLF are at `start`: its end with that, if they are.
+fn block(bytes: &[u8], start: usize, length: usize) -> Result<Option<usize>, Malformed> {
+    if length > BODY_BYTES_MAX {
+        return Err(Malformed);
+    }
+    let end = start + length;
+    match bytes.get(end..end + 2) {
+        None => Ok(None),
+        Some(b"\r\n") => Ok(Some(end + 2)),
+        Some(_) => Err(Malformed),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Answer, Found, Malformed, Protocol, Verdict, Wire};
+    use crate::load::{
+        settings::Settings,
+        workload::{Keys, Operation},
+    };
+
+    fn wire(protocol: Protocol) -> Wire {
+        let keys = Keys { count: 100, bytes: 3 };
+        Wire::new(&Settings { protocol, keys, ..Settings::default() })
+    }
+
+    fn requests(protocol: Protocol) -> Vec<String> {
+        let wire = wire(protocol);
+        let mut made = vec![Vec::new(); 4];
+        wire.get(7, &mut made[0]);
+        wire.put(7, b"value", 0, &mut made[1]);
+        wire.put(7, b"value", 1500, &mut made[2]);
+        wire.delete(7, &mut made[3]);
+        if protocol != Protocol::Rest {
+            let mut mget = Vec::new();
+            wire.mget([7, 42].into_iter(), &mut mget);
+            made.push(mget);
+        }
+        made.into_iter().map(|bytes| String::from_utf8(bytes).unwrap()).collect()
+    }
+
+    #[test]
+    fn requests_over_http_are_those_of_the_readme() {
+        const TAIL: &str = " HTTP/1.1\r\nHost: 127.0.0.1:7171\r\n";
+        let post = |path: &str, body: &str| {
+            let length = body.len();
+            format!(
+                "POST {path}{TAIL}Content-Type: application/json\r\n\
+                 Content-Length: {length}\r\n\r\n{body}"
+            )
+        };
+        assert_eq!(
+            requests(Protocol::Http),
+            [
+                format!("GET /get?key=k07{TAIL}\r\n"),
+                post("/put", r#"{"key":"k07","value":"value"}"#),
+                post("/put", r#"{"key":"k07","value":"value","ttl":1.500}"#),
+                post("/mdelete", r#"{"keys":["k07"]}"#),
+                post("/mget", r#"{"keys":["k07","k42"]}"#),
+            ]
+        );
+        assert_eq!(
+            requests(Protocol::Rest),
+            [
+                format!("GET /kv/k07{TAIL}\r\n"),
+                format!("PUT /kv/k07{TAIL}Content-Length: 5\r\n\r\nvalue"),
+                format!("PUT /kv/k07?ttl=1.500{TAIL}Content-Length: 5\r\n\r\nvalue"),
+                format!("DELETE /kv/k07{TAIL}\r\n"),
+            ]
+        );
+    }
+
+    #[test]
+    fn requests_to_redis_and_memcached_are_theirs() {
+        assert_eq!(
+            requests(Protocol::Redis),
+            [
+                "*2\r\n$3\r\nGET\r\n$3\r\nk07\r\n",
+                "*3\r\n$3\r\nSET\r\n$3\r\nk07\r\n$5\r\nvalue\r\n",
+                "*5\r\n$3\r\nSET\r\n$3\r\nk07\r\n$5\r\nvalue\r\n$2\r\nPX\r\n$4\r\n1500\r\n",
+                "*2\r\n$3\r\nDEL\r\n$3\r\nk07\r\n",
+                "*3\r\n$4\r\nMGET\r\n$3\r\nk07\r\n$3\r\nk42\r\n",
+            ]
+        );
+        assert_eq!(
+            requests(Protocol::Memcached),
+            [
+                "get k07\r\n",
+                "set k07 0 0 5\r\nvalue\r\n",
+                "set k07 0 2 5\r\nvalue\r\n",
+                "delete k07\r\n",
+                "get k07 k42\r\n",
+            ]
+        );
+    }
+
+    /// Reads an answer, whole and cut at every offset.
+    #[track_caller]
+    fn read(
+        protocol: Protocol,
+        operation: Operation,
+        asked: &[u32],
+        text: &str,
+    ) -> Result<(Verdict, Vec<Option<String>>), Malformed> {
+        let wire = wire(protocol);
+        let mut found = Found::new();
+        let mut read =
+            |bytes: &[u8]| wire.read(operation, asked.iter().copied(), bytes, &mut found);
+        let whole = [text.as_bytes(), b"HTTP/1.1 $1 GET more"].concat();
+        let answer = read(&whole)?.expect("it is whole");
+        assert_eq!(answer.bytes, text.len(), "{text}");
+        for at in 0..text.len() {
+            assert_eq!(read(&whole[..at]), Ok(None), "{text} cut at {at}");
+        }
+        assert_eq!(read(text.as_bytes()), Ok(Some(answer)));
+        let value = |range: &std::ops::Range<usize>| text[range.clone()].to_owned();
+        let values = found.iter().map(|range| range.as_ref().map(value)).collect();
+        Ok((answer.verdict, values))
+    }
+
+    fn http(status: &str, body: &str) -> String {
+        format!("HTTP/1.1 {status}\r\nDate: now\r\ncontent-length: {}\r\n\r\n{body}", body.len())
+    }
+
+    #[test]
+    fn answers_over_http() {
+        let hit = http("200 OK", r#"{"status":"OK","key":"k07","value":"abc"}"#);
+        let one = |text: &str| vec![Some(text.to_owned())];
+        let get = |text: &str| read(Protocol::Http, Operation::Get, &[7], text);
+        assert_eq!(get(&hit), Ok((Verdict::Read, one("abc"))));
+        assert_eq!(get(&http("404 Not Found", "gone")), Ok((Verdict::Read, vec![None])));
+        assert_eq!(get(&http("503 Busy", "later")), Ok((Verdict::Refused, vec![])));
+        for body in [
+            r#"{"status":"OK","key":"k08","value":"abc"}"#,
+            r#"{"status":"OK","key":"k07","value":"abc"}}"#,
+            r#"{"status":"OK","key":"k07","value":"}"#,
+            r#"{"status":"OK","key":"k07","value":null}"#,
+            r#"{"status":"OK","key":"k07","value":"#,
+            "",
+        ] {
+            assert_eq!(get(&http("200 OK", body)), Err(Malformed), "{body}");
+        }
+        let put = |text: &str| read(Protocol::Http, Operation::Put, &[7], text);
+        assert_eq!(put(&http("200 OK", "{}")), Ok((Verdict::Done, vec![])));
+        assert_eq!(put(&http("507 Full", "{}")), Ok((Verdict::Refused, vec![])));
+        let delete = |text: &str| read(Protocol::Http, Operation::Delete, &[7], text);
+        assert_eq!(delete(&http("200 OK", "{}")), Ok((Verdict::Done, vec![])));
+
+        let rest = |operation, text: &str| read(Protocol::Rest, operation, &[7], text);
+        let hit = http("200 OK", "abc");
+        assert_eq!(rest(Operation::Get, &hit), Ok((Verdict::Read, one("abc"))));
+        let gone = http("404 Not Found", "");
+        assert_eq!(rest(Operation::Get, &gone), Ok((Verdict::Read, vec![None])));
+        assert_eq!(rest(Operation::Delete, &gone), Ok((Verdict::Done, vec![])));
+        let none = "HTTP/1.1 204 No Content\r\n\r\n";
+        assert_eq!(rest(Operation::Put, none), Ok((Verdict::Done, vec![])));
+        let full = http("412 No", "");
+        assert_eq!(rest(Operation::Put, &full), Ok((Verdict::Refused, vec![])));
+    }
+
+    #[test]
+    fn http_that_cannot_be_framed_is_no_answer() {
+        for head in [
+            "HTTP/1.1 200 OK\r\n\r\n",
+            "HTTP/1.1 100 Continue\r\n\r\n",
+            "HTTP/1.1 200 OK\r\nContent-Length: +3\r\n\r\nabc",
+            "HTTP/1.1 200 OK\r\nContent-Length: 3\r\nContent-Length: 3\r\n\r\nabc",
+            "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+            "HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: 3\r\n\r\nabc",
+            "HTTP/1.1 200 OK\r\nContent-Length: 99999999999\r\n\r\n",
+            "+OK\r\n",
+        ] {
+            assert_eq!(read(Protocol::Rest, Operation::Get, &[7], head), Err(Malformed), "{head}");
+        }
+        let endless = "HTTP/1.1 200 OK\r\nX: ".to_owned() + &"x".repeat(20 << 10);
+        let mut found = Found::new();
+        let asked = [7].into_iter();
+        let answer =
+            wire(Protocol::Rest).read(Operation::Get, asked, endless.as_bytes(), &mut found);
+        assert_eq!(answer, Err(Malformed));
+    }
+
+    #[test]
+    fn the_last_answer_of_a_connection_is_known() {
+        let text = "HTTP/1.1 404 No\r\nConnection: close\r\nContent-Length: 0\r\n\r\n";
+        let asked = [7].into_iter();
+        let mut found = Found::new();
+        let answer = wire(Protocol::Rest).read(Operation::Get, asked, text.as_bytes(), &mut found);
+        let expected = Answer { bytes: text.len(), verdict: Verdict::Read, is_last: true };
+        assert_eq!(answer, Ok(Some(expected)));
+    }
+
+    #[test]
+    fn values_of_many_keys_find_their_keys() {
+        const ASKED: [u32; 3] = [7, 42, 8];
+        let expected =
+            || Ok((Verdict::Read, vec![Some("abc".to_owned()), None, Some("d".to_owned())]));
+        let mget = |protocol, text: &str| read(protocol, Operation::Mget, &ASKED, text);
+        let body = r#"{"status":"OK","values":{"k07":"abc","k42":null,"k08":"d"}}"#;
+        assert_eq!(mget(Protocol::Http, &http("200 OK", body)), expected());
+        let redis = "*3\r\n$3\r\nabc\r\n$-1\r\n$1\r\nd\r\n";
+        assert_eq!(mget(Protocol::Redis, redis), expected());
+        let memcached = "VALUE k07 0 3\r\nabc\r\nVALUE k08 0 1\r\nd\r\nEND\r\n";
+        assert_eq!(mget(Protocol::Memcached, memcached), expected());
+        for body in [
+            r#"{"status":"OK","values":{"k07":"abc","k08":"d"}}"#,
+            r#"{"status":"OK","values":{"k42":null,"k07":"abc","k08":"d"}}"#,
+            r#"{"status":"OK","values":{"k07":"abc","k42":null,"k08":"d","k09":"x"}}"#,
+            r#"{"status":"OK","values":{"k07":"abc","k42":null,"k08":"d"}"#,
+            r#"{"status":"OK","values":{"k07":"a\nc","k42":null,"k08":"d"}}"#,
+        ] {
+            assert_eq!(mget(Protocol::Http, &http("200 OK", body)), Err(Malformed), "{body}");
+        }
+        for text in ["*2\r\n$3\r\nabc\r\n$-1\r\n", "*3\r\n:1\r\n$-1\r\n$-1\r\n", "$3\r\nabc\r\n"] {
+            assert_eq!(mget(Protocol::Redis, text), Err(Malformed), "{text}");
+        }
+        for text in [
+            "VALUE k09 0 3\r\nabc\r\nEND\r\n",
+            "VALUE k08 0 1\r\nd\r\nVALUE k07 0 3\r\nabc\r\nEND\r\n",
+            "VALUE k07 0 3\r\nabcd\r\nEND\r\n",
+            "VALUE k07 0\r\nabc\r\nEND\r\n",
+        ] {
+            assert_eq!(mget(Protocol::Memcached, text), Err(Malformed), "{text}");
+        }
+    }
+
+    #[test]
+    fn answers_of_redis_and_memcached() {
+        let hit = Ok((Verdict::Read, vec![Some("abc".to_owned())]));
+        let (miss, done) = (Ok((Verdict::Read, vec![None])), Ok((Verdict::Done, vec![])));
+        let refused = Ok((Verdict::Refused, vec![]));
+        for (operation, text, expected) in [
+            (Operation::Get, "$3\r\nabc\r\n", &hit),
+            (Operation::Get, "$-1\r\n", &miss),
+            (Operation::Get, "-LOADING wait\r\n", &refused),
+            (Operation::Get, "+OK\r\n", &Err(Malformed)),
+            (Operation::Get, "$3\r\nabcd\r\n", &Err(Malformed)),
+            (Operation::Put, "+OK\r\n", &done),
+            (Operation::Put, "-OOM full\r\n", &refused),
+            (Operation::Put, ":1\r\n", &Err(Malformed)),
+            (Operation::Delete, ":0\r\n", &done),
+            (Operation::Delete, ":2\r\n", &Err(Malformed)),
+        ] {
+            assert_eq!(read(Protocol::Redis, operation, &[7], text), *expected, "{text}");
+        }
+        for (operation, text, expected) in [
+            (Operation::Get, "VALUE k07 0 3\r\nabc\r\nEND\r\n", &hit),
+            (Operation::Get, "END\r\n", &miss),
+            (Operation::Get, "SERVER_ERROR busy\r\n", &refused),
+            (Operation::Get, "STORED\r\n", &Err(Malformed)),
+            (Operation::Put, "STORED\r\n", &done),
+            (Operation::Put, "SERVER_ERROR out of memory\r\n", &refused),
+            (Operation::Put, "END\r\n", &Err(Malformed)),
+            (Operation::Delete, "DELETED\r\n", &done),
+            (Operation::Delete, "NOT_FOUND\r\n", &done),
+        ] {
+            assert_eq!(read(Protocol::Memcached, operation, &[7], text), *expected, "{text}");
+        }
+    }
+}
