@@ -4,10 +4,16 @@ Each put of a key writes a new number. A read must return the number of a put th
 overtaken when the read began: one in flight, the last one finished, or one begun since.
 """
 
+import collections
+import datetime
 import os
 import random
+import sys
 import time
 
+sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+
+import runs
 from locust import FastHttpUser, constant, events, task
 
 KEYS = int(os.environ.get("KEYS", "5000"))
@@ -103,9 +109,45 @@ class CacheUser(FastHttpUser):
                 answer.failure(wrong)
 
 
+BEGAN = time.time()
+SECONDS = collections.defaultdict(runs.histogram)
+
+
+@events.request.add_listener
+def record(response_time, **_):
+    SECONDS[int(time.time() - BEGAN)].record_value(max(1, round(response_time * 1000)))
+
+
+def write_run(environment):
+    total = environment.stats.total
+    wrong = len(WRONG_VALUES)
+    about = {
+        "name": "locust",
+        "tool": "locust",
+        "started": datetime.datetime.fromtimestamp(BEGAN, datetime.timezone.utc).isoformat(),
+        "loop": "closed",
+        "measured": "from the request sent to its answer read",
+        "settings": {
+            "url": environment.host,
+            "users": environment.parsed_options.num_users,
+            "keys": KEYS,
+            "put_share": PUT_SHARE,
+        },
+        "results": {
+            "seconds": time.time() - BEGAN,
+            "rate_asked": None,
+            "rate": total.total_rps,
+            "requests": total.num_requests,
+            "errors": {"wrong": wrong, "failed": total.num_failures - wrong},
+        },
+    }
+    runs.write("target/locust", about, [(at, 1, SECONDS[at]) for at in sorted(SECONDS)])
+
+
 @events.quitting.add_listener
 def report(environment, **_):
     total = environment.stats.total
+    write_run(environment)
     print(
         f"requests {total.num_requests}, failures {total.num_failures}, "
         f"wrong values {len(WRONG_VALUES)}, {total.total_rps:.0f} requests/s, "

@@ -46,8 +46,21 @@ function M.all(make)
 end
 
 -- wrk counts every status above 399 as an error of status.
-function M.done(summary)
+-- COUNTS: a file for the figures, a name or a latency in microseconds and a count in each line.
+function M.done(summary, latency)
   local e = summary.errors
+  local counts = os.getenv("COUNTS")
+  if counts then
+    local file = assert(io.open(counts, "w"))
+    file:write("requests ", summary.requests, "\nmicros ", summary.duration, "\n")
+    for _, kind in ipairs({ "connect", "read", "write", "status", "timeout" }) do
+      file:write(kind, " ", e[kind], "\n")
+    end
+    for i = 1, #latency do
+      file:write(string.format("%d %d\n", latency(i)))
+    end
+    file:close()
+  end
   io.write(string.format(
     "answers: %d, errors: %d (connect %d, read %d, write %d, status %d, timeout %d)\n",
     summary.requests, e.connect + e.read + e.write + e.status + e.timeout,

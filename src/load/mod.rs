@@ -83,12 +83,10 @@ fn load(settings: &Settings) -> io::Result<Outcome> {
     let end_us = from_us + micros(settings.duration);
     together(&mut workers, Phase::Load { start_us, from_us, end_us }, &mut findings)?;
     findings.span = Duration::from_micros(clock.micros() - from_us);
-    let mut text = findings.table(settings);
     if let Some(directory) = &settings.out {
         findings.write(directory, settings)?;
-        text.push_str(&format!("files       {}\n", directory.display()));
     }
-    Ok(Outcome { text, is_clean: findings.errors() == 0 })
+    Ok(Outcome { text: findings.table(settings), is_clean: findings.errors() == 0 })
 }
 
 /// All workers do a phase.
@@ -125,5 +123,7 @@ fn listen(threads: usize, reports: &Receiver<Report>, findings: &mut Findings) {
             take_up(stage, &sum);
         }
     }
-    seconds.iter().for_each(|(stage, (_, sum))| take_up(*stage, sum));
+    for (stage, (_, sum)) in seconds {
+        take_up(stage, &sum);
+    }
 }

@@ -68,21 +68,21 @@ const FLAGS: &[Flag] = &[
         value_name: "ADDRESS",
         default: "127.0.0.1:7171",
         help: "The server",
-        apply: |it, text| Ok(it.address = config::address(text)?),
+        apply: |it, text| put(&mut it.address, config::address(text)),
     },
     Flag {
         name: "protocol",
         value_name: "NAME",
         default: "http",
         help: "http: /get, /put and their kin; rest: GET, PUT and DELETE of a path; redis; memcached",
-        apply: |it, text| Ok(it.protocol = config::choice(text, &Protocol::NAMES)?),
+        apply: |it, text| put(&mut it.protocol, config::choice(text, &Protocol::NAMES)),
     },
     Flag {
         name: "path",
         value_name: "PATH",
         default: "/kv/",
         help: "What stands before the key in a path of rest",
-        apply: |it, text| Ok(it.path = path(text)?),
+        apply: |it, text| put(&mut it.path, path(text)),
     },
     Flag {
         name: "rate",
@@ -103,7 +103,7 @@ const FLAGS: &[Flag] = &[
         value_name: "N",
         default: "1",
         help: "Threads, each with its share of the connections and of the keys",
-        apply: |it, text| Ok(it.threads = config::count(text, 1, THREADS_MAX)?),
+        apply: |it, text| put(&mut it.threads, config::count(text, 1, THREADS_MAX)),
     },
     Flag {
         name: "connections",
@@ -112,7 +112,7 @@ const FLAGS: &[Flag] = &[
         help: "Connections of all threads together",
         apply: |it, text| {
             let max = it.threads * CONNECTIONS_MAX;
-            Ok(it.connections = config::count(text, it.threads, max)?)
+            put(&mut it.connections, config::count(text, it.threads, max))
         },
     },
     Flag {
@@ -120,14 +120,16 @@ const FLAGS: &[Flag] = &[
         value_name: "N",
         default: "1",
         help: "Requests in flight on one connection (pipelining)",
-        apply: |it, text| Ok(it.depth = config::count(text, 1, DEPTH_MAX)?),
+        apply: |it, text| put(&mut it.depth, config::count(text, 1, DEPTH_MAX)),
     },
     Flag {
         name: "keys",
         value_name: "N",
         default: "5000",
         help: "How many keys there are",
-        apply: |it, text| Ok(it.keys.count = config::count(text, it.threads, KEYS_MAX)? as u64),
+        apply: |it, text| {
+            put(&mut it.keys.count, config::count(text, it.threads, KEYS_MAX).map(|it| it as u64))
+        },
     },
     Flag {
         name: "key-bytes",
@@ -149,7 +151,7 @@ const FLAGS: &[Flag] = &[
         value_name: "NAME",
         default: "uniform",
         help: "Which keys are chosen: uniform, zipf (exponent 0.99), zipf:EXPONENT, sequential",
-        apply: |it, text| Ok(it.distribution = Distribution::read(text)?),
+        apply: |it, text| put(&mut it.distribution, Distribution::read(text)),
     },
     Flag {
         name: "value-bytes",
@@ -208,49 +210,49 @@ const FLAGS: &[Flag] = &[
         value_name: "on|off",
         default: "on",
         help: "Put every key once before anything else",
-        apply: |it, text| Ok(it.fill = config::choice(text, &[("on", true), ("off", false)])?),
+        apply: |it, text| put(&mut it.fill, config::choice(text, &[("on", true), ("off", false)])),
     },
     Flag {
         name: "warmup",
         value_name: "TIME",
         default: "1s",
         help: "Time of load before it counts; errors always do",
-        apply: |it, text| Ok(it.warmup = config::span(text, Duration::ZERO, DAY)?),
+        apply: |it, text| put(&mut it.warmup, config::span(text, Duration::ZERO, DAY)),
     },
     Flag {
         name: "duration",
         value_name: "TIME",
         default: "10s",
         help: "Time for which it counts",
-        apply: |it, text| Ok(it.duration = config::span(text, MILLISECOND, 30 * DAY)?),
+        apply: |it, text| put(&mut it.duration, config::span(text, MILLISECOND, 30 * DAY)),
     },
     Flag {
         name: "timeout",
         value_name: "TIME",
         default: "5s",
         help: "Time for an answer, and for a connection, to come",
-        apply: |it, text| Ok(it.timeout = config::span(text, MILLISECOND, DAY)?),
+        apply: |it, text| put(&mut it.timeout, config::span(text, MILLISECOND, DAY)),
     },
     Flag {
         name: "seed",
         value_name: "N",
         default: "1",
         help: "Where the random choices begin",
-        apply: |it, text| Ok(it.seed = config::count(text, 0, usize::MAX)? as u64),
+        apply: |it, text| put(&mut it.seed, config::count(text, 0, usize::MAX).map(|it| it as u64)),
     },
     Flag {
         name: "out",
         value_name: "DIRECTORY",
         default: "none",
         help: "Where run.json, NAME.hgrm and NAME.hlog are written, or none",
-        apply: |it, text| Ok(it.out = config::file(text)?),
+        apply: |it, text| put(&mut it.out, config::file(text)),
     },
     Flag {
         name: "name",
         value_name: "NAME",
         default: "load",
         help: "What the run is called",
-        apply: |it, text| Ok(it.name = name(text)?),
+        apply: |it, text| put(&mut it.name, name(text)),
     },
 ];
 
@@ -329,6 +331,10 @@ fn command() -> clap::Command {
         .args(flags)
 }
 
+fn put<T>(place: &mut T, read: Result<T, String>) -> Result<(), String> {
+    read.map(|value| *place = value)
+}
+
 fn range<T: Copy + PartialOrd>(
     text: &str,
     read: impl Fn(&str) -> Result<T, String>,
@@ -343,17 +349,19 @@ fn range<T: Copy + PartialOrd>(
 
 fn path(text: &str) -> Result<String, String> {
     let is_plain = text.bytes().all(|byte| byte.is_ascii_graphic());
-    match text.starts_with('/') && is_plain {
-        true => Ok(text.to_owned()),
-        false => Err(format!("{text:?} is not a path such as /kv/")),
+    if text.starts_with('/') && is_plain {
+        Ok(text.to_owned())
+    } else {
+        Err(format!("{text:?} is not a path such as /kv/"))
     }
 }
 
 fn name(text: &str) -> Result<String, String> {
     let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
-    match !text.is_empty() && !text.starts_with('.') && text.bytes().all(is_plain) {
-        true => Ok(text.to_owned()),
-        false => Err(format!("{text:?} is not made of letters, digits, -, _ and .")),
+    if !text.is_empty() && !text.starts_with('.') && text.bytes().all(is_plain) {
+        Ok(text.to_owned())
+    } else {
+        Err(format!("{text:?} is not made of letters, digits, -, _ and ."))
     }
 }
 

@@ -64,10 +64,10 @@ impl Stamp {
         let (key, after) = rest.split_first_chunk()?;
         let (run, after) = after.split_first_chunk()?;
         let (sequence, _) = after.split_first_chunk()?;
-        if number(checksum)? != crc32fast::hash(rest) {
+        if number(*checksum)? != crc32fast::hash(rest) {
             return None;
         }
-        Some(Self { key: number(key)?, run: number(run)?, sequence: number(sequence)? })
+        Some(Self { key: number(*key)?, run: number(*run)?, sequence: number(*sequence)? })
     }
 }
 
@@ -79,7 +79,7 @@ fn digits(number: u32) -> [u8; DIGITS] {
     digits
 }
 
-fn number(digits: &[u8; DIGITS]) -> Option<u32> {
+fn number(digits: [u8; DIGITS]) -> Option<u32> {
     digits.iter().try_fold(0, |number, &digit| {
         let digit = match digit {
             b'0'..=b'9' => digit - b'0',

@@ -333,7 +333,7 @@ mod tests {
             (Distribution::Zipf(0.99), 3),
             (Distribution::Zipf(2.0), 1),
         ] {
-            let settings = Settings { keys, threads, distribution, ..Settings::default() };
+            let settings = Settings { threads, distribution, keys, ..Settings::default() };
             let mut workload = Workload::new(&settings, 0);
             let share = workload.share();
             let mut found = vec![0; usize::try_from(share).unwrap()];
