@@ -28,7 +28,8 @@ about = {
     "tool": "wrk",
     "started": started,
     "loop": "closed",
-    "measured": "from the request sent to its answer read",
+    # What wrk hands out is its own correction of what it measured.
+    "measured": "from the request sent to its answer read, with what wrk adds for stalls",
     "settings": {**settings, "url": url, "kind": kind},
     "results": {
         "seconds": seconds,

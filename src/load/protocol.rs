@@ -158,10 +158,13 @@ fn decimal(digits: &[u8]) -> Result<usize, Malformed> {
     })
 }
 
+fn decimal_bytes(number: usize) -> usize {
+    1 + number.checked_ilog10().unwrap_or(0) as usize
+}
+
 fn push_decimal(number: usize, out: &mut Vec<u8>) {
-    let digits = 1 + number.checked_ilog10().unwrap_or(0) as usize;
     let start = out.len();
-    out.resize(start + digits, b'0');
+    out.resize(start + decimal_bytes(number), b'0');
     super::workload::write_digits(number as u64, &mut out[start..]);
 }
 

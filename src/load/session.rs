@@ -368,6 +368,21 @@ mod tests {
     }
 
     #[test]
+    fn latency_counts_from_when_a_request_was_to_be_sent() {
+        let mut desk = desk(Protocol::Redis, "get=1", 1);
+        let mut session = Session::new(0);
+        session.ask(&mut desk, Due { due_us: 100, asked_us: 600 });
+        assert_eq!(session.oldest_us(), Some(600));
+        session.receive(b"$-1\r\n", &mut desk, 1000).unwrap();
+        assert_eq!((desk.tally.latency.len(), desk.tally.latency.max()), (1, 900));
+        // What was due before it counted does not.
+        desk.tally.from_us = 101;
+        session.ask(&mut desk, Due { due_us: 100, asked_us: 600 });
+        session.receive(b"$-1\r\n", &mut desk, 1000).unwrap();
+        assert_eq!(desk.tally.latency.len(), 1);
+    }
+
+    #[test]
     fn one_byte_at_a_time_over_http() {
         let mut desk = desk(Protocol::Http, "mget=1", 3);
         let mut session = Session::new(0);

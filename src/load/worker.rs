@@ -468,3 +468,36 @@ impl Worker {
 fn is_passing(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{Phase, Schedule, Stage};
+
+    #[test]
+    fn threads_take_turns_at_an_even_pace() {
+        let due = |thread| (0..3).map(move |n| Schedule::new(8, 2, thread).due_us(n));
+        assert_eq!(due(0).collect::<Vec<_>>(), [0, 250_000, 500_000]);
+        assert_eq!(due(1).collect::<Vec<_>>(), [125_000, 375_000, 625_000]);
+    }
+
+    #[test]
+    fn reports_end_with_each_second_and_where_it_begins_to_count() {
+        let phase = Phase::Load { start_us: 7, from_us: 1_500_007, end_us: 3_700_007 };
+        let mut found = vec![];
+        let mut at_us = phase.start_us();
+        while at_us != u64::MAX {
+            found.push((phase.stage(at_us), phase.counted_from(at_us)));
+            at_us = phase.next_report(at_us);
+        }
+        assert_eq!(
+            found,
+            [
+                (Stage::Warmup(0), 0),
+                (Stage::Warmup(1), 0),
+                (Stage::Load(0), 1_500_007),
+                (Stage::Load(1), 1_500_007),
+                (Stage::Load(2), 1_500_007),
+            ]
+        );
+    }
+}

@@ -1,6 +1,8 @@
 //! Redis' own protocol, of which GET, SET, DEL and MGET are spoken.
 
-use super::{Answer, Found, Malformed, Verdict, Wire, block, decimal, line, push_decimal};
+use super::{
+    Answer, Found, Malformed, Verdict, Wire, block, decimal, decimal_bytes, line, push_decimal,
+};
 use crate::load::workload::Operation;
 
 /// A command whose arguments are keys.
@@ -23,7 +25,10 @@ pub(super) fn set(wire: &Wire, key: u32, value: &[u8], ttl_ms: u64, out: &mut Ve
     push_bulk(value, out);
     if ttl_ms > 0 {
         push_bulk(b"PX", out);
-        push_bulk(ttl_ms.to_string().as_bytes(), out);
+        let ttl_ms = usize::try_from(ttl_ms).unwrap_or(usize::MAX);
+        push_length(b'$', decimal_bytes(ttl_ms), out);
+        push_decimal(ttl_ms, out);
+        out.extend_from_slice(b"\r\n");
     }
 }
 
