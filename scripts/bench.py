@@ -240,6 +240,28 @@ def blast(generator, pid, protocol, port, depth):
     return Run(int(found[1]), float(found[2]), spent)
 
 
+def load(pid, *flags, port=PORT, core=None):
+    """The same for `kvcache load`, which must find no error."""
+    with tempfile.TemporaryDirectory() as directory:
+        command = on_core(core) + [BINARY, "load", f"--address=127.0.0.1:{port}", *flags]
+        command += [f"--keys={KEYS}", f"--duration={SECONDS}s", f"--out={directory}"]
+        before = cpu_seconds(pid)
+        subprocess.run(command, check=True, capture_output=True)
+        spent = cpu_seconds(pid) - before
+        with open(os.path.join(directory, "run.json")) as run:
+            results = json.load(run)["results"]
+    return Run(results["requests"], results["seconds"], spent)
+
+
+def by_client(run):
+    """A run with the CPU time that its client took in place of the server's."""
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    measured = run()
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    spent = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    return measured._replace(cpu_seconds=spent)
+
+
 # What can be asked for
 
 
@@ -274,6 +296,24 @@ def pipeline():
         )
     print(f"CPU per GET, kvcache / redis: {cpu_ratio:.3f}")
     return bound("pipelined requests/s, kvcache / redis", ratio, least=1.0)
+
+
+def generator():
+    """Answers per CPU second of `kvcache load`, which checks each, against wrk's; 32 connections."""
+    kept = []
+    with kvcache("--shards=1", core=0) as ours:
+        fill()
+        load(ours.pid, "--mix=get=1", "--warmup=0s", core=1)
+        for script, depth in (("get.lua", 1), ("pipeline.lua", 16)):
+            flags = ["--mix=get=1", "--fill=off", "--warmup=0s", f"--depth={depth}"]
+            ratio, _ = compare(
+                ("kvcache load", "wrk"),
+                lambda: by_client(lambda: load(ours.pid, *flags, core=1)),
+                lambda: by_client(lambda: wrk(ours.pid, script, 32, core=1)),
+            )
+            what = f"answers per CPU second, {depth} in flight, kvcache load / wrk"
+            kept.append(bound(what, 1 / ratio, least=0.9))
+    return all(kept)
 
 
 def shards():
@@ -818,6 +858,7 @@ def slow_readers():
 COMMANDS = [
     cpu,
     pipeline,
+    generator,
     shards,
     batch,
     idle,

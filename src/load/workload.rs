@@ -289,7 +289,7 @@ mod tests {
     #[test]
     #[expect(clippy::cast_precision_loss, reason = "small numbers")]
     fn zipf_draws_each_rank_in_proportion() {
-        const DRAWS: u32 = 200_000;
+        const DRAWS: u32 = 1_000_000;
         for power in [0.5, 0.99, 1.0, 1.5] {
             let zipf = Zipf::new(100, power);
             let mut random = Rng::with_seed(7);
