@@ -1,6 +1,7 @@
 //! The admin listener's routes: health, statistics and what changes many entries at once.
 
 mod exposition;
+pub mod page;
 pub mod snapshot;
 
 use crate::{
@@ -24,6 +25,7 @@ use serde_json::{Value, json};
 #[must_use]
 pub fn route(path: &[u8]) -> Option<Route> {
     match path {
+        b"/" => Some(Route::Page),
         b"/healthz" => Some(Route::Health),
         b"/readyz" => Some(Route::Ready),
         b"/stats" => Some(Route::Stats),
@@ -102,6 +104,7 @@ pub fn write_findings(
             match form {
                 latency::Form::Hgrm => (TEXT, all.hgrm(operation)),
                 latency::Form::Hlog => (TEXT, all.hlog(operation, date.time())),
+                latency::Form::HlogEach => (TEXT, all.hlog_each(operation, date.time())),
                 latency::Form::Json => (JSON, all.json(operation).to_string().into_bytes()),
             }
         }

@@ -48,6 +48,8 @@ pub enum Action<'a> {
     Snapshot,
     /// Hand out the description of all routes.
     Describe,
+    /// Hand out the live page.
+    Page,
 }
 
 /// A verb and the key that it is for.
@@ -114,6 +116,8 @@ pub enum Route {
     LatencyReset,
     Config,
     OpenApi,
+    /// The live page.
+    Page,
     /// `OPTIONS *`.
     Server,
 }
@@ -156,7 +160,8 @@ impl Route {
             | Self::Metrics
             | Self::Latency
             | Self::Config
-            | Self::OpenApi => "GET, HEAD, OPTIONS",
+            | Self::OpenApi
+            | Self::Page => "GET, HEAD, OPTIONS",
             Self::Put
             | Self::Mget
             | Self::Mput
@@ -214,7 +219,8 @@ impl Route {
             | Self::Latency
             | Self::LatencyReset
             | Self::Config
-            | Self::OpenApi => Operation::Admin,
+            | Self::OpenApi
+            | Self::Page => Operation::Admin,
             Self::Server => Operation::Other,
         }
     }
@@ -240,7 +246,8 @@ pub fn admit(head: &Head<'_>, route: Option<Route>, config: &Config) -> Result<R
             | Route::Metrics
             | Route::Latency
             | Route::Config
-            | Route::OpenApi => matches!(head.method, Method::Get | Method::Head),
+            | Route::OpenApi
+            | Route::Page => matches!(head.method, Method::Get | Method::Head),
             Route::Put
             | Route::Mget
             | Route::Mput
@@ -349,6 +356,7 @@ pub fn read<'a>(
         Route::Snapshot => Ok(Action::Snapshot),
         Route::Config => Ok(Action::Config),
         Route::OpenApi => Ok(Action::Describe),
+        Route::Page => Ok(Action::Page),
         Route::Server => Ok(Action::Options { allow: route.allow() }),
     }
 }

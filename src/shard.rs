@@ -25,7 +25,7 @@ use crate::{
         response::{CONTINUE, Date, Exchange, Persistence, Problem, write_problem},
     },
     latency::{Latency, Start},
-    mesh::{Arrival, Books, Called, Mesh, Message},
+    mesh::{Arrival, Books, Called, Mesh, Message, Question},
     metrics::{Counters, Operation, Process, Report, Stage, Usage},
     store::{
         EXPIRE_STEPS_MAX, INLINE_BYTES_MAX, Key, KeyHasher, Op, Reply, SCAN_STEPS_MAX, Settings,
@@ -264,6 +264,10 @@ impl Service {
                 responses.write(start, |out| api::write_openapi(out, exchange, &self.date));
                 self.counters.answers.count(operation, 200);
             }
+            Ok(Action::Page) => {
+                responses.write(start, |out| admin::page::write(out, exchange, &self.date));
+                self.counters.answers.count(operation, 200);
+            }
             Ok(Action::Snapshot) => {
                 self.answer_snapshot(connection, responses, operation, exchange);
             }
@@ -281,22 +285,7 @@ impl Service {
                 self.refuse(responses, operation, exchange, &admin::not_ready(self.counters.stage));
             }
             Ok(Action::Ask(question, form)) if self.mesh.can_ask() => {
-                if matches!(form, Form::Metrics { .. }) {
-                    let started_ms = self.counters.process.started_ms;
-                    self.counters.process = Process { started_ms, ..(self.look_at_process)() };
-                }
-                let answer = Answer::Findings(*form);
-                let sequence = responses.owe(Owing { exchange, operation, answer }, start, 0);
-                let ticket = Ticket { connection, sequence, item: 0 };
-                let (counters, latency) = (&self.counters, &mut self.latency);
-                let mut books = Books { counters, latency, now_us: self.now_us };
-                if let Some(findings) = self.mesh.ask(question, ticket, &mut books) {
-                    let (date, counters) = (&self.date, &mut self.counters);
-                    let room = self.config.limits.piece_bytes_max;
-                    responses.settle(ticket.sequence, |owing, out| {
-                        Self::complete((out, room), date, counters, owing, &findings)
-                    });
-                }
+                self.answer_question(question, *form, connection, responses, (exchange, operation));
             }
             Ok(Action::Ask(..)) => {
                 self.refuse(responses, operation, exchange, &api::overloaded());
@@ -419,6 +408,34 @@ impl Service {
                 let bytes_max = batch.reply_bytes(&self.config.limits);
                 responses.owe(Owing { exchange, operation, answer }, start, bytes_max);
             }
+        }
+    }
+
+    /// Asks every shard.
+    fn answer_question(
+        &mut self,
+        question: &Question,
+        form: Form,
+        connection: ConnectionId,
+        responses: &mut Responses<Owing>,
+        (exchange, operation): (Exchange, Operation),
+    ) {
+        if matches!(form, Form::Metrics { .. }) {
+            let started_ms = self.counters.process.started_ms;
+            self.counters.process = Process { started_ms, ..(self.look_at_process)() };
+        }
+        let answer = Answer::Findings(form);
+        let sequence =
+            responses.owe(Owing { exchange, operation, answer }, self.start(operation), 0);
+        let ticket = Ticket { connection, sequence, item: 0 };
+        let (counters, latency) = (&self.counters, &mut self.latency);
+        let mut books = Books { counters, latency, now_us: self.now_us };
+        if let Some(findings) = self.mesh.ask(question, ticket, &mut books) {
+            let (date, counters) = (&self.date, &mut self.counters);
+            let room = self.config.limits.piece_bytes_max;
+            responses.settle(ticket.sequence, |owing, out| {
+                Self::complete((out, room), date, counters, owing, &findings)
+            });
         }
     }
 

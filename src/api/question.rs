@@ -50,8 +50,9 @@ pub(super) fn latency(head: &Head<'_>) -> Result<(Question, Form), Problem> {
     let form = match form.as_deref() {
         None | Some(b"hgrm") => latency::Form::Hgrm,
         Some(b"hlog") => latency::Form::Hlog,
+        Some(b"hlog-each") => latency::Form::HlogEach,
         Some(b"json") => latency::Form::Json,
-        Some(_) => return Err(bad("format", "hgrm, hlog, json")),
+        Some(_) => return Err(bad("format", "hgrm, hlog, hlog-each, json")),
     };
     let (since, anew) = match (head.method, interval.as_deref()) {
         (Method::Post, _) => (Since::Reset, true),
