@@ -1,5 +1,6 @@
 //! The admin listener's routes: health, statistics and what changes many entries at once.
 
+pub mod events;
 mod exposition;
 pub mod page;
 pub mod snapshot;
@@ -32,6 +33,7 @@ pub fn route(path: &[u8]) -> Option<Route> {
         b"/metrics" => Some(Route::Metrics),
         b"/latency" => Some(Route::Latency),
         b"/latency/reset" => Some(Route::LatencyReset),
+        b"/events" => Some(Route::Events),
         b"/config" => Some(Route::Config),
         b"/openapi.json" => Some(Route::OpenApi),
         b"/invalidate" => Some(Route::Invalidate),
@@ -43,10 +45,11 @@ pub fn route(path: &[u8]) -> Option<Route> {
     }
 }
 
-/// What a request needs on the admin listener: to look at it is free.
+/// What a request needs on the admin listener: to look at it is free, but for where keys are told.
 #[must_use]
-pub fn access(method: Method) -> Access {
+pub fn access(route: Option<Route>, method: Method) -> Access {
     match method {
+        Method::Get | Method::Head if route == Some(Route::Events) => Access::Read,
         Method::Get | Method::Head | Method::Options => Access::Open,
         _ => Access::Write,
     }

@@ -3,6 +3,7 @@
 use crate::{
     auth::Access,
     config::{Config, GZIP_BYTES_MAX},
+    events::Kinds,
     http::{
         Request, gzip,
         request::{Expect, Head, Method},
@@ -50,6 +51,8 @@ pub enum Action<'a> {
     Describe,
     /// Hand out the live page.
     Page,
+    /// Tell of these events for as long as the client listens.
+    Listen(Kinds),
 }
 
 /// A verb and the key that it is for.
@@ -118,6 +121,7 @@ pub enum Route {
     OpenApi,
     /// The live page.
     Page,
+    Events,
     /// `OPTIONS *`.
     Server,
 }
@@ -161,7 +165,8 @@ impl Route {
             | Self::Latency
             | Self::Config
             | Self::OpenApi
-            | Self::Page => "GET, HEAD, OPTIONS",
+            | Self::Page
+            | Self::Events => "GET, HEAD, OPTIONS",
             Self::Put
             | Self::Mget
             | Self::Mput
@@ -220,7 +225,8 @@ impl Route {
             | Self::LatencyReset
             | Self::Config
             | Self::OpenApi
-            | Self::Page => Operation::Admin,
+            | Self::Page
+            | Self::Events => Operation::Admin,
             Self::Server => Operation::Other,
         }
     }
@@ -247,7 +253,8 @@ pub fn admit(head: &Head<'_>, route: Option<Route>, config: &Config) -> Result<R
             | Route::Latency
             | Route::Config
             | Route::OpenApi
-            | Route::Page => matches!(head.method, Method::Get | Method::Head),
+            | Route::Page
+            | Route::Events => matches!(head.method, Method::Get | Method::Head),
             Route::Put
             | Route::Mget
             | Route::Mput
@@ -357,6 +364,7 @@ pub fn read<'a>(
         Route::Config => Ok(Action::Config),
         Route::OpenApi => Ok(Action::Describe),
         Route::Page => Ok(Action::Page),
+        Route::Events => question::events(&request.head).map(Action::Listen),
         Route::Server => Ok(Action::Options { allow: route.allow() }),
     }
 }

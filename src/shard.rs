@@ -3,6 +3,7 @@
 //! Bytes and messages go in, bytes and messages come out. The driver feeds it from sockets and
 //! channels; the simulation feeds it from a seeded scheduler.
 
+mod listen;
 mod restore;
 mod save;
 
@@ -10,7 +11,7 @@ pub use restore::Clocks;
 pub use save::{Done, Job, Saved};
 
 use crate::{
-    admin,
+    admin::{self, events::Reader},
     api::{
         self, Action, Command, Render, Rest, Route,
         batch::{Assembly, Batch, Kind},
@@ -32,6 +33,7 @@ use crate::{
         Store, Verb, WAY_STEPS_MAX,
     },
 };
+use listen::Listeners;
 use save::Save;
 
 /// A connection of this shard. The serial number is never used again, so what arrives late for a
@@ -86,6 +88,8 @@ enum Answer {
     },
     /// What was begun cannot be completed.
     Broken,
+    /// A stream.
+    Events(Reader),
 }
 
 #[derive(Debug)]
@@ -203,6 +207,7 @@ struct Service {
     tokens: Option<Tokens>,
     mesh: Mesh<Ticket>,
     save: Save,
+    listeners: Listeners,
     counters: Counters,
     latency: Latency,
     /// What the kernel says of the process, now.
@@ -267,6 +272,10 @@ impl Service {
             Ok(Action::Page) => {
                 responses.write(start, |out| admin::page::write(out, exchange, &self.date));
                 self.counters.answers.count(operation, 200);
+            }
+            Ok(Action::Listen(kinds)) => {
+                let (version, exchange) = (request.head.version, (&mut exchange, operation));
+                self.answer_events(*kinds, version, connection, responses, exchange);
             }
             Ok(Action::Snapshot) => {
                 self.answer_snapshot(connection, responses, operation, exchange);
@@ -355,7 +364,7 @@ impl Service {
         let Some(tokens) = &self.tokens else { return Ok(()) };
         let needed = match role {
             Role::Data => Route::access(route, head.method),
-            Role::Admin => admin::access(head.method),
+            Role::Admin => admin::access(route, head.method),
         };
         tokens.admit(head.lines, needed).map_err(|problem| match head.framing {
             Framing::Length(0) => problem,
@@ -534,6 +543,9 @@ impl Service {
         if !connections.get_mut(id).is_some_and(wants_piece) {
             return;
         }
+        if self.continue_events(connections, id) {
+            return;
+        }
         connections.lend(id);
         let Some(connection) = connections.get_mut(id) else { return };
         let (sequence, owing) = connection.responses.ask_on();
@@ -674,6 +686,7 @@ impl Shard {
         let counters = Counters::default();
         let interval = config.snapshot_interval;
         let interval_ms = interval.and_then(|interval| u64::try_from(interval.as_millis()).ok());
+        let listeners = Listeners::new(&config.limits);
         let save = Save::new(me == WRITER && config.snapshot_path.is_some(), interval_ms, now);
         let service = Service {
             config,
@@ -681,6 +694,7 @@ impl Shard {
             tokens: None,
             mesh,
             save,
+            listeners,
             counters,
             latency: Latency::default(),
             look_at_process: Process::default,
@@ -785,6 +799,7 @@ impl Shard {
 
     /// The socket of a connection is gone. Answers that are still away will find nobody.
     pub fn forget(&mut self, id: ConnectionId) {
+        self.service.forget_listener(id);
         let mesh = &mut self.service.mesh;
         if let Some(connection) = self.connections.get_mut(id) {
             for owing in connection.responses.unfinished() {
@@ -991,6 +1006,7 @@ impl Shard {
             // Where it cannot begin now, it is still due at the next beat.
             let _is_begun = self.service.save.begin(now).is_ok();
         }
+        self.service.listen_on(&mut self.connections);
         if !self.has_unswept() {
             self.unswept = 0;
             let pooled: usize = self.connections.buffers.iter().map(Output::buffer_bytes).sum();
