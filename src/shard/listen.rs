@@ -118,9 +118,13 @@ impl Service {
             return;
         }
         for (shard, notes) in self.mesh.take_notes() {
-            notes.iter().for_each(|note| self.listeners.past.push_note(shard, note));
+            for note in &notes {
+                self.listeners.past.push_note(shard, note);
+            }
         }
-        self.listeners.ids.iter().for_each(|id| connections.list(*id));
+        for id in &self.listeners.ids {
+            connections.list(*id);
+        }
         self.mesh.listen(true);
     }
 
@@ -141,7 +145,7 @@ impl Service {
                 "bytes": summary.bytes,
                 "duration_ms": summary.duration_ms,
             }),
-            Err(failure) => json!({ "state": "failed", "reason": failure.reason.to_string() }),
+            Err(failure) => json!({ "state": "failed", "reason": failure.reason }),
         });
     }
 
