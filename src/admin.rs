@@ -1,6 +1,8 @@
 //! The admin listener's routes: health, statistics and what changes many entries at once.
 
+pub mod events;
 mod exposition;
+pub mod page;
 pub mod snapshot;
 
 pub use exposition::REVISION;
@@ -26,12 +28,14 @@ use serde_json::{Value, json};
 #[must_use]
 pub fn route(path: &[u8]) -> Option<Route> {
     match path {
+        b"/" => Some(Route::Page),
         b"/healthz" => Some(Route::Health),
         b"/readyz" => Some(Route::Ready),
         b"/stats" => Some(Route::Stats),
         b"/metrics" => Some(Route::Metrics),
         b"/latency" => Some(Route::Latency),
         b"/latency/reset" => Some(Route::LatencyReset),
+        b"/events" => Some(Route::Events),
         b"/config" => Some(Route::Config),
         b"/openapi.json" => Some(Route::OpenApi),
         b"/invalidate" => Some(Route::Invalidate),
@@ -43,10 +47,11 @@ pub fn route(path: &[u8]) -> Option<Route> {
     }
 }
 
-/// What a request needs on the admin listener: to look at it is free.
+/// What a request needs on the admin listener: to look at it is free, but for where keys are told.
 #[must_use]
-pub fn access(method: Method) -> Access {
+pub fn access(route: Option<Route>, method: Method) -> Access {
     match method {
+        Method::Get | Method::Head if route == Some(Route::Events) => Access::Read,
         Method::Get | Method::Head | Method::Options => Access::Open,
         _ => Access::Write,
     }
@@ -104,6 +109,7 @@ pub fn write_findings(
             match form {
                 latency::Form::Hgrm => (TEXT, all.hgrm(operation)),
                 latency::Form::Hlog => (TEXT, all.hlog(operation, date.time())),
+                latency::Form::HlogEach => (TEXT, all.hlog_each(operation, date.time())),
                 latency::Form::Json => (JSON, all.json(operation).to_string().into_bytes()),
             }
         }

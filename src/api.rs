@@ -3,6 +3,7 @@
 use crate::{
     auth::Access,
     config::{Config, GZIP_BYTES_MAX},
+    events::Kinds,
     http::{
         Request, gzip,
         request::{Expect, Head, Method},
@@ -48,6 +49,10 @@ pub enum Action<'a> {
     Snapshot,
     /// Hand out the description of all routes.
     Describe,
+    /// Hand out the live page.
+    Page,
+    /// Tell of these events for as long as the client listens.
+    Listen(Kinds),
 }
 
 /// A verb and the key that it is for.
@@ -114,6 +119,9 @@ pub enum Route {
     LatencyReset,
     Config,
     OpenApi,
+    /// The live page.
+    Page,
+    Events,
     /// `OPTIONS *`.
     Server,
 }
@@ -156,7 +164,9 @@ impl Route {
             | Self::Metrics
             | Self::Latency
             | Self::Config
-            | Self::OpenApi => "GET, HEAD, OPTIONS",
+            | Self::OpenApi
+            | Self::Page
+            | Self::Events => "GET, HEAD, OPTIONS",
             Self::Put
             | Self::Mget
             | Self::Mput
@@ -214,7 +224,9 @@ impl Route {
             | Self::Latency
             | Self::LatencyReset
             | Self::Config
-            | Self::OpenApi => Operation::Admin,
+            | Self::OpenApi
+            | Self::Page
+            | Self::Events => Operation::Admin,
             Self::Server => Operation::Other,
         }
     }
@@ -240,7 +252,9 @@ pub fn admit(head: &Head<'_>, route: Option<Route>, config: &Config) -> Result<R
             | Route::Metrics
             | Route::Latency
             | Route::Config
-            | Route::OpenApi => matches!(head.method, Method::Get | Method::Head),
+            | Route::OpenApi
+            | Route::Page
+            | Route::Events => matches!(head.method, Method::Get | Method::Head),
             Route::Put
             | Route::Mget
             | Route::Mput
@@ -349,6 +363,8 @@ pub fn read<'a>(
         Route::Snapshot => Ok(Action::Snapshot),
         Route::Config => Ok(Action::Config),
         Route::OpenApi => Ok(Action::Describe),
+        Route::Page => Ok(Action::Page),
+        Route::Events => question::events(&request.head).map(Action::Listen),
         Route::Server => Ok(Action::Options { allow: route.allow() }),
     }
 }

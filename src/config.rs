@@ -189,6 +189,10 @@ pub struct Limits {
     pub hop_requests_max: usize,
     /// Bytes in flight from one shard to one other.
     pub hop_bytes_max: usize,
+    /// Clients that listen for events at a time.
+    pub event_readers_max: usize,
+    /// Events that are held for clients that are slow to listen.
+    pub events_bytes_max: usize,
     /// Input thrown away after the last answer of a connection that is being closed.
     pub linger_bytes_max: usize,
     /// Two beats more at most: whoever does not leave is gone within a second.
@@ -220,6 +224,8 @@ impl Limits {
         replies_bytes_max: 64 * MIB,
         hop_requests_max: 16 * KIB,
         hop_bytes_max: 8 * MIB,
+        event_readers_max: 8,
+        events_bytes_max: 256 * KIB,
         linger_bytes_max: 64 * KIB,
         linger_timeout: Duration::from_millis(400),
         connections_max: 10_000,

@@ -67,6 +67,8 @@ pub enum Form {
     Hgrm,
     /// A log of one interval.
     Hlog,
+    /// The same with a row for each operation that there was.
+    HlogEach,
     Json,
 }
 
@@ -156,11 +158,29 @@ impl Latencies {
     /// One interval of a log (`.hlog`, version 1.3) that ends at `end`. Counts are of microseconds.
     #[must_use]
     pub fn hlog(&self, operation: Option<Operation>, end: SystemTime) -> Vec<u8> {
+        self.log([(operation, self.merged(operation))], end)
+    }
+
+    /// The same with a row for each operation that there was, or for the one.
+    #[must_use]
+    pub fn hlog_each(&self, operation: Option<Operation>, end: SystemTime) -> Vec<u8> {
+        let wanted = Operation::ALL.iter().map(|(each, _)| *each);
+        let wanted = wanted.filter(|each| operation.is_none_or(|wanted| wanted == *each));
+        self.log(wanted.filter_map(|each| Some((Some(each), self.of(each)?.clone()))), end)
+    }
+
+    fn log(
+        &self,
+        rows: impl IntoIterator<Item = (Option<Operation>, Histogram<u64>)>,
+        end: SystemTime,
+    ) -> Vec<u8> {
         let span = Duration::from_micros(self.span_us);
         let start = end.checked_sub(span).unwrap_or(SystemTime::UNIX_EPOCH);
         let mut log = IntervalLog::begin(MEASURED, start);
-        let tag = operation.map(|it| Tag::new(it.name()).expect("a name is one word"));
-        log.push(&self.merged(operation), Duration::ZERO, span, tag);
+        for (operation, histogram) in rows {
+            let tag = operation.map(|it| Tag::new(it.name()).expect("a name is one word"));
+            log.push(&histogram, Duration::ZERO, span, tag);
+        }
         log.0
     }
 
@@ -486,6 +506,24 @@ mod tests {
         assert_eq!(footer[2], "#[Buckets =           16, SubBuckets     =         2048]");
         assert_eq!(footer.len(), 3);
         assert!(!String::from_utf8(sample().hgrm(Some(Operation::Get))).unwrap().contains("5.0"));
+    }
+
+    #[test]
+    fn a_log_of_each_has_a_row_for_every_operation_that_there_was() {
+        let end = SystemTime::UNIX_EPOCH + Duration::from_secs(1_000);
+        let text = String::from_utf8(sample().hlog_each(None, end)).unwrap();
+        let rows: Vec<&str> = text.lines().filter(|line| line.starts_with("Tag=")).collect();
+        let row_of = |operation: Operation| {
+            let log = String::from_utf8(sample().hlog(Some(operation), end)).unwrap();
+            log.lines().last().unwrap().to_owned()
+        };
+        assert_eq!(rows, [row_of(Operation::Get), row_of(Operation::Put)]);
+        assert_eq!(
+            sample().hlog_each(Some(Operation::Put), end),
+            sample().hlog(Some(Operation::Put), end)
+        );
+        let none = String::from_utf8(sample().hlog_each(Some(Operation::Incr), end)).unwrap();
+        assert!(none.ends_with("Interval_Compressed_Histogram\"\n"), "{none}");
     }
 
     #[test]

@@ -64,6 +64,8 @@ pub mod snapshot;
 pub mod config;
 // One shard's data.
 pub mod store;
+// What befalls entries, sampled for whoever listens.
+pub mod events;
 mod counters;
 // What bytes are as text and as JSON.
 pub mod text;

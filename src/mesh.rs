@@ -30,6 +30,8 @@
 //!   value on loan, of which a connection makes one at a time.
 //! - Snapshots. The shard that writes one orders blocks from every shard and has at most
 //!   `PARTS_MAX` under way from each; they are not calls and nobody waits for them.
+//! - Events. A shard that listens asks every shard for what it noted, one question at a time, and
+//!   tells it when it listens no more; nobody waits for either.
 //! - Loss. A message that cannot be sent, because the peer is gone, is handed back and each of its
 //!   calls resolves as lost, or the question that it asks. The loans in it are given back in the
 //!   next one.
@@ -41,6 +43,7 @@ pub use saving::{Order, Part};
 use crate::{
     clock::Millis,
     config::Limits,
+    events::{Kind, Note},
     latency::{Latencies, Latency, Since},
     metrics::{Counters, Hops, Report},
     snapshot::{Failure, Summary},
@@ -66,9 +69,13 @@ pub const PARTS_MAX: usize = 4;
 /// earlier than its file is made, which takes longer than a message.
 const ORDERS_MAX: usize = 8;
 
+/// Word that a shard listens, or does not, that may be under way, and of what it is told.
+const LISTENS_MAX: usize = 4;
+
 /// Room that a channel in one direction needs for everything this module sends: calls, replies
-/// to the peer's calls, questions, what there is to tell about the peer's, orders and blocks.
-pub const CHANNEL_MESSAGES_MAX: usize = 2 * (MESSAGES_MAX + GATHERS_MAX + PARTS_MAX) + ORDERS_MAX;
+/// to the peer's calls, questions, what there is to tell about the peer's, orders, blocks, events.
+pub const CHANNEL_MESSAGES_MAX: usize =
+    2 * (MESSAGES_MAX + GATHERS_MAX + PARTS_MAX) + ORDERS_MAX + LISTENS_MAX;
 
 const CRC: Crc<u16, Table<16>> = Crc::<u16, Table<16>>::new(&CRC_16_XMODEM);
 
@@ -223,6 +230,9 @@ pub enum Message<T> {
     Order(Order),
     /// What came of an order for a block.
     Part(Box<Part>),
+    /// The peer is to note events and to tell those that it has; or to note none any more.
+    Listen(bool),
+    Noted(Vec<Note>),
 }
 
 /// What every shard is asked to tell or to do.
@@ -317,6 +327,9 @@ struct Peer<T> {
     calls: usize,
     bytes: usize,
     messages_in_flight: usize,
+    /// It was told to note events; it has not told any since.
+    is_listened_to: bool,
+    owes_notes: bool,
     #[expect(
         clippy::vec_box,
         reason = "a batch travels boxed, and goes out again as it came home"
@@ -333,6 +346,8 @@ impl<T> Peer<T> {
             calls: 0,
             bytes: 0,
             messages_in_flight: 0,
+            is_listened_to: false,
+            owes_notes: false,
             spares: Vec::new(),
         }
     }
@@ -406,6 +421,8 @@ pub struct Mesh<T> {
     saving: Option<Saving>,
     /// Parts that were ordered here, and the shards that they are from.
     parts: VecDeque<(usize, Box<Part>)>,
+    /// Events that were noted for this shard, and the shards that noted them.
+    notes: Vec<(usize, Vec<Note>)>,
     hop_requests_max: usize,
     hop_bytes_max: usize,
     hops: Hops,
@@ -426,6 +443,7 @@ impl<T> Mesh<T> {
             removals: VecDeque::new(),
             saving: None,
             parts: VecDeque::new(),
+            notes: Vec::new(),
             hop_requests_max: limits.hop_requests_max,
             hop_bytes_max: limits.hop_bytes_max,
             hops: Hops::default(),
@@ -539,6 +557,30 @@ impl<T> Mesh<T> {
     /// The next part of a snapshot that was ordered here, and the shard that it is from.
     pub fn take_part(&mut self) -> Option<(usize, Box<Part>)> {
         self.parts.pop_front()
+    }
+
+    /// Collects the events that every shard has noted since the last time, and has it note those to
+    /// come; or has it note none any more.
+    pub fn listen(&mut self, is_on: bool) {
+        self.store.listen(is_on);
+        if is_on {
+            self.notes.push((self.me, self.store.take_notes()));
+        } else {
+            self.notes.clear();
+        }
+        for (_, peer) in self.peers.iter_mut().enumerate().filter(|(shard, _)| *shard != self.me) {
+            let is_news = if is_on { !peer.owes_notes } else { peer.is_listened_to };
+            if is_news {
+                peer.answers.push(Message::Listen(is_on));
+                peer.is_listened_to = is_on;
+                peer.owes_notes |= is_on;
+            }
+        }
+    }
+
+    /// What was collected since the last time, and the shards that it is from.
+    pub fn take_notes(&mut self) -> Vec<(usize, Vec<Note>)> {
+        std::mem::take(&mut self.notes)
     }
 
     /// From here on entries come from a snapshot, the ones used longest ago first, until
@@ -726,6 +768,9 @@ impl<T> Mesh<T> {
         let Removal { from, gather, prefix, dry_run, scan } = removal;
         if self.store.delete_prefix(scan, prefix, *dry_run, now, steps) {
             let (from, gather, entries) = (*from, *gather, scan.matched);
+            if !*dry_run {
+                self.store.note(Kind::PrefixDeleted, prefix, entries);
+            }
             self.removals.pop_front();
             self.tell(from, gather, Finding::Done { entries });
             if from == self.me
@@ -797,6 +842,17 @@ impl<T> Mesh<T> {
             Message::Ask { gather, question } => return Some(Asked { from, gather, question }),
             Message::Order(order) => self.obey(from, order),
             Message::Part(part) => self.parts.push_back((from, part)),
+            Message::Listen(is_on) => {
+                self.store.listen(is_on);
+                if is_on {
+                    let notes = self.store.take_notes();
+                    self.peers[from].answers.push(Message::Noted(notes));
+                }
+            }
+            Message::Noted(notes) => {
+                self.peers[from].owes_notes = false;
+                self.notes.push((from, notes));
+            }
             Message::Told { gather, finding } => {
                 self.note(from, gather, finding);
                 if let Some(findings) = self.finish_gather(gather) {

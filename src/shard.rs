@@ -3,6 +3,7 @@
 //! Bytes and messages go in, bytes and messages come out. The driver feeds it from sockets and
 //! channels; the simulation feeds it from a seeded scheduler.
 
+mod listen;
 mod restore;
 mod save;
 
@@ -10,7 +11,7 @@ pub use restore::Clocks;
 pub use save::{Done, Job, Saved};
 
 use crate::{
-    admin,
+    admin::{self, events::Reader},
     api::{
         self, Action, Command, Render, Rest, Route,
         batch::{Assembly, Batch, Kind},
@@ -25,13 +26,14 @@ use crate::{
         response::{CONTINUE, Date, Exchange, Persistence, Problem, write_problem},
     },
     latency::{Latency, Start},
-    mesh::{Arrival, Books, Called, Mesh, Message},
+    mesh::{Arrival, Books, Called, Mesh, Message, Question},
     metrics::{Counters, Operation, Process, Report, Stage, Usage},
     store::{
         EXPIRE_STEPS_MAX, INLINE_BYTES_MAX, Key, KeyHasher, Op, Reply, SCAN_STEPS_MAX, Settings,
         Store, Verb, WAY_STEPS_MAX,
     },
 };
+use listen::Listeners;
 use save::Save;
 
 /// A connection of this shard. The serial number is never used again, so what arrives late for a
@@ -86,6 +88,8 @@ enum Answer {
     },
     /// What was begun cannot be completed.
     Broken,
+    /// A stream.
+    Events(Reader),
 }
 
 #[derive(Debug)]
@@ -203,6 +207,7 @@ struct Service {
     tokens: Option<Tokens>,
     mesh: Mesh<Ticket>,
     save: Save,
+    listeners: Listeners,
     counters: Counters,
     latency: Latency,
     /// What the kernel says of the process, now.
@@ -264,6 +269,14 @@ impl Service {
                 responses.write(start, |out| api::write_openapi(out, exchange, &self.date));
                 self.counters.answers.count(operation, 200);
             }
+            Ok(Action::Page) => {
+                responses.write(start, |out| admin::page::write(out, exchange, &self.date));
+                self.counters.answers.count(operation, 200);
+            }
+            Ok(Action::Listen(kinds)) => {
+                let (version, exchange) = (request.head.version, (&mut exchange, operation));
+                self.answer_events(*kinds, version, connection, responses, exchange);
+            }
             Ok(Action::Snapshot) => {
                 self.answer_snapshot(connection, responses, operation, exchange);
             }
@@ -281,22 +294,7 @@ impl Service {
                 self.refuse(responses, operation, exchange, &admin::not_ready(self.counters.stage));
             }
             Ok(Action::Ask(question, form)) if self.mesh.can_ask() => {
-                if matches!(form, Form::Metrics { .. }) {
-                    let started_ms = self.counters.process.started_ms;
-                    self.counters.process = Process { started_ms, ..(self.look_at_process)() };
-                }
-                let answer = Answer::Findings(*form);
-                let sequence = responses.owe(Owing { exchange, operation, answer }, start, 0);
-                let ticket = Ticket { connection, sequence, item: 0 };
-                let (counters, latency) = (&self.counters, &mut self.latency);
-                let mut books = Books { counters, latency, now_us: self.now_us };
-                if let Some(findings) = self.mesh.ask(question, ticket, &mut books) {
-                    let (date, counters) = (&self.date, &mut self.counters);
-                    let room = self.config.limits.piece_bytes_max;
-                    responses.settle(ticket.sequence, |owing, out| {
-                        Self::complete((out, room), date, counters, owing, &findings)
-                    });
-                }
+                self.answer_question(question, *form, connection, responses, (exchange, operation));
             }
             Ok(Action::Ask(..)) => {
                 self.refuse(responses, operation, exchange, &api::overloaded());
@@ -366,7 +364,7 @@ impl Service {
         let Some(tokens) = &self.tokens else { return Ok(()) };
         let needed = match role {
             Role::Data => Route::access(route, head.method),
-            Role::Admin => admin::access(head.method),
+            Role::Admin => admin::access(route, head.method),
         };
         tokens.admit(head.lines, needed).map_err(|problem| match head.framing {
             Framing::Length(0) => problem,
@@ -419,6 +417,34 @@ impl Service {
                 let bytes_max = batch.reply_bytes(&self.config.limits);
                 responses.owe(Owing { exchange, operation, answer }, start, bytes_max);
             }
+        }
+    }
+
+    /// Asks every shard.
+    fn answer_question(
+        &mut self,
+        question: &Question,
+        form: Form,
+        connection: ConnectionId,
+        responses: &mut Responses<Owing>,
+        (exchange, operation): (Exchange, Operation),
+    ) {
+        if matches!(form, Form::Metrics { .. }) {
+            let started_ms = self.counters.process.started_ms;
+            self.counters.process = Process { started_ms, ..(self.look_at_process)() };
+        }
+        let answer = Answer::Findings(form);
+        let sequence =
+            responses.owe(Owing { exchange, operation, answer }, self.start(operation), 0);
+        let ticket = Ticket { connection, sequence, item: 0 };
+        let (counters, latency) = (&self.counters, &mut self.latency);
+        let mut books = Books { counters, latency, now_us: self.now_us };
+        if let Some(findings) = self.mesh.ask(question, ticket, &mut books) {
+            let (date, counters) = (&self.date, &mut self.counters);
+            let room = self.config.limits.piece_bytes_max;
+            responses.settle(ticket.sequence, |owing, out| {
+                Self::complete((out, room), date, counters, owing, &findings)
+            });
         }
     }
 
@@ -515,6 +541,9 @@ impl Service {
             connection.responses.wants_piece() && !connection.is_dead()
         };
         if !connections.get_mut(id).is_some_and(wants_piece) {
+            return;
+        }
+        if self.continue_events(connections, id) {
             return;
         }
         connections.lend(id);
@@ -657,6 +686,7 @@ impl Shard {
         let counters = Counters::default();
         let interval = config.snapshot_interval;
         let interval_ms = interval.and_then(|interval| u64::try_from(interval.as_millis()).ok());
+        let listeners = Listeners::new(&config.limits);
         let save = Save::new(me == WRITER && config.snapshot_path.is_some(), interval_ms, now);
         let service = Service {
             config,
@@ -664,6 +694,7 @@ impl Shard {
             tokens: None,
             mesh,
             save,
+            listeners,
             counters,
             latency: Latency::default(),
             look_at_process: Process::default,
@@ -768,6 +799,7 @@ impl Shard {
 
     /// The socket of a connection is gone. Answers that are still away will find nobody.
     pub fn forget(&mut self, id: ConnectionId) {
+        self.service.forget_listener(id);
         let mesh = &mut self.service.mesh;
         if let Some(connection) = self.connections.get_mut(id) {
             for owing in connection.responses.unfinished() {
@@ -974,6 +1006,7 @@ impl Shard {
             // Where it cannot begin now, it is still due at the next beat.
             let _is_begun = self.service.save.begin(now).is_ok();
         }
+        self.service.listen_on(&mut self.connections);
         if !self.has_unswept() {
             self.unswept = 0;
             let pooled: usize = self.connections.buffers.iter().map(Output::buffer_bytes).sum();

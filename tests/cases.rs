@@ -10,6 +10,7 @@ mod common {
     pub(crate) mod requests;
 }
 mod routes {
+    mod events;
     mod gzip;
     mod kv;
     mod unsent;

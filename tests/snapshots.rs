@@ -18,10 +18,10 @@ use kvcache::{
 use rustix::process::{Pid, Resource, Rlimit, Signal, kill_process, prlimit};
 use std::{
     fs,
-    io::{BufRead, BufReader},
+    io::{BufRead, BufReader, Read as _, Write as _},
     net::{Ipv4Addr, SocketAddr},
     ops::Deref,
-    os::unix::net::UnixDatagram,
+    os::unix::net::{UnixDatagram, UnixStream},
     path::{Path, PathBuf},
     process::{Child, ChildStderr, Command, Stdio},
     time::Duration,
@@ -238,6 +238,47 @@ fn snapshots_come_at_their_interval() {
     while server.counted()["written"].as_u64().unwrap() < 2 {}
     assert!(place.file().exists());
     server.stop();
+}
+
+#[test]
+fn snapshots_are_told_on_a_socket_file_to_whoever_listens() {
+    let (place, sockets) = (Place::new("events"), Place::new("sockets"));
+    let path = sockets.0.join("admin");
+    let admin_listen = Some(AdminAddress::Unix(path.clone()));
+    let server = Running::start(&Config { admin_listen, ..place.config(2) });
+    let connect = || {
+        let stream = UnixStream::connect(&path).unwrap();
+        stream.set_read_timeout(Some(Duration::from_mins(1))).unwrap();
+        BufReader::new(stream)
+    };
+    let (mut listener, mut admin) = (connect(), connect());
+    let stream = "GET /events?types=snapshot,flushed HTTP/1.1\r\nHost: a\r\n\r\n";
+    listener.get_mut().write_all(stream.as_bytes()).unwrap();
+    let mut told = String::new();
+    let mut hear = |word: &str| {
+        while !told.contains(word) {
+            assert_ne!(listener.read_line(&mut told).unwrap(), 0, "no {word} in {told}");
+        }
+        told.clear();
+    };
+    let mut ask = |request: &str| admin.get_mut().write_all(request.as_bytes()).unwrap();
+    hear("200 OK\r\n");
+    fill(&mut server.connect(), 0..100, "v");
+    ask(SNAPSHOT);
+    hear("data: {\"state\":\"begun\"}");
+    hear("\"entries\":100,\"state\":\"done\"}");
+    fs::remove_dir_all(&place.0).unwrap();
+    ask(SNAPSHOT);
+    hear("data: {\"state\":\"begun\"}");
+    hear("\"state\":\"failed\"}");
+    fs::create_dir(&place.0).unwrap();
+    ask(&post("/flush", ""));
+    hear("\"shard\":0}");
+    hear("\"shard\":1}");
+    server.stop();
+    let mut rest = String::new();
+    listener.read_to_string(&mut rest).unwrap();
+    assert!(rest.ends_with("\r\n0\r\n\r\n"), "{rest}");
 }
 
 #[test]

@@ -3,6 +3,7 @@
 use super::{json, query, tags};
 use crate::{
     config::Config,
+    events::{Kind, Kinds},
     http::{
         request::{Head, Method},
         response::{Date, Exchange, JSON, Problem, Response, write_problem},
@@ -32,32 +33,42 @@ pub enum Form {
     Count(&'static str),
 }
 
+fn bad(name: &str, values: &str) -> Problem {
+    Problem::new(400, "bad_parameter", format!("The parameter `{name}` is {values}."))
+}
+
+/// Reads which events are wanted.
+pub(super) fn events(head: &Head<'_>) -> Result<Kinds, Problem> {
+    let [kinds] = query::parameters(head.query, ["types"])?;
+    let names = Kind::ALL.map(|(_, name)| name).join(",");
+    kinds
+        .map_or(Some(Kinds::ALL), |list| Kinds::named(&list))
+        .ok_or_else(|| bad("types", &format!("some of {names}")))
+}
+
 /// Reads what is wanted of the latencies. A HEAD begins no interval: nobody sees what it ends.
 pub(super) fn latency(head: &Head<'_>) -> Result<(Question, Form), Problem> {
     let [operation, form, interval] = query::parameters(head.query, ["op", "format", "interval"])?;
-    let bad = |name, values: &str| {
-        let message = format!("The parameter `{name}` is one of {values}.");
-        Problem::new(400, "bad_parameter", message)
-    };
     let operation = match operation.as_deref() {
         None | Some(b"all") => None,
         Some(wanted) => {
             let known = Operation::ALL.iter().find(|(_, name)| name.as_bytes() == wanted);
             let names = Operation::ALL.map(|(_, name)| name).join(", ");
-            Some(known.ok_or_else(|| bad("op", &format!("all, {names}")))?.0)
+            Some(known.ok_or_else(|| bad("op", &format!("one of all, {names}")))?.0)
         }
     };
     let form = match form.as_deref() {
         None | Some(b"hgrm") => latency::Form::Hgrm,
         Some(b"hlog") => latency::Form::Hlog,
+        Some(b"hlog-each") => latency::Form::HlogEach,
         Some(b"json") => latency::Form::Json,
-        Some(_) => return Err(bad("format", "hgrm, hlog, json")),
+        Some(_) => return Err(bad("format", "one of hgrm, hlog, hlog-each, json")),
     };
     let (since, anew) = match (head.method, interval.as_deref()) {
         (Method::Post, _) => (Since::Reset, true),
         (_, None | Some(b"0")) => (Since::Reset, false),
         (method, Some(b"1")) => (Since::Interval, method == Method::Get),
-        (_, Some(_)) => return Err(bad("interval", "0, 1")),
+        (_, Some(_)) => return Err(bad("interval", "one of 0, 1")),
     };
     Ok((Question::Latency { since, anew }, Form::Latency { operation, form }))
 }

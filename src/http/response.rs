@@ -98,6 +98,16 @@ pub const JSON: &str = "application/json";
 /// `100 Continue`, the only interim response.
 pub const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
 
+/// What stands behind the last chunk of a stream.
+pub const END_OF_CHUNKS: &[u8] = b"0\r\n\r\n";
+
+/// Appends some of a stream as one chunk; not nothing, which would end it.
+pub fn push_chunk(out: &mut Vec<u8>, bytes: &[u8]) {
+    out.extend_from_slice(format!("{:x}\r\n", bytes.len()).as_bytes());
+    out.extend_from_slice(bytes);
+    out.extend_from_slice(b"\r\n");
+}
+
 impl<'a> Response<'a> {
     #[inline]
     pub fn begin(out: &'a mut Vec<u8>, exchange: Exchange, date: &Date, status: u16) -> Self {
@@ -245,6 +255,14 @@ impl<'a> Response<'a> {
             None => self,
         };
         response.begin_body(content_type, length)
+    }
+
+    /// Ends the head of a response whose length is not known, and which ends with the connection
+    /// where it does not come in chunks.
+    pub fn stream(self, content_type: &str, is_chunked: bool) {
+        let response = self.header("Content-Type", content_type);
+        let coding = if is_chunked { "Transfer-Encoding: chunked\r\n" } else { "" };
+        response.lines(coding).empty();
     }
 
     #[inline]

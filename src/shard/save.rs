@@ -172,6 +172,11 @@ impl Save {
         true
     }
 
+    /// The one that was begun last, counted from 1.
+    pub(super) fn number(&self) -> u64 {
+        self.number
+    }
+
     /// Whether it is time for one.
     pub(super) fn is_due(&self, now: Millis) -> bool {
         now >= self.due && matches!(self.stage, Stage::Idle)
@@ -303,8 +308,10 @@ impl Shard {
     /// Takes in what came of a job, and answers who waits. Returns how the snapshot ended, if it
     /// did.
     pub fn job_done(&mut self, done: Done) -> Option<Saved> {
-        let Service { mesh, save, counters, date, config, hasher, now, .. } = &mut self.service;
+        let Service { mesh, save, counters, hasher, now, .. } = &mut self.service;
         let saved = save.done(done, *now, hasher.tag_key(), mesh, &mut counters.snapshots)?;
+        self.service.tell_of_ended_snapshot(&saved);
+        let Service { save, counters, date, config, .. } = &mut self.service;
         if let Some(ticket) = save.waiting.take() {
             let findings = vec![Finding::Saved(saved.outcome.clone())];
             let arrival = Arrival::Findings { ticket, findings };

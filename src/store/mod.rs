@@ -40,6 +40,7 @@ pub use stats::Stats;
 pub use walk::Item;
 
 use crate::clock::Millis;
+use crate::events::{Kind, Note, Samples};
 use crate::text::Text;
 use arena::{Arena, Class, Moved, NIL, Ref};
 use entry::{Meta, Shape};
@@ -92,6 +93,8 @@ pub struct Store {
     versions: KeyHasher,
     limits: Limits,
     stats: Stats,
+    /// While somebody listens.
+    samples: Option<Box<Samples>>,
     /// Operations since the last check.
     #[cfg(debug_assertions)]
     operations: u64,
@@ -181,6 +184,7 @@ impl Store {
                 pages_max: arena.pages() / 4,
             },
             stats: Stats { budget_bytes: budget as u64, ..Stats::default() },
+            samples: None,
             arena,
             #[cfg(debug_assertions)]
             operations: 0,
@@ -559,13 +563,16 @@ impl Store {
 
     #[cold]
     fn drop_ended(&mut self, at: Ref, meta: Meta, end: End) {
-        self.count(end);
+        self.count(at, meta, end);
         self.remove(at, meta);
     }
 
-    fn count(&mut self, end: End) {
+    fn count(&mut self, at: Ref, meta: Meta, end: End) {
         match end {
-            End::Expired => self.stats.expirations += 1,
+            End::Expired => {
+                self.stats.expirations += 1;
+                self.note_entry(Kind::Expired, at, meta);
+            }
             End::Invalidated => self.stats.invalidated += 1,
         }
     }
@@ -608,10 +615,41 @@ impl Store {
         self.scratch.resize(self.scratch.capacity(), 0);
     }
 
+    /// From here on what befalls entries is noted, or is not any more.
+    pub fn listen(&mut self, is_on: bool) {
+        if is_on {
+            self.samples.get_or_insert_default();
+        } else {
+            self.samples = None;
+        }
+    }
+
+    /// What was noted since the last time.
+    pub fn take_notes(&mut self) -> Vec<Note> {
+        self.samples.as_mut().map(|samples| samples.take()).unwrap_or_default()
+    }
+
+    /// Notes something that befell many entries, where somebody listens.
+    pub fn note(&mut self, kind: Kind, subject: &[u8], entries: u64) {
+        if let Some(samples) = &mut self.samples {
+            samples.note(kind, subject, entries);
+        }
+    }
+
+    /// The same of one entry.
+    #[inline]
+    fn note_entry(&mut self, kind: Kind, at: Ref, meta: Meta) {
+        if let Some(samples) = &mut self.samples {
+            samples.note(kind, entry::key(&self.arena, at, meta), 1);
+        }
+    }
+
     /// Forgets every entry, in a time that does not depend on their number. Memory that was touched
     /// stays resident for the entries to come.
     pub fn flush(&mut self) {
-        self.stats.flushed += self.index.entries() as u64;
+        let entries = self.index.entries() as u64;
+        self.stats.flushed += entries;
+        self.note(Kind::Flushed, b"", entries);
         self.stats.payload_bytes = 0;
         self.stats.revoked += self.loans.clear() as u64;
         self.arena.clear();

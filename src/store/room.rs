@@ -10,7 +10,7 @@
 use super::arena::Class;
 use super::entry::{self, Shape};
 use super::index::Index;
-use super::{Millis, Store};
+use super::{Kind, Millis, Store};
 
 /// Free pages that a put strives for, in an arena from `PAGES_LARGE` on and in a smaller one.
 const POOL_PAGES: usize = 16;
@@ -119,9 +119,10 @@ impl Store {
         let Some(at) = self.policy.victim(&mut self.arena) else { return false };
         let meta = entry::meta(&self.arena, at);
         if let Some(end) = self.end(at, meta, now) {
-            self.count(end);
+            self.count(at, meta, end);
         } else {
             self.stats.evictions += 1;
+            self.note_entry(Kind::Evicted, at, meta);
             self.stats.evicted_bytes += entry::bytes_used(&self.arena, at, meta) as u64;
             self.stats.evicted_unread += u64::from(!meta.was_read());
             if let Some(idle) = self.policy.victim_idle(at, now) {
@@ -143,6 +144,7 @@ impl Store {
             self.stats.expirations += 1;
             self.stats.expirations_swept += 1;
             let meta = entry::meta(&self.arena, at);
+            self.note_entry(Kind::Expired, at, meta);
             let chunks = entry::chunk_count(&self.arena, at, meta) / CHUNKS_PER_STEP;
             left = left.saturating_sub(1 + u32::try_from(chunks).unwrap_or(u32::MAX));
             self.remove(at, meta);
