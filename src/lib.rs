@@ -24,6 +24,8 @@
 
 // What this host offers and lacks, for people.
 pub mod doctor;
+// Whether a server that runs answers.
+pub mod health;
 // The process: executors, listeners, channels, start and stop.
 pub mod server;
 // What the service manager is told.

@@ -10,7 +10,7 @@ use std::{
 use kvcache::{
     clock::Clock,
     config::{self, Host, Invocation},
-    doctor, server, snapshot,
+    doctor, health, server, snapshot,
 };
 
 /// `EX_CONFIG` of sysexits: nothing that a restart could cure.
@@ -36,6 +36,13 @@ fn main() -> ExitCode {
                 printed => printed,
             }
         }
+        Ok(Invocation::Health(config)) => match health::ask(&config) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => {
+                eprintln!("kvcache: {error}");
+                ExitCode::FAILURE
+            }
+        },
         Ok(Invocation::Inspect(file)) => inspect(&file),
         Ok(Invocation::Print(text)) => print(&text),
         Err(error) => {

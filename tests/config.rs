@@ -35,7 +35,9 @@ fn file(name: &str, text: &str) -> String {
 fn read(arguments: &[&str]) -> Result<Config, String> {
     let arguments = std::iter::once("kvcache").chain(arguments.iter().copied());
     match config::read(arguments.map(OsString::from), [], HOST) {
-        Ok(Invocation::Serve(config) | Invocation::Doctor(config)) => Ok(*config),
+        Ok(Invocation::Serve(config) | Invocation::Doctor(config) | Invocation::Health(config)) => {
+            Ok(*config)
+        }
         Ok(Invocation::Print(text)) => Err(text),
         Ok(Invocation::Inspect(file)) => Err(format!("inspect {}", file.display())),
         Err(error) => Err(error.to_string()),

@@ -9,6 +9,7 @@ mod common {
 use common::client::{Client, found, get, put};
 use rustix::process::{Pid, Resource, Rlimit, Signal, kill_process, prlimit};
 use std::{
+    collections::BTreeSet,
     fs,
     io::{BufRead, BufReader, Read, Write},
     net::{self, TcpListener},
@@ -16,6 +17,7 @@ use std::{
         linux::net::SocketAddrExt as _,
         unix::net::{SocketAddr, UnixDatagram},
     },
+    path::Path,
     process::{Child, ChildStderr, Command, ExitStatus, Stdio},
     sync::mpsc,
     thread,
@@ -61,11 +63,12 @@ impl Serving {
         let mut child = command.spawn().unwrap();
         let mut stderr = BufReader::new(child.stderr.take().unwrap());
         let mut greeting = String::new();
-        stderr.read_line(&mut greeting).unwrap();
+        while !greeting.contains("listening on ") {
+            assert_ne!(stderr.read_line(&mut greeting).unwrap(), 0, "not a greeting: {greeting}");
+        }
         let address =
             greeting.split("listening on ").nth(1).and_then(|rest| rest.split(',').next());
-        let address = address.unwrap_or_else(|| panic!("not a greeting: {greeting}"));
-        Self { address: address.parse().unwrap(), child, stderr }
+        Self { address: address.unwrap().parse().unwrap(), child, stderr }
     }
 
     fn connect(&self) -> Client {
@@ -177,6 +180,40 @@ fn the_doctor_says_whether_it_would_start() {
     assert!(said.ends_with("The server would not start.\n"), "{said}");
 }
 
+#[test]
+fn a_health_check_tells_a_server_that_answers_from_none() {
+    let health = |address: &str| {
+        let mut command = Command::new(PROGRAM);
+        command.args(["health", "--listen", address]);
+        let output = command.output().unwrap();
+        (output.status.code(), String::from_utf8(output.stderr).unwrap())
+    };
+    let serving = Serving::start(&[]);
+    let address = serving.address.to_string();
+    assert_eq!(health(&address), (Some(0), String::new()));
+    let everywhere = format!("0.0.0.0:{}", serving.address.port());
+    assert_eq!(health(&everywhere), (Some(0), String::new()));
+    serving.signal(Signal::TERM);
+    assert!(serving.end().0.success());
+    let (code, said) = health(&address);
+    assert_eq!(code, Some(1), "{said}");
+    assert!(said.contains("does not answer") && said.matches('\n').count() == 1, "{said}");
+
+    let other = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = other.local_addr().unwrap().to_string();
+    let answers = thread::spawn(move || {
+        let (mut stream, _) = other.accept().unwrap();
+        let mut asked = [0; 17];
+        stream.read_exact(&mut asked).unwrap();
+        assert_eq!(&asked, b"GET /healthz HTTP");
+        stream.write_all(b"HTTP/1.1 503 Service Unavailable\r\n\r\n").unwrap();
+    });
+    let (code, said) = health(&address);
+    answers.join().unwrap();
+    assert_eq!(code, Some(1), "{said}");
+    assert!(said.contains("HTTP/1.1 503"), "{said}");
+}
+
 /// The program, whose system calls `calls` fail in the way of strace's `inject`.
 fn failing(calls: &str, how: &str) -> Command {
     let mut command = Command::new("strace");
@@ -212,6 +249,65 @@ fn row_57_a_host_without_io_uring_is_one_line() {
     }
     // Refused only once the executors start.
     assert!(complaint(failing("io_uring_setup", "error=ENOMEM:when=2+")).contains("shard"));
+}
+
+/// The calls that the profile of `seccomp.json` allows.
+fn allowed_calls() -> BTreeSet<String> {
+    let profile = fs::read_to_string("seccomp.json").unwrap();
+    let profile: serde_json::Value = serde_json::from_str(&profile).unwrap();
+    assert_eq!(profile["defaultAction"], "SCMP_ACT_ERRNO");
+    let rules = profile["syscalls"].as_array().unwrap();
+    let allowed = rules.iter().filter(|rule| rule["action"] == "SCMP_ACT_ALLOW");
+    let names = allowed.flat_map(|rule| rule["names"].as_array().unwrap());
+    names.map(|name| name.as_str().unwrap().to_owned()).collect()
+}
+
+#[test]
+fn the_seccomp_profile_allows_what_the_server_calls() {
+    let allowed = allowed_calls();
+    for needed in ["io_uring_setup", "io_uring_enter", "io_uring_register", "clone", "execve"] {
+        assert!(allowed.contains(needed), "{needed}");
+    }
+    for forbidden in ["ptrace", "mount", "unshare", "setns", "bpf", "init_module", "clone3"] {
+        assert!(!allowed.contains(forbidden), "{forbidden}");
+    }
+    if !can_inject() {
+        eprintln!("skipped: strace is not here or may not trace");
+        return;
+    }
+    let directory = Path::new(env!("CARGO_TARGET_TMPDIR")).join("seccomp");
+    // A run before may have left it.
+    drop(fs::remove_dir_all(&directory));
+    fs::create_dir(&directory).unwrap();
+    let [calls, snapshot] = ["calls", "snapshot"].map(|name| directory.join(name));
+    // The second start restores what the first has written in the end.
+    for expected in [404, 200] {
+        let mut command = Command::new("strace");
+        command.args(["-D", "-f", "-qq", "-A", "-o", calls.to_str().unwrap(), PROGRAM]);
+        let mut command = with_our_flags(command);
+        command.args(["--snapshot-path", snapshot.to_str().unwrap()]);
+        let mut serving = Serving::of(command);
+        let mut client = serving.connect();
+        assert_eq!(client.ask(get("a")).status, expected);
+        assert_eq!(client.ask(put("a", "b")).status, 200);
+        serving.signal(Signal::HUP);
+        serving.stderr.read_line(&mut String::new()).unwrap();
+        drop(client);
+        serving.signal(Signal::TERM);
+        assert!(serving.end().0.success());
+    }
+    let calls = fs::read_to_string(calls).unwrap();
+    let calls: BTreeSet<&str> = calls
+        .lines()
+        .filter_map(|line| line.split_once(' ')?.1.trim_start().split_once('('))
+        .map(|(name, _)| name)
+        .filter(|name| name.bytes().all(|c| c.is_ascii_alphanumeric() || c == b'_'))
+        // The C library takes clone where this one is not there.
+        .filter(|name| *name != "clone3")
+        .collect();
+    assert!(calls.contains("io_uring_enter") && calls.contains("accept4"), "{calls:?}");
+    let refused: Vec<_> = calls.iter().filter(|name| !allowed.contains(**name)).collect();
+    assert!(refused.is_empty(), "{refused:?}");
 }
 
 #[test]
