@@ -92,6 +92,11 @@ holds() {
     [ "$(curl -sf "$data/kv/key[1-500]" | tr -d '\n')" = "$(printf 'value-of-%d' {1..500})" ]
 }
 
+# config_says TEXT: whether that is a setting in force.
+config_says() {
+    [[ "$(curl -sf "$admin/config")" == *"$1"* ]]
+}
+
 [ "$(id -u)" = 0 ] || skip "only root boots a system"
 command -v systemd-nspawn >/dev/null || skip "there is no systemd-nspawn (Debian: systemd-container)"
 if [ ! -d "$root" ]; then
@@ -176,11 +181,13 @@ else
     echo "skipped: no strace that may trace, or no second shard to hold"
 fi
 
+inside sh -c 'echo "idle-timeout = \"77s\"" >>/etc/kvcache/kvcache.toml'
 inside systemctl reload kvcache
-await 10 said "to read again"
+await 10 said "were read again"
+await 10 config_says '"idle-timeout":"1m 17s"'
 await 10 is StatusText "listening on *"
 await 10 holds
-echo "ok: reloaded: $(said "to read again")"
+echo "ok: reloaded, and a timeout has changed: $(said "were read again")"
 
 inside systemctl stop kvcache
 await 10 is ActiveState inactive

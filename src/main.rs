@@ -9,7 +9,7 @@ use std::{
 
 use kvcache::{
     clock::Clock,
-    config::{self, Host, Invocation},
+    config::{self, Config, Host, Invocation},
     doctor, health, server, snapshot,
 };
 
@@ -17,8 +17,8 @@ use kvcache::{
 const MISCONFIGURED: u8 = 78;
 
 fn main() -> ExitCode {
-    match config::read(std::env::args_os(), std::env::vars_os(), Host::read()) {
-        Ok(Invocation::Serve(config)) => match server::run(&config) {
+    match invocation() {
+        Ok(Invocation::Serve(config)) => match server::run(*config, read_again) {
             Ok(()) => ExitCode::SUCCESS,
             Err(error) => {
                 eprintln!("kvcache: {error}");
@@ -49,6 +49,19 @@ fn main() -> ExitCode {
             eprintln!("kvcache: {error}");
             ExitCode::from(MISCONFIGURED)
         }
+    }
+}
+
+/// What the command line, the environment and the file of settings ask for, now.
+fn invocation() -> Result<Invocation, config::Error> {
+    config::read(std::env::args_os(), std::env::vars_os(), Host::read())
+}
+
+fn read_again() -> Result<Config, String> {
+    match invocation() {
+        Ok(Invocation::Serve(config)) => Ok(*config),
+        Ok(_) => unreachable!("the command line of a process does not change"),
+        Err(error) => Err(error.to_string()),
     }
 }
 
