@@ -82,6 +82,8 @@ pub struct Config {
     /// How long an idle core polls before it sleeps.
     pub spin: Duration,
     pub log: Log,
+    /// What takes longer is told of in the log; zero: nothing.
+    pub slow_log: Duration,
     pub limits: Limits,
 }
 
@@ -103,6 +105,7 @@ impl Default for Config {
             drain_timeout: Duration::from_secs(10),
             spin: Duration::ZERO,
             log: Log::default(),
+            slow_log: Duration::ZERO,
             limits: Limits::default(),
         }
     }
@@ -115,6 +118,21 @@ impl Config {
         let mut config = self.clone();
         let rows = SETTINGS.iter();
         rows.map(|row| (row.name.to_owned(), row.kind.show(&mut config))).collect()
+    }
+
+    /// Takes over what can change while the server runs. Returns the names of the settings that
+    /// were to change and cannot.
+    pub fn reload(&mut self, mut read: Self) -> Vec<&'static str> {
+        let Self { log, slow_log, drain_timeout, limits, .. } = &read;
+        self.log.level = log.level;
+        self.slow_log = *slow_log;
+        self.drain_timeout = *drain_timeout;
+        self.limits.connections_max = limits.connections_max;
+        self.limits.read_timeout = limits.read_timeout;
+        self.limits.write_timeout = limits.write_timeout;
+        self.limits.idle_timeout = limits.idle_timeout;
+        let mut differs = |row: &Setting| row.kind.show(self) != row.kind.show(&mut read);
+        SETTINGS.iter().filter(|row| differs(row)).map(|row| row.name).collect()
     }
 }
 
@@ -473,6 +491,12 @@ pub const SETTINGS: &[Setting] = &[
         default: "info",
         help: "Least grave lines that are written: error, warn, info, debug",
         kind: Kind::LogLevel,
+    },
+    Setting {
+        name: "slow-log-us",
+        default: "0",
+        help: "Microseconds after which a request is told of in the log; 0: none is",
+        kind: Kind::Micros { max: 60_000_000, place: |c| &mut c.slow_log },
     },
 ];
 

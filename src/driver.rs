@@ -17,7 +17,7 @@ use crate::{
     metrics::{self, Reload, Snapshots},
     placement::Placement,
     process,
-    shard::{BEAT_MAX_MS, BEAT_MS, Clocks, ConnectionId, Role, Saved, Shard, Ticket},
+    shard::{BEAT_MAX_MS, BEAT_MS, Clocks, ConnectionId, Role, Saved, Shard, Slow, Ticket},
     snapshot::{Block, Summary},
 };
 use rustix::{
@@ -204,8 +204,9 @@ enum Stage {
 #[derive(Clone)]
 pub struct Reloaded {
     pub state: Reload,
-    /// `None`: what was in force stays.
+    /// `None`: what was in force stays, here and below.
     pub tokens: Option<Tokens>,
+    pub config: Option<Box<Config>>,
 }
 
 /// What a driver is made of.
@@ -282,7 +283,7 @@ impl Driver {
             refused_open: 0,
             stage: Stage::Starting,
             finished: 0,
-            drain_ms: u64::try_from(config.drain_timeout.as_millis()).unwrap_or(u64::MAX),
+            drain_ms: millis(config.drain_timeout),
             spin_us: u64::try_from(config.spin.as_micros()).unwrap_or(u64::MAX),
             timer,
             news: VecDeque::new(),
@@ -480,6 +481,7 @@ impl Driver {
         self.beat_due_us = now_us + next * 1000;
         self.shard.counters_mut().usage.busy_us = Clock::thread_cpu_micros();
         self.shard.beat(now, Date::of(Clock::wall()));
+        self.tell_slow();
         self.resume_accepting();
         if self.is_ending() {
             self.read_on();
@@ -495,6 +497,31 @@ impl Driver {
                 }
             }
         }
+    }
+
+    /// Tells of the slowest request since the last beat, if it was slow.
+    fn tell_slow(&mut self) {
+        if let Some(Slow { operation, micros, status, bytes, more }) = self.shard.take_slow() {
+            let fields: log::Fields<'_> = &[
+                ("operation", &operation.name()),
+                ("us", &micros),
+                ("status", &status),
+                ("bytes", &bytes),
+                ("shard", &self.shard.me()),
+                ("more", &more),
+            ];
+            self.log.line(Level::Warn, "slow request", fields);
+        }
+    }
+
+    /// These settings are in force from here on.
+    fn set_config(&mut self, config: Config) {
+        self.log = config.log;
+        self.drain_ms = millis(config.drain_timeout);
+        if let Some(placement) = &mut self.placement {
+            placement.set_connections_max(config.limits.connections_max);
+        }
+        self.shard.set_config(config);
     }
 
     /// Nothing of our own is left to do, and no other shard will ask for anything.
@@ -522,10 +549,13 @@ impl Driver {
         match self.control.read(&mut word) {
             Ok(1) if word[0] == START => self.start(),
             Ok(1) if word[0] == RELOADED => {
-                for Reloaded { state, tokens } in self.reloads.try_iter() {
+                while let Ok(Reloaded { state, tokens, config }) = self.reloads.try_recv() {
                     self.shard.counters_mut().reload = state;
                     if let Some(tokens) = tokens {
                         self.shard.set_tokens(tokens);
+                    }
+                    if let Some(config) = config {
+                        self.set_config(*config);
                     }
                 }
             }
@@ -829,6 +859,10 @@ impl Driver {
             self.closed_untold = closed;
         }
     }
+}
+
+fn millis(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }
 
 fn is_transient(error: &io::Error) -> bool {

@@ -351,14 +351,15 @@ pub struct Latency {
 }
 
 impl Latency {
-    /// The last of these answers was sent at `now_us`.
+    /// The last of these answers was sent at `now_us`. Returns the microseconds that they took.
     #[inline]
-    pub fn record(&mut self, timing: &Timing, now_us: u64) {
+    pub fn record(&mut self, timing: &Timing, now_us: u64) -> u32 {
         #[expect(clippy::cast_possible_truncation, reason = "counted on from such a one")]
         let elapsed = (now_us as u32).wrapping_sub(timing.start.micros);
         self.totals.operations[timing.start.operation as usize]
             .get_or_insert_with(histogram)
             .saturating_record_n(u64::from(elapsed).max(1), u64::from(timing.answers));
+        elapsed
     }
 
     /// A turn of the loop came so late.

@@ -26,6 +26,8 @@
 pub mod doctor;
 // A generator of load that checks every answer.
 pub mod load;
+// Whether a server that runs answers.
+pub mod health;
 // The process: executors, listeners, channels, start and stop.
 pub mod server;
 // What the service manager is told.

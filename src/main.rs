@@ -10,16 +10,16 @@ use std::{
 
 use kvcache::{
     clock::Clock,
-    config::{self, Host, Invocation},
-    doctor, load, server, snapshot,
+    config::{self, Config, Host, Invocation},
+    doctor, health, load, server, snapshot,
 };
 
 /// `EX_CONFIG` of sysexits: nothing that a restart could cure.
 const MISCONFIGURED: u8 = 78;
 
 fn main() -> ExitCode {
-    match config::read(std::env::args_os(), std::env::vars_os(), Host::read()) {
-        Ok(Invocation::Serve(config)) => match server::run(&config) {
+    match invocation() {
+        Ok(Invocation::Serve(config)) => match server::run(*config, read_again) {
             Ok(()) => ExitCode::SUCCESS,
             Err(error) => {
                 eprintln!("kvcache: {error}");
@@ -37,6 +37,13 @@ fn main() -> ExitCode {
                 printed => printed,
             }
         }
+        Ok(Invocation::Health(config)) => match health::ask(&config) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => {
+                eprintln!("kvcache: {error}");
+                ExitCode::FAILURE
+            }
+        },
         Ok(Invocation::Inspect(file)) => inspect(&file),
         Ok(Invocation::Load(arguments)) => load(arguments),
         Ok(Invocation::Print(text)) => print(&text),
@@ -44,6 +51,19 @@ fn main() -> ExitCode {
             eprintln!("kvcache: {error}");
             ExitCode::from(MISCONFIGURED)
         }
+    }
+}
+
+/// What the command line, the environment and the file of settings ask for, now.
+fn invocation() -> Result<Invocation, config::Error> {
+    config::read(std::env::args_os(), std::env::vars_os(), Host::read())
+}
+
+fn read_again() -> Result<Config, String> {
+    match invocation() {
+        Ok(Invocation::Serve(config)) => Ok(*config),
+        Ok(_) => unreachable!("the command line of a process does not change"),
+        Err(error) => Err(error.to_string()),
     }
 }
 

@@ -14,6 +14,11 @@ impl Placement {
         Self { open: vec![0; shards], total: 0, connections_max }
     }
 
+    /// Fewer than are open closes none of them.
+    pub fn set_connections_max(&mut self, connections_max: usize) {
+        self.connections_max = connections_max;
+    }
+
     /// The shard for a connection that `source` accepted: `source` itself unless another has
     /// fewer. `None` when all `connections_max` are taken.
     pub fn place(&mut self, source: usize) -> Option<usize> {

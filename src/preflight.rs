@@ -34,7 +34,8 @@ impl fmt::Display for Lack {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::IoUringAbsent => out.write_str(
-                "this kernel has no io_uring (ENOSYS); it needs Linux 5.8 or later built with CONFIG_IO_URING",
+                "io_uring is not there (ENOSYS); it needs Linux 5.8 or later built with CONFIG_IO_URING, \
+                 and a container's seccomp profile must allow the io_uring_* calls",
             ),
             Self::IoUringForbidden => out.write_str(
                 "io_uring is forbidden here (EPERM); allow the io_uring_* calls in the container's \

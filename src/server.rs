@@ -131,7 +131,7 @@ enum Event {
     },
     /// The end is asked for.
     Signal,
-    /// The tokens are to be read again.
+    /// The settings and the tokens are to be read again.
     Reload,
 }
 
@@ -159,13 +159,13 @@ struct Control {
 }
 
 /// Serves until SIGTERM or SIGINT, then drains. A second signal ends the process at once. SIGHUP
-/// has the tokens read again.
-pub fn run(config: &Config) -> Result<(), Error> {
-    preflight::check(config).map_err(Error::Host)?;
+/// has the tokens and, with `read`, the settings read again.
+pub fn run(mut config: Config, read: impl Fn() -> Result<Config, String>) -> Result<(), Error> {
+    preflight::check(&config).map_err(Error::Host)?;
     // A limit on the size of files must fail a snapshot and not end the process.
     let heeded = [consts::SIGTERM, consts::SIGINT, consts::SIGHUP, consts::SIGXFSZ];
     let mut signals = Signals::new(heeded)?;
-    let mut server = Server::start(config)?;
+    let mut server = Server::start(&config)?;
     let reports = server.reports.clone();
     thread::Builder::new().name("signals".to_owned()).spawn(move || {
         let mut is_ending = false;
@@ -184,7 +184,7 @@ pub fn run(config: &Config) -> Result<(), Error> {
     })?;
     let serving = server.serving();
     notify::ready(&serving);
-    let Config { shards, memory_bytes, eviction, limits, .. } = config;
+    let Config { shards, memory_bytes, eviction, limits, .. } = &config;
     config.log.line(
         Level::Info,
         &serving,
@@ -198,7 +198,7 @@ pub fn run(config: &Config) -> Result<(), Error> {
             ("connections_max", &limits.connections_max),
         ],
     );
-    server.wait(config, Watchdog::from_environment(config.shards))?;
+    server.wait(&mut config, &read)?;
     notify::stopping();
     config.log.line(Level::Info, "draining", &[]);
     server.stop()
@@ -265,7 +265,7 @@ impl Server {
         for listener in &listeners {
             listener.listen(BACKLOG).map_err(|error| cannot_bind(data, error))?;
         }
-        server.read_at_start(tokens)?;
+        server.read_at_start(tokens);
         for control in &mut server.controls {
             control.words.write_all(&[START])?;
         }
@@ -273,42 +273,52 @@ impl Server {
     }
 
     /// The settings that can change were read for the first time.
-    fn read_at_start(&mut self, tokens: Option<Tokens>) -> io::Result<()> {
+    fn read_at_start(&mut self, tokens: Option<Tokens>) {
         self.reload = Reload { is_good: 1, good_seconds: wall_seconds() };
-        self.hand_out(tokens)
+        self.hand_out(tokens, None);
     }
 
-    fn hand_out(&mut self, tokens: Option<Tokens>) -> io::Result<()> {
-        let reloaded = Reloaded { state: self.reload, tokens };
+    fn hand_out(&mut self, tokens: Option<Tokens>, config: Option<&Config>) {
+        let config = config.map(|config| Box::new(config.clone()));
+        let reloaded = Reloaded { state: self.reload, tokens, config };
         for control in &mut self.controls {
             // A shard that is gone needs nothing.
             drop(control.reloads.send(reloaded.clone()));
-            control.words.write_all(&[RELOADED])?;
         }
-        Ok(())
+        self.tell(RELOADED);
     }
 
-    /// Reads the tokens again. Where that fails, those that are in force stay.
-    fn reload(&mut self, config: &Config) {
+    /// Reads the settings and the tokens again. Where that fails, those that are in force stay.
+    fn reload(&mut self, config: &mut Config, read: impl Fn() -> Result<Config, String>) {
         notify::reloading(Clock::monotonic_micros());
-        let log = config.log;
-        let read = config.auth_token_file.as_deref().map(Tokens::read).transpose();
-        self.reload.is_good = u64::from(read.is_ok());
-        if read.is_ok() {
+        let mut wanted = config.clone();
+        let found = read().and_then(|read| {
+            let waiting = wanted.reload(read);
+            preflight::descriptors(&wanted).map_err(|lack| lack.to_string())?;
+            let tokens = wanted.auth_token_file.as_deref().map(Tokens::read).transpose()?;
+            Ok((waiting, tokens))
+        });
+        self.reload.is_good = u64::from(found.is_ok());
+        if found.is_ok() {
             self.reload.good_seconds = wall_seconds();
         }
-        let count = read.as_ref().ok().and_then(|tokens| tokens.as_ref().map(Tokens::count));
-        let handed_out = self.hand_out(read.as_ref().ok().cloned().flatten());
-        match (read.and(handed_out.map_err(|error| error.to_string())), count) {
-            (Ok(()), None) => {
-                log.line(Level::Info, "there is no --auth-token-file to read again", &[]);
+        match found {
+            Ok((waiting, tokens)) => {
+                *config = wanted;
+                self.drain_timeout = config.drain_timeout;
+                let count = tokens.as_ref().map_or(0, Tokens::count);
+                self.hand_out(tokens, Some(config));
+                let message = "the settings that can change were read again";
+                config.log.line(Level::Info, message, &[("tokens", &count)]);
+                if !waiting.is_empty() {
+                    let fields: log::Fields<'_> = &[("settings", &waiting.join(","))];
+                    config.log.line(Level::Warn, "some settings wait for a restart", fields);
+                }
             }
-            (Ok(()), Some(count)) => {
-                log.line(Level::Info, "new tokens are in force", &[("count", &count)]);
-            }
-            (Err(error), _) => {
-                let fields: log::Fields<'_> = &[("auth_token_file", &error)];
-                log.line(Level::Error, "the old tokens stay in force", fields);
+            Err(error) => {
+                self.hand_out(None, None);
+                let fields: log::Fields<'_> = &[("reason", &error)];
+                config.log.line(Level::Error, "the old settings stay in force", fields);
             }
         }
         notify::ready(&self.serving());
@@ -329,7 +339,12 @@ impl Server {
     }
 
     /// Waits for a signal, and feeds the watchdog meanwhile.
-    fn wait(&mut self, config: &Config, mut watchdog: Option<Watchdog>) -> Result<(), Error> {
+    fn wait(
+        &mut self,
+        config: &mut Config,
+        read: impl Fn() -> Result<Config, String>,
+    ) -> Result<(), Error> {
+        let mut watchdog = Watchdog::from_environment(config.shards);
         loop {
             let event = match &watchdog {
                 Some(watchdog) => self.events.recv_timeout(watchdog.interval()),
@@ -337,7 +352,7 @@ impl Server {
             };
             match event {
                 Ok(Event::Signal) => return Ok(()),
-                Ok(Event::Reload) => self.reload(config),
+                Ok(Event::Reload) => self.reload(config, &read),
                 Ok(Event::News { shard, news: News::Alive }) => {
                     if let Some(watchdog) = &mut watchdog {
                         watchdog.is_alive(shard);

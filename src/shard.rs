@@ -6,9 +6,11 @@
 mod listen;
 mod restore;
 mod save;
+mod slow;
 
 pub use restore::Clocks;
 pub use save::{Done, Job, Saved};
+pub use slow::Slow;
 
 use crate::{
     admin::{self, events::Reader},
@@ -35,6 +37,7 @@ use crate::{
 };
 use listen::Listeners;
 use save::Save;
+use slow::SlowLog;
 
 /// A connection of this shard. The serial number is never used again, so what arrives late for a
 /// closed connection finds nobody.
@@ -210,6 +213,7 @@ struct Service {
     listeners: Listeners,
     counters: Counters,
     latency: Latency,
+    slow: SlowLog,
     /// What the kernel says of the process, now.
     look_at_process: fn() -> Process,
     date: Date,
@@ -688,6 +692,7 @@ impl Shard {
         let interval_ms = interval.and_then(|interval| u64::try_from(interval.as_millis()).ok());
         let listeners = Listeners::new(&config.limits);
         let save = Save::new(me == WRITER && config.snapshot_path.is_some(), interval_ms, now);
+        let slow = SlowLog::new(config.slow_log);
         let service = Service {
             config,
             hasher,
@@ -697,6 +702,7 @@ impl Shard {
             listeners,
             counters,
             latency: Latency::default(),
+            slow,
             look_at_process: Process::default,
             date,
             now,
@@ -719,6 +725,17 @@ impl Shard {
     /// From here on a request needs one of these tokens.
     pub fn set_tokens(&mut self, tokens: Tokens) {
         self.service.tokens = Some(tokens);
+    }
+
+    /// The settings that can change have these values from here on. All others are as they were.
+    pub fn set_config(&mut self, config: Config) {
+        self.service.slow = SlowLog::new(config.slow_log);
+        self.service.config = config;
+    }
+
+    /// The slowest request since the last call that took longer than `--slow-log-us`.
+    pub fn take_slow(&mut self) -> Option<Slow> {
+        self.service.slow.take()
     }
 
     /// The clock was read: microseconds since the start. What is received from here on begins now,
@@ -928,8 +945,10 @@ impl Shard {
         let beat = self.beat;
         self.service.counters.connections.sent_bytes += bytes as u64;
         let Some(connection) = self.connections.get_mut(id) else { return };
-        let Service { latency, now_us, .. } = &mut self.service;
-        connection.responses.sent(bytes, beat, |timing| latency.record(timing, *now_us));
+        let Service { latency, slow, now_us, .. } = &mut self.service;
+        connection.responses.sent(bytes, beat, |timing, answers, bytes| {
+            slow.see(latency.record(timing, *now_us), timing, answers, bytes);
+        });
         if connection.responses.unsent().is_empty() {
             let buffer = connection.responses.release();
             self.connections.reuse(buffer);

@@ -35,7 +35,9 @@ fn file(name: &str, text: &str) -> String {
 fn read(arguments: &[&str]) -> Result<Config, String> {
     let arguments = std::iter::once("kvcache").chain(arguments.iter().copied());
     match config::read(arguments.map(OsString::from), [], HOST) {
-        Ok(Invocation::Serve(config) | Invocation::Doctor(config)) => Ok(*config),
+        Ok(Invocation::Serve(config) | Invocation::Doctor(config) | Invocation::Health(config)) => {
+            Ok(*config)
+        }
         Ok(Invocation::Print(text)) => Err(text),
         Ok(Invocation::Load(arguments)) => Err(format!("load {arguments:?}")),
         Ok(Invocation::Inspect(file)) => Err(format!("inspect {}", file.display())),
@@ -232,4 +234,33 @@ fn help_and_readme_say_what_the_table_says() {
     }
     let version = kvcache(&["--version"], &[]);
     assert_eq!(version.stdout, concat!("kvcache ", env!("CARGO_PKG_VERSION"), "\n").as_bytes());
+}
+
+#[test]
+fn what_the_samples_of_the_service_comment_out_is_the_default() {
+    let uncommented = |path: &str| {
+        let sample = fs::read_to_string(path).unwrap();
+        let lines = sample.lines().map(|line| match line.strip_prefix('#') {
+            Some(setting) if setting.split(' ').next().is_some_and(|word| !word.is_empty()) => {
+                setting
+            }
+            _ => line,
+        });
+        lines.filter(|line| !line.starts_with('#')).collect::<Vec<_>>().join("\n")
+    };
+    let defaults = read(&[]).unwrap().effective();
+    let file = file("sample", &uncommented("systemd/kvcache.toml"));
+    assert_eq!(read(&["--config", &file]).unwrap().effective(), defaults);
+
+    let variables = uncommented("systemd/kvcache.default");
+    let mut variables = variables.lines().filter_map(|line| line.split_once('='));
+    assert_eq!(variables.next(), Some(("KVCACHE_CONFIG", "/etc/kvcache/kvcache.toml")));
+    let variables = variables.map(|(name, value)| (name.into(), value.into()));
+    let read = config::read([OsString::from("kvcache")], variables, HOST);
+    let Ok(Invocation::Serve(config)) = read else { panic!("not taken: {read:?}") };
+    // Snapshots are off where nothing is said.
+    for (name, value) in config.effective().iter().filter(|(name, _)| !name.starts_with("snapshot"))
+    {
+        assert_eq!(value, &defaults[name], "{name}");
+    }
 }

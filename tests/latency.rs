@@ -6,11 +6,12 @@ use kvcache::{
     config::Config,
     http::response::Date,
     mesh::owner,
-    shard::{ConnectionId, Role, Shard},
+    metrics::Operation,
+    shard::{ConnectionId, Role, Shard, Slow},
     store::KeyHasher,
 };
 use serde_json::Value;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 const GET: &[u8] = b"GET /get?key=a HTTP/1.1\r\nHost: h\r\n\r\n";
 
@@ -140,19 +141,27 @@ fn the_way_to_the_owner_of_a_key_and_back_counts() {
     assert_eq!(told(&mut shards, "health"), [1, 700, 700]);
 }
 
-#[test]
-fn an_answer_in_pieces_ends_with_the_last() {
-    let mut config = Config { memory_bytes: 1 << 20, ..Config::default() };
+/// A shard on which an answer of this many bytes comes in pieces, and the request for it.
+const LONG_BYTES: usize = 100_000;
+
+fn shard_with_a_long_value(slow_log: Duration) -> (Shard, ConnectionId) {
+    let mut config = Config { memory_bytes: 1 << 20, slow_log, ..Config::default() };
     config.limits.value_bytes_max = 1 << 17;
     config.limits.body_bytes_max = 1 << 18;
     let date = Date::of(SystemTime::UNIX_EPOCH);
-    let mut shards = [Shard::new(0, config, KeyHasher::random(), Millis(1), date)];
-    let id = shards[0].open(Role::Data);
-    let length = 100_000;
-    let put = format!("PUT /kv/a HTTP/1.1\r\nHost: h\r\nContent-Length: {length}\r\n\r\n");
-    let put = [put.as_bytes(), &vec![b'v'; length]].concat();
-    read(&mut shards[0], id, 1_000, &put);
-    send(&mut shards[0], id, 1_010, None);
+    let mut shard = Shard::new(0, config, KeyHasher::random(), Millis(1), date);
+    let id = shard.open(Role::Data);
+    let put = format!("PUT /kv/a HTTP/1.1\r\nHost: h\r\nContent-Length: {LONG_BYTES}\r\n\r\n");
+    let put = [put.as_bytes(), &vec![b'v'; LONG_BYTES]].concat();
+    read(&mut shard, id, 1_000, &put);
+    send(&mut shard, id, 1_010, None);
+    (shard, id)
+}
+
+#[test]
+fn an_answer_in_pieces_ends_with_the_last() {
+    let (shard, id) = shard_with_a_long_value(Duration::ZERO);
+    let mut shards = [shard];
     read(&mut shards[0], id, 2_000, GET);
     let mut micros = 2_000;
     while !shards[0].unsent(id).is_empty() {
@@ -162,4 +171,42 @@ fn an_answer_in_pieces_ends_with_the_last() {
     }
     assert!(micros > 2_200, "it came in pieces");
     assert_eq!(told(&mut shards, "get"), [1, micros - 2_000, micros - 2_000]);
+    assert_eq!(shards[0].take_slow(), None);
+}
+
+#[test]
+fn the_slow_log_knows_the_status_and_all_bytes_of_an_answer() {
+    let (mut shard, id) = shard_with_a_long_value(Duration::from_micros(150));
+    let slow =
+        |operation, micros, status, bytes| Some(Slow { operation, micros, status, bytes, more: 0 });
+    // In pieces.
+    read(&mut shard, id, 2_000, GET);
+    let (mut micros, mut bytes) = (2_000, 0);
+    while !shard.unsent(id).is_empty() {
+        assert_eq!(shard.take_slow(), None);
+        micros += 100;
+        bytes += shard.unsent(id).len();
+        send(&mut shard, id, micros, None);
+    }
+    assert!(bytes > LONG_BYTES);
+    let elapsed = u32::try_from(micros - 2_000).unwrap();
+    assert_eq!(shard.take_slow(), slow(Operation::Get, elapsed, 200, bytes));
+    // Two that are sent as a part of the second is.
+    let absent = b"GET /kv/b HTTP/1.1\r\nHost: h\r\n\r\nDELETE /kv/a HTTP/1.1\r\nHost: h\r\n\r\n";
+    read(&mut shard, id, 9_000, absent);
+    let all = shard.unsent(id).len();
+    let first = shard.unsent(id).windows(8).rposition(|eight| eight == b"HTTP/1.1").unwrap();
+    send(&mut shard, id, 9_200, Some(first + 1));
+    assert_eq!(shard.take_slow(), slow(Operation::Get, 200, 404, first));
+    send(&mut shard, id, 9_300, None);
+    assert_eq!(shard.take_slow(), slow(Operation::Delete, 300, 204, all - first));
+    // On the bound, and with a bound that has changed.
+    read(&mut shard, id, 10_000, GET);
+    send(&mut shard, id, 10_150, None);
+    assert_eq!(shard.take_slow(), None);
+    shard.set_config(Config { memory_bytes: 1 << 20, ..Config::default() });
+    read(&mut shard, id, 11_000, GET);
+    send(&mut shard, id, 91_000, None);
+    assert_eq!(shard.take_slow(), None);
+    assert_eq!(told(&mut [shard], "get")[0], 4);
 }

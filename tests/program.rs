@@ -9,6 +9,7 @@ mod common {
 use common::client::{Client, found, get, put};
 use rustix::process::{Pid, Resource, Rlimit, Signal, kill_process, prlimit};
 use std::{
+    collections::BTreeSet,
     fs,
     io::{BufRead, BufReader, Read, Write},
     net::{self, TcpListener},
@@ -16,8 +17,12 @@ use std::{
         linux::net::SocketAddrExt as _,
         unix::net::{SocketAddr, UnixDatagram},
     },
+    path::Path,
     process::{Child, ChildStderr, Command, ExitStatus, Stdio},
-    sync::mpsc,
+    sync::{
+        atomic::{AtomicBool, Ordering},
+        mpsc,
+    },
     thread,
     time::Duration,
 };
@@ -61,11 +66,12 @@ impl Serving {
         let mut child = command.spawn().unwrap();
         let mut stderr = BufReader::new(child.stderr.take().unwrap());
         let mut greeting = String::new();
-        stderr.read_line(&mut greeting).unwrap();
+        while !greeting.contains("listening on ") {
+            assert_ne!(stderr.read_line(&mut greeting).unwrap(), 0, "not a greeting: {greeting}");
+        }
         let address =
             greeting.split("listening on ").nth(1).and_then(|rest| rest.split(',').next());
-        let address = address.unwrap_or_else(|| panic!("not a greeting: {greeting}"));
-        Self { address: address.parse().unwrap(), child, stderr }
+        Self { address: address.unwrap().parse().unwrap(), child, stderr }
     }
 
     fn connect(&self) -> Client {
@@ -177,6 +183,40 @@ fn the_doctor_says_whether_it_would_start() {
     assert!(said.ends_with("The server would not start.\n"), "{said}");
 }
 
+#[test]
+fn a_health_check_tells_a_server_that_answers_from_none() {
+    let health = |address: &str| {
+        let mut command = Command::new(PROGRAM);
+        command.args(["health", "--listen", address]);
+        let output = command.output().unwrap();
+        (output.status.code(), String::from_utf8(output.stderr).unwrap())
+    };
+    let serving = Serving::start(&[]);
+    let address = serving.address.to_string();
+    assert_eq!(health(&address), (Some(0), String::new()));
+    let everywhere = format!("0.0.0.0:{}", serving.address.port());
+    assert_eq!(health(&everywhere), (Some(0), String::new()));
+    serving.signal(Signal::TERM);
+    assert!(serving.end().0.success());
+    let (code, said) = health(&address);
+    assert_eq!(code, Some(1), "{said}");
+    assert!(said.contains("does not answer") && said.matches('\n').count() == 1, "{said}");
+
+    let other = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = other.local_addr().unwrap().to_string();
+    let answers = thread::spawn(move || {
+        let (mut stream, _) = other.accept().unwrap();
+        let mut asked = [0; 17];
+        stream.read_exact(&mut asked).unwrap();
+        assert_eq!(&asked, b"GET /healthz HTTP");
+        stream.write_all(b"HTTP/1.1 503 Service Unavailable\r\n\r\n").unwrap();
+    });
+    let (code, said) = health(&address);
+    answers.join().unwrap();
+    assert_eq!(code, Some(1), "{said}");
+    assert!(said.contains("HTTP/1.1 503"), "{said}");
+}
+
 /// The program, whose system calls `calls` fail in the way of strace's `inject`.
 fn failing(calls: &str, how: &str) -> Command {
     let mut command = Command::new("strace");
@@ -212,6 +252,65 @@ fn row_57_a_host_without_io_uring_is_one_line() {
     }
     // Refused only once the executors start.
     assert!(complaint(failing("io_uring_setup", "error=ENOMEM:when=2+")).contains("shard"));
+}
+
+/// The calls that the profile of `seccomp.json` allows.
+fn allowed_calls() -> BTreeSet<String> {
+    let profile = fs::read_to_string("seccomp.json").unwrap();
+    let profile: serde_json::Value = serde_json::from_str(&profile).unwrap();
+    assert_eq!(profile["defaultAction"], "SCMP_ACT_ERRNO");
+    let rules = profile["syscalls"].as_array().unwrap();
+    let allowed = rules.iter().filter(|rule| rule["action"] == "SCMP_ACT_ALLOW");
+    let names = allowed.flat_map(|rule| rule["names"].as_array().unwrap());
+    names.map(|name| name.as_str().unwrap().to_owned()).collect()
+}
+
+#[test]
+fn the_seccomp_profile_allows_what_the_server_calls() {
+    let allowed = allowed_calls();
+    for needed in ["io_uring_setup", "io_uring_enter", "io_uring_register", "clone", "execve"] {
+        assert!(allowed.contains(needed), "{needed}");
+    }
+    for forbidden in ["ptrace", "mount", "unshare", "setns", "bpf", "init_module", "clone3"] {
+        assert!(!allowed.contains(forbidden), "{forbidden}");
+    }
+    if !can_inject() {
+        eprintln!("skipped: strace is not here or may not trace");
+        return;
+    }
+    let directory = Path::new(env!("CARGO_TARGET_TMPDIR")).join("seccomp");
+    // A run before may have left it.
+    drop(fs::remove_dir_all(&directory));
+    fs::create_dir(&directory).unwrap();
+    let [calls, snapshot] = ["calls", "snapshot"].map(|name| directory.join(name));
+    // The second start restores what the first has written in the end.
+    for expected in [404, 200] {
+        let mut command = Command::new("strace");
+        command.args(["-D", "-f", "-qq", "-A", "-o", calls.to_str().unwrap(), PROGRAM]);
+        let mut command = with_our_flags(command);
+        command.args(["--snapshot-path", snapshot.to_str().unwrap()]);
+        let mut serving = Serving::of(command);
+        let mut client = serving.connect();
+        assert_eq!(client.ask(get("a")).status, expected);
+        assert_eq!(client.ask(put("a", "b")).status, 200);
+        serving.signal(Signal::HUP);
+        serving.stderr.read_line(&mut String::new()).unwrap();
+        drop(client);
+        serving.signal(Signal::TERM);
+        assert!(serving.end().0.success());
+    }
+    let calls = fs::read_to_string(calls).unwrap();
+    let calls: BTreeSet<&str> = calls
+        .lines()
+        .filter_map(|line| line.split_once(' ')?.1.trim_start().split_once('('))
+        .map(|(name, _)| name)
+        .filter(|name| name.bytes().all(|c| c.is_ascii_alphanumeric() || c == b'_'))
+        // The C library takes clone where this one is not there.
+        .filter(|name| *name != "clone3")
+        .collect();
+    assert!(calls.contains("io_uring_enter") && calls.contains("accept4"), "{calls:?}");
+    let refused: Vec<_> = calls.iter().filter(|name| !allowed.contains(**name)).collect();
+    assert!(refused.is_empty(), "{refused:?}");
 }
 
 #[test]
@@ -466,14 +565,14 @@ fn tokens_are_read_again_at_sighup_and_stay_where_that_fails() {
         said
     };
     file.write("second-secret\nread third-secret");
-    assert!(reload(&mut serving).ends_with(" info new tokens are in force count=2\n"));
+    assert!(reload(&mut serving).ends_with(" were read again tokens=2\n"));
     while statuses(&mut clients, "second-secret") != [404, 404] {}
     assert_eq!(statuses(&mut clients, "first-secret"), [401, 401]);
 
     file.write("first-secret\nno secret");
     let said = reload(&mut serving);
     assert!(said.contains(&format!("{}: line 2: ", file.name())), "{said}");
-    assert!(said.contains(" error the old tokens stay in force "), "{said}");
+    assert!(said.contains(" error the old settings stay in force "), "{said}");
     assert_eq!(statuses(&mut clients, "second-secret"), [404, 404]);
     assert_eq!(statuses(&mut clients, "first-secret"), [401, 401]);
 
@@ -484,12 +583,86 @@ fn tokens_are_read_again_at_sighup_and_stay_where_that_fails() {
 }
 
 #[test]
+fn settings_that_can_change_are_read_again_at_sighup() {
+    let file = Path::new(env!("CARGO_TARGET_TMPDIR")).join("reload.toml");
+    let set = |text: &str| fs::write(&file, text).unwrap();
+    set("");
+    let name = format!("kvcache-reload-{}", std::process::id());
+    let manager = SocketAddr::from_abstract_name(&name).unwrap();
+    let manager = UnixDatagram::bind_addr(&manager).unwrap();
+    manager.set_read_timeout(Some(HANG)).unwrap();
+    let mut command = program();
+    command.args(["--config", file.to_str().unwrap()]).env("NOTIFY_SOCKET", format!("@{name}"));
+    let mut serving = Serving::of(command);
+    told(&manager, "READY=1");
+    let next_line = |serving: &mut Serving| {
+        let mut said = String::new();
+        serving.stderr.read_line(&mut said).unwrap();
+        said
+    };
+    // One connection on each shard.
+    let mut clients = [serving.connect(), serving.connect()];
+    let key = "k".repeat(200);
+    for client in &mut clients {
+        assert_eq!(client.ask(get(&key)).status, 404);
+    }
+
+    set("slow-log-us = 1\nkey-bytes-max = 100\n");
+    serving.signal(Signal::HUP);
+    assert!(next_line(&mut serving).ends_with(" were read again tokens=0\n"));
+    told(&manager, "READY=1");
+    let said = next_line(&mut serving);
+    assert!(
+        said.contains(" warn some settings wait for a restart settings=key-bytes-max,"),
+        "{said}"
+    );
+    // The shards hear of it a little later.
+    let done = AtomicBool::new(false);
+    let slow = thread::scope(|scope| {
+        scope.spawn(|| {
+            while !done.load(Ordering::Relaxed) {
+                for client in &mut clients {
+                    assert_eq!(client.ask(get(&key)).status, 404);
+                }
+            }
+        });
+        let slow = next_line(&mut serving);
+        done.store(true, Ordering::Relaxed);
+        slow
+    });
+    assert!(slow.contains(" warn slow request operation=get us="), "{slow}");
+    assert!(slow.contains(" status=404 bytes=") && slow.contains(" shard="), "{slow}");
+    assert!(!slow.contains(&key), "{slow}");
+
+    set("log-level = 7\n");
+    serving.signal(Signal::HUP);
+    let refused = std::iter::repeat_with(|| next_line(&mut serving));
+    let refused = refused.into_iter().find(|line| !line.contains("slow request")).unwrap();
+    assert!(refused.contains(" error the old settings stay in force reason="), "{refused}");
+    assert!(refused.contains("reload.toml: log-level: "), "{refused}");
+    told(&manager, "READY=1");
+
+    set("log-level = \"error\"\n");
+    serving.signal(Signal::HUP);
+    told(&manager, "RELOADING=1");
+    told(&manager, "READY=1");
+    serving.signal(Signal::TERM);
+    drop(clients);
+    let (status, said) = serving.end();
+    assert_eq!(status.code(), Some(0), "{said}");
+    assert!(!said.contains("read again") && !said.contains("draining"), "{said}");
+}
+
+#[test]
 fn a_sighup_without_tokens_changes_nothing() {
     let mut serving = Serving::start(&[]);
     serving.signal(Signal::HUP);
     let mut said = String::new();
     serving.stderr.read_line(&mut said).unwrap();
-    assert!(said.contains("--auth-token-file"), "{said}");
+    assert!(
+        said.ends_with(" info the settings that can change were read again tokens=0\n"),
+        "{said}"
+    );
     assert_eq!(serving.connect().ask(get("a")).status, 404);
 }
 

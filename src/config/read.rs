@@ -35,6 +35,8 @@ pub enum Invocation {
     Serve(Box<Config>),
     /// Say what the host offers and lacks.
     Doctor(Box<Config>),
+    /// Say whether the server answers.
+    Health(Box<Config>),
     /// Say what a snapshot holds.
     Inspect(PathBuf),
     /// Load a server; the arguments that say how.
@@ -112,6 +114,7 @@ pub fn read(
     let config = Box::new(config);
     Ok(match flags.subcommand_name() {
         Some("doctor") => Invocation::Doctor(config),
+        Some("health") => Invocation::Health(config),
         _ => Invocation::Serve(config),
     })
 }
@@ -219,6 +222,10 @@ fn command() -> clap::Command {
         .subcommand(clap::Command::new("serve").about("Run the server (the default)"))
         .subcommand(
             clap::Command::new("doctor").about("Say what this host offers and lacks, and exit"),
+        )
+        .subcommand(
+            clap::Command::new("health")
+                .about("Exit with 0 if the server of these settings answers, else with 1"),
         )
         .subcommand(
             clap::Command::new("snapshot")

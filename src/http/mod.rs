@@ -268,8 +268,10 @@ impl Requests {
 #[derive(Debug, Default)]
 pub struct Output {
     pub bytes: Vec<u8>,
-    /// Of the answers that end in `bytes`, in their order.
+    /// Of the answers that end in `bytes` and were not told of as sent, in their order.
     timings: Vec<Timing>,
+    /// Where the last of those ends that were.
+    told: usize,
 }
 
 impl Output {
@@ -286,6 +288,14 @@ impl Output {
         }
     }
 
+    /// Tells of the first answers, each time of those that began alike, and what of them is here.
+    fn tell(&mut self, timings: usize, mut ended: impl FnMut(&Timing, &[u8])) {
+        for timing in self.timings.drain(..timings) {
+            ended(&timing, &self.bytes[self.told..timing.end]);
+            self.told = timing.end;
+        }
+    }
+
     /// Bytes of memory held.
     #[must_use]
     pub fn buffer_bytes(&self) -> usize {
@@ -295,6 +305,7 @@ impl Output {
     pub fn clear(&mut self) {
         self.bytes.clear();
         self.timings.clear();
+        self.told = 0;
     }
 }
 
@@ -313,6 +324,8 @@ pub struct Responses<T> {
     held_bytes: usize,
     /// Since when the client has not taken a byte of what there is to send.
     stalled: Option<Millis>,
+    /// Bytes of the next answer that were sent and are no longer in the output.
+    gone_bytes: usize,
 }
 
 #[derive(Debug)]
@@ -356,6 +369,7 @@ impl<T> Default for Responses<T> {
             away_bytes_max: 0,
             held_bytes: 0,
             stalled: None,
+            gone_bytes: 0,
         }
     }
 }
@@ -523,19 +537,29 @@ impl<T> Responses<T> {
     }
 
     /// Notes that the kernel took `bytes` of [`Responses::unsent`], and tells which answers end in
-    /// them.
-    pub fn sent(&mut self, bytes: usize, now: Millis, mut ended: impl FnMut(&Timing)) {
+    /// them: what of them is still here, and the bytes that they had in all.
+    pub fn sent(
+        &mut self,
+        bytes: usize,
+        now: Millis,
+        mut ended: impl FnMut(&Timing, &[u8], usize),
+    ) {
         self.sent += bytes;
-        if self.sent == self.output.bytes.len() {
-            self.output.timings.iter().for_each(ended);
-            self.output.clear();
+        let gone_bytes = &mut self.gone_bytes;
+        let tell = |timing: &Timing, answers: &[u8]| {
+            ended(timing, answers, std::mem::take(gone_bytes) + answers.len());
+        };
+        let output = &mut self.output;
+        if self.sent == output.bytes.len() {
+            output.tell(output.timings.len(), tell);
+            self.gone_bytes += output.bytes.len() - output.told;
+            output.clear();
             self.sent = 0;
             self.stalled = None;
         } else if bytes > 0 || self.stalled.is_none() {
             self.stalled = Some(now);
-            let timings = &mut self.output.timings;
-            let whole = timings.partition_point(|timing| timing.end <= self.sent);
-            timings.drain(..whole).for_each(|timing| ended(&timing));
+            let whole = output.timings.partition_point(|timing| timing.end <= self.sent);
+            output.tell(whole, tell);
         }
     }
 
