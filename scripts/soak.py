@@ -62,7 +62,7 @@ class Server:
         self.socket = None
 
     def ask(self, requests):
-        """The status and body of each answer; as many as came before the connection ended."""
+        """The status and body of each answer; 0 where the connection ended before it."""
         if self.socket is None:
             self.socket = socket.create_connection(("127.0.0.1", PORT), 30)
             self.arrived = bytearray()
@@ -81,7 +81,7 @@ class Server:
         self.socket.close()
         self.socket = None
         self.counts["cut off"] += 1
-        return answers
+        return answers + [(0, "")] * (len(requests) - len(answers))
 
     def answer(self):
         while (end := self.arrived.find(b"\r\n\r\n")) < 0:
@@ -152,7 +152,7 @@ class Keys:
             if not wrong and over and asked > over + 1:
                 wrong = "its time was over"
         elif status not in (200, 404):
-            wrong = f"{status} {value}"
+            wrong = f"{status} {value}" if status else "no answer"
         if wrong:
             self.counts["failed reads"] += 1
             say(f"a read of {key} failed: {wrong}")
@@ -174,7 +174,6 @@ def small(name, counts):
         picked = [(key, *keys.new_value(key)) for key in keys.pick(30)]
         bodies = [json.dumps({"key": key, "value": value, **more}) for key, _, value in picked]
         answers = server.ask([request("POST", "/put", body) for body in bodies])
-        answers += [(0, "")] * (len(picked) - len(answers))
         for (key, sequence, value), (status, _) in zip(picked, answers):
             keys.note_put(key, sequence, value, status == 200, more.get("ttl"))
         return picked
@@ -190,7 +189,8 @@ def small(name, counts):
         picked, asked = keys.pick(count), time.monotonic()
         answers = server.ask([request("GET", f"/get?key={key}") for key in picked])
         for key, (status, body) in zip(picked, answers):
-            keys.note_read(key, status, json.loads(body).get("value"), asked)
+            value = json.loads(body)["value"] if status == 200 else body
+            keys.note_read(key, status, value, asked)
 
     def get_batch(keys):
         picked, asked = keys.pick(100), time.monotonic()
@@ -231,7 +231,6 @@ def raw(name, counts, count, lengths, puts, gets, apart):
     def turn():
         picked = [(key, *keys.new_value(key)) for key in keys.pick(puts)]
         answers = server.ask([request("PUT", f"/kv/{key}", value) for key, _, value in picked])
-        answers += [(0, "")] * (len(picked) - len(answers))
         for (key, sequence, value), (status, _) in zip(picked, answers):
             keys.note_put(key, sequence, value, status in (201, 204))
         picked, asked = keys.pick(gets), time.monotonic()
@@ -362,7 +361,9 @@ def t3_small():
         command = ["sh", "-c", f'echo $$ >{group}/cgroup.procs && exec "$@"', "sh", BINARY]
         command += [f"--listen=127.0.0.1:{PORT}", f"--admin-listen=127.0.0.1:{ADMIN_PORT}"]
         command += [f"--snapshot-path={directory}/kvcache.snapshot", "--snapshot-interval=60s"]
-        with bench.process([*command, "--value-bytes-max=1MiB"], lambda: bench.healthy(PORT)) as server:
+        with bench.process(
+            [*command, "--value-bytes-max=1MiB"], lambda: bench.healthy(PORT)
+        ) as server:
             return soak(server, group)
 
 
@@ -377,7 +378,9 @@ def soak(server, group):
     for load in loads:
         load.start()
     resident, before = [], sums(cells)
-    print("minute  RSS MiB  cgroup MiB  most MiB  reads/s  hits  MB/s written  failed  snapshots (ms)")
+    print(
+        "minute  RSS MiB  cgroup MiB  most MiB  reads/s  hits  MB/s written  failed  snapshots (ms)"
+    )
     while (now := time.monotonic()) < end and server.poll() is None:
         resident.append(bench.resident_bytes(server.pid))
         if len(resident) % 60 == 0:
@@ -423,7 +426,11 @@ def soak(server, group):
         bound("written bytes / budget", counts["written bytes"] / budget, least=10),
         bound("snapshots", totals["snapshots"]["written"], least=max(1, MINUTES - 2)),
         bound("snapshots that failed", totals["snapshots"]["failed"], most=0),
-        bound("drift of RSS over the last two thirds", abs(drift(resident[len(resident) // 3 :])), most=0.01),
+        bound(
+            "drift of RSS over the last two thirds",
+            abs(drift(resident[len(resident) // 3 :])),
+            most=0.01,
+        ),
     ]
     return all(kept)
 

@@ -12,6 +12,7 @@ mod common {
 mod routes {
     mod gzip;
     mod kv;
+    mod overload;
     mod unsent;
 }
 
