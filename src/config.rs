@@ -221,7 +221,7 @@ impl Limits {
         batch_items_max: 1000,
         reply_bytes_max: 8 * MIB,
         buffered_bytes_max: 64 * MIB,
-        queue_delay_max: Duration::from_secs(1),
+        queue_delay_max: Duration::from_millis(500),
         hop_requests_max: 16 * KIB,
         hop_bytes_max: 8 * MIB,
         linger_bytes_max: 64 * KIB,

@@ -411,6 +411,8 @@ impl Driver {
                 self.struck_us = Some(ready_us);
                 self.links.bell().strike();
             }
+            // New connections, probes among them, do not wait for all that is ready.
+            self.accept_more();
         } else if events > 0 {
             self.shard.record_queue_delay(self.shard.waited_us(ready_us));
         }
@@ -530,6 +532,9 @@ impl Driver {
         set_timer(&self.timer, next);
         self.beat_due_us = now_us + next * 1000;
         self.shard.counters_mut().usage.busy_us = Clock::thread_cpu_micros();
+        if let Some(struck_us) = self.struck_us {
+            self.shard.record_pending_delay(now_us - struck_us);
+        }
         self.shard.beat(now, Date::of(Clock::wall()));
         self.resume_accepting();
         if self.is_ending() {
@@ -780,6 +785,16 @@ impl Driver {
             } else {
                 self.turn_away(stream);
             }
+        }
+    }
+
+    fn accept_more(&mut self) {
+        let waits = |listener: &Option<Listener>| listener.as_ref().is_some_and(|it| !it.paused);
+        if self.stage == Stage::Serving && waits(&self.data) {
+            self.accept_data();
+        }
+        if waits(&self.admin) {
+            self.accept_admin();
         }
     }
 

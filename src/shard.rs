@@ -808,6 +808,11 @@ impl Shard {
         self.service.overload.record_delay(delay_us);
     }
 
+    /// What was ready so long ago still waits at this beat.
+    pub fn record_pending_delay(&mut self, pending_us: u64) {
+        self.service.overload.record_pending(pending_us);
+    }
+
     /// For how long what was ready at `ready_us` has waited, as far as this turn has come.
     #[must_use]
     pub fn waited_us(&self, ready_us: u64) -> u64 {

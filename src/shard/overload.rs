@@ -75,6 +75,12 @@ impl Overload {
         self.shortest_us = Some(self.shortest_us.map_or(delay_us, |least| least.min(delay_us)));
     }
 
+    /// What was ready so long ago still waits for its turn: that counts where nothing has come to
+    /// its turn in this window.
+    pub(super) fn record_pending(&mut self, pending_us: u64) {
+        self.shortest_us.get_or_insert(pending_us);
+    }
+
     /// The window is over.
     pub(super) fn end_window(&mut self, limits: &Limits) {
         self.windows_us[self.oldest] = self.shortest_us.take().unwrap_or(0);
@@ -199,6 +205,21 @@ mod tests {
         assert_eq!(overload.step(), Step::NoReads);
         let steps = pass(&mut overload, [[]; WINDOWS]);
         assert_eq!(steps[WINDOWS - 2..], [Step::NoReads, Step::Calm]);
+    }
+
+    #[test]
+    fn what_still_waits_counts_where_nothing_has_come_to_its_turn() {
+        let mut overload = Overload::default();
+        for pending_us in [600, 850, 1100, 1350] {
+            assert_eq!(overload.step(), Step::Calm);
+            overload.record_pending(pending_us);
+            overload.end_window(&LIMITS);
+        }
+        assert_eq!((overload.step(), overload.standing_us()), (Step::Closing, 600));
+        overload.record_delay(3);
+        overload.record_pending(1600);
+        overload.end_window(&LIMITS);
+        assert_eq!(overload.standing_us(), 3);
     }
 
     #[test]

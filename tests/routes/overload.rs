@@ -17,9 +17,9 @@ use std::time::Duration;
 
 /// Beats after which a delay stands.
 const BEATS: usize = 4;
-const CLOSING: Duration = Duration::from_millis(500);
-const NO_WRITES: Duration = Duration::from_millis(750);
-const NO_READS: Duration = Duration::from_secs(1);
+const CLOSING: Duration = Duration::from_millis(250);
+const NO_WRITES: Duration = Duration::from_millis(375);
+const NO_READS: Duration = Duration::from_millis(500);
 
 /// A body of this length is judged by its head.
 const LONG: usize = 90_000;
