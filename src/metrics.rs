@@ -194,6 +194,15 @@ pub enum Step {
 
 impl Step {
     #[must_use]
+    pub fn above(self) -> Self {
+        match self {
+            Self::Calm => Self::Closing,
+            Self::Closing => Self::NoWrites,
+            Self::NoWrites | Self::NoReads => Self::NoReads,
+        }
+    }
+
+    #[must_use]
     pub fn name(self) -> &'static str {
         match self {
             Self::Calm => "calm",

@@ -18,7 +18,8 @@
 //!
 //! Buffers count at once. A delay counts when it stands: in each of the last [`WINDOWS`] windows
 //! not even the shortest was below the step, as in `CoDel`. So a turn that takes long, or a process
-//! that was stopped, is no overload.
+//! that was stopped, is no overload. It leads up one step in so many windows, so that each step has
+//! the time to help.
 
 use crate::{
     config::Limits,
@@ -49,6 +50,8 @@ pub(super) struct Overload {
     windows_us: [u64; WINDOWS],
     /// The oldest of them.
     oldest: usize,
+    /// Windows since a delay led up.
+    since_climb: usize,
 }
 
 impl Overload {
@@ -87,7 +90,14 @@ impl Overload {
         self.oldest = (self.oldest + 1) % WINDOWS;
         let longest = self.windows_us.into_iter().max().expect("there are some windows");
         let limit = micros(limits.queue_delay_max);
-        self.by_delay = next(self.by_delay, self.standing_us(), longest, limit);
+        let step = next(self.by_delay, self.standing_us(), longest, limit);
+        self.since_climb += 1;
+        if step <= self.by_delay {
+            self.by_delay = step;
+        } else if self.since_climb >= WINDOWS {
+            self.by_delay = self.by_delay.above();
+            self.since_climb = 0;
+        }
     }
 
     /// Why something is not taken on, if so.
@@ -191,6 +201,16 @@ mod tests {
     }
 
     #[test]
+    fn a_delay_of_any_length_leads_up_one_step_at_a_time() {
+        use Step::{Calm, Closing, NoReads, NoWrites};
+        let mut overload = Overload::default();
+        let steps = pass(&mut overload, [[9999]; 3 * WINDOWS]);
+        assert_eq!(steps[..WINDOWS], [Calm, Calm, Calm, Closing]);
+        assert_eq!(steps[WINDOWS..2 * WINDOWS], [Closing, Closing, Closing, NoWrites]);
+        assert_eq!(steps[2 * WINDOWS..], [NoWrites, NoWrites, NoWrites, NoReads]);
+    }
+
+    #[test]
     fn a_long_turn_or_a_queue_that_empties_is_no_overload() {
         let mut overload = Overload::default();
         let once = [u64::MAX, 3, 3, u64::MAX, u64::MAX, u64::MAX].map(|delay| [delay]);
@@ -201,7 +221,7 @@ mod tests {
     #[test]
     fn windows_in_which_nothing_was_ready_lead_down() {
         let mut overload = Overload::default();
-        pass(&mut overload, [[9999]; WINDOWS]);
+        pass(&mut overload, [[9999]; 3 * WINDOWS]);
         assert_eq!(overload.step(), Step::NoReads);
         let steps = pass(&mut overload, [[]; WINDOWS]);
         assert_eq!(steps[WINDOWS - 2..], [Step::NoReads, Step::Calm]);
@@ -247,7 +267,7 @@ mod tests {
         assert_eq!(refused(&overload), writes);
         assert_eq!(overload.refuses(Operation::Put), Some(Cause::Memory));
         overload.weigh(0, &LIMITS);
-        pass(&mut overload, [[9999]; WINDOWS]);
+        pass(&mut overload, [[9999]; 3 * WINDOWS]);
         assert_eq!(overload.refuses(Operation::Put), Some(Cause::Delay));
         let served = ["invalidate", "health", "admin", "other"];
         let all = Operation::ALL.map(|(_, name)| name);

@@ -15,7 +15,7 @@ use kvcache::{
 };
 use std::time::Duration;
 
-/// Beats after which a delay stands.
+/// Beats after which a delay leads to the next step.
 const BEATS: usize = 4;
 const CLOSING: Duration = Duration::from_millis(250);
 const NO_WRITES: Duration = Duration::from_millis(375);
@@ -121,7 +121,7 @@ fn a_standing_delay_ends_connections_first() {
 #[test]
 fn then_writes_are_refused_and_all_else_is_served() {
     for mut cluster in clusters() {
-        cluster.pass_delayed(BEATS, NO_WRITES);
+        cluster.pass_delayed(2 * BEATS, NO_WRITES);
         for input in writes() {
             let (answer, _) = ask_of(&mut cluster, Role::Data, &input);
             assert_eq!(answer.status, 503, "{}", input.escape_ascii());
@@ -157,7 +157,7 @@ fn then_writes_are_refused_and_all_else_is_served() {
 #[test]
 fn reads_are_refused_last_and_probes_never() {
     for mut cluster in clusters() {
-        cluster.pass_delayed(BEATS, NO_READS);
+        cluster.pass_delayed(3 * BEATS, NO_READS);
         for input in [reads().to_vec(), writes()].concat() {
             assert_eq!(status(&mut cluster, input), 503);
         }
