@@ -252,7 +252,8 @@ def large(name, counts):
 
 
 def slow(name, counts):
-    """100 clients that send a byte a second, and 100 that take one of a value of 1 MiB."""
+    """100 clients that take a byte a second of a value of 1 MiB, 50 that send one of a head, and 50
+    that send 8 KiB a second of a body of 1 MiB."""
     clients = {}
 
     def begin(number):
@@ -262,7 +263,7 @@ def slow(name, counts):
         client.setblocking(False)
         if number % 2:
             head = f"PUT /kv/{name} HTTP/1.1\r\nHost: soak\r\nContent-Length: {1 << 20}\r\n\r\n"
-            client.send(head[: len(head) if number % 4 == 1 else 30].encode())
+            client.send(head[: len(head) if number % 4 == 1 else 20].encode())
         else:
             client.send(request("GET", f"/kv/large-{number}"))
         clients[number] = client
@@ -273,7 +274,7 @@ def slow(name, counts):
                 if number not in clients:
                     ended = begin(number)
                 elif number % 2:
-                    clients[number].send(b"v")
+                    clients[number].send(b"v" * (8 << 10 if number % 4 == 1 else 1))
                     # Whatever the server says, it says at the end.
                     ended = select.select([clients[number]], [], [], 0)[0]
                 else:

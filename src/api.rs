@@ -426,7 +426,7 @@ pub fn overloaded() -> Problem {
 /// What is said where too much of long answers waits for clients.
 #[must_use]
 pub fn congested() -> Problem {
-    let message = "Too many long requests and answers wait for their clients; try again.";
+    let message = "Too many bodies and long answers wait for their clients; try again.";
     Problem::new(503, "overloaded", message).retry_after(1)
 }
 

@@ -183,8 +183,8 @@ pub struct Limits {
     pub batch_items_max: usize,
     /// The body of one answer to a batch.
     pub reply_bytes_max: usize,
-    /// Long answers of one shard that are not sent yet and long requests that are not complete:
-    /// above this no further one is begun.
+    /// Long answers of one shard that are not sent yet and bodies that are not complete: above
+    /// this no further one is begun.
     pub buffered_bytes_max: usize,
     /// A shard where everything waits this long for its turn takes on no more.
     pub queue_delay_max: Duration,

@@ -164,8 +164,8 @@ counters! {
         timed_out,
         received_bytes,
         sent_bytes,
-        /// Of long requests that are not complete, and of long answers that are not sent yet or
-        /// are still to come from other shards: what `buffered_bytes_max` bounds.
+        /// Of bodies that are not complete, and of long answers that are not sent yet or are still
+        /// to come from other shards: what `buffered_bytes_max` bounds.
         buffered_bytes,
     }
 }

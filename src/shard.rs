@@ -117,6 +117,9 @@ struct Connections {
 const BUFFERS_MAX: usize = 256;
 const BUFFER_BYTES_MAX: usize = 64 << 10;
 
+/// What any connection may hold of a body that is on its way.
+const BODY_BYTES_FREE: usize = 8 << 10;
+
 impl Connections {
     fn insert(&mut self, role: Role, now: Millis) -> ConnectionId {
         self.serials += 1;
@@ -142,12 +145,13 @@ impl Connections {
         if slot.serial == id.serial { slot.connection.as_mut() } else { None }
     }
 
-    /// Counts in `total` what a connection holds of requests and of answers, either if it is more
-    /// than what any may.
+    /// Counts in `total` what a connection holds of answers and of a body on its way, either if it
+    /// is more than what any may.
     fn recount(&mut self, id: ConnectionId, total: &mut u64) {
         let Some(connection) = self.get_mut(id) else { return };
-        let long = |bytes: usize| if bytes > BUFFER_BYTES_MAX { bytes as u64 } else { 0 };
-        let bytes = long(connection.responses.bytes()) + long(connection.requests.buffer_bytes());
+        let above = |max: usize, bytes: usize| if bytes > max { bytes as u64 } else { 0 };
+        let bytes = above(BUFFER_BYTES_MAX, connection.responses.bytes())
+            + above(BODY_BYTES_FREE, connection.requests.unfinished_bytes());
         let counted = std::mem::replace(&mut self.slots[id.slot()].buffered_bytes, bytes);
         *total = *total - counted + bytes;
     }
@@ -970,14 +974,14 @@ impl Shard {
         self.bound_body(id);
     }
 
-    /// Refuses a long body on its way where the others hold as much as all may.
+    /// Refuses a body on its way where the others hold as much as all may.
     fn bound_body(&mut self, id: ConnectionId) {
         let held = self.connections.slots[id.slot()].buffered_bytes;
         if held == 0 || !self.service.is_congested(held) {
             return;
         }
         let Some(connection) = self.connections.get_mut(id) else { return };
-        if connection.requests.buffer_bytes() > BUFFER_BYTES_MAX && connection.is_open() {
+        if connection.requests.unfinished_bytes() > BODY_BYTES_FREE {
             let responses = &mut connection.responses;
             self.service.refuse_congested(responses, Operation::Other, Exchange::LAST);
             connection.close_when_done();

@@ -1,8 +1,8 @@
 //! What a shard still takes on when too much is under way: a ladder that it climbs by itself and
 //! comes down again by itself.
 //!
-//! Two loads are weighed, each against a limit: the bytes of long requests and answers that
-//! connections hold (`buffered_bytes_max`), and for how long what is ready waits for its turn
+//! Two loads are weighed, each against a limit: the bytes of long answers and of bodies on their
+//! way that connections hold (`buffered_bytes_max`), and for how long what is ready waits for its turn
 //! (`queue_delay_max`).
 //!
 //! ```text

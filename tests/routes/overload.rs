@@ -205,7 +205,7 @@ fn a_delay_that_has_passed_leaves_nothing_behind() {
     }
 }
 
-/// Room for three long bodies and a bit.
+/// Room for about a dozen long bodies.
 fn narrow() -> Config {
     let change = |limits: &mut Limits| {
         limits.value_bytes_max = LONG;
@@ -271,6 +271,26 @@ fn long_bodies_that_do_not_end_are_bounded_together() {
     assert!(done.iter().all(|answer| matches!(answer.status, 201 | 204)));
     assert_eq!((buffered(&cluster), steps(&cluster)), (0, vec![Step::Calm]));
     assert_eq!(status(&mut cluster, &whole), 204);
+}
+
+#[test]
+fn many_bodies_that_are_not_long_are_bounded_too() {
+    let mut cluster = Cluster::new(&narrow());
+    let half = &request("PUT", "/kv/half", "", "v".repeat(40_000))[..20_000];
+    let clients: Vec<_> = (0..200).map(|_| cluster.connect(0, Role::Data)).collect();
+    for &client in &clients {
+        cluster.send(client, half);
+        assert!(buffered(&cluster) < 1_200_000 + 40_000, "{}", buffered(&cluster));
+    }
+    let refused: Vec<u16> = clients
+        .iter()
+        .flat_map(|&client| read_all(&cluster.output(client)))
+        .map(|answer| answer.status)
+        .collect();
+    assert!((100..180).contains(&refused.len()) && refused.iter().all(|status| *status == 503));
+    assert_eq!(status(&mut cluster, get("nobody")), 404);
+    cluster.pass(Duration::from_secs(5));
+    assert_eq!((buffered(&cluster), steps(&cluster)), (0, vec![Step::Calm]));
 }
 
 #[test]
