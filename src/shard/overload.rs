@@ -2,8 +2,8 @@
 //! comes down again by itself.
 //!
 //! Two loads are weighed, each against a limit: the bytes of long answers and of bodies on their
-//! way that connections hold (`buffered_bytes_max`), and for how long what is ready waits for its turn
-//! (`queue_delay_max`).
+//! way that connections hold (`buffered_bytes_max`), and for how long what is ready waits for its
+//! turn (`queue_delay_max`).
 //!
 //! ```text
 //!   load of the limit   step       from there on
