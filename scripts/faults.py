@@ -5,14 +5,17 @@
 skipped.
 """
 
+import contextlib
 import glob
 import http.client
 import json
+import multiprocessing
 import os
 import random
 import resource
 import select
 import shutil
+import socket
 import subprocess
 import sys
 import threading
@@ -279,8 +282,110 @@ def hot_shard():
     return all(kept)
 
 
+def flood(connections, request, end, counts):
+    """As many clients as that, each with a request under way all the time; counts the answers."""
+    waiting = {}
+
+    def begin():
+        client = socket.create_connection(("127.0.0.1", PORT), 60)
+        client.sendall(request)
+        waiting[client.fileno()] = client
+        ready.register(client, select.EPOLLIN)
+
+    with select.epoll() as ready:
+        for _ in range(connections):
+            begin()
+        while time.monotonic() < end:
+            for number, _ in ready.poll(0.5):
+                client = waiting[number]
+                try:
+                    answer = client.recv(1 << 16)
+                    counts[1 if answer.startswith(b"HTTP/1.1 503 ") else 0] += bool(answer)
+                    ended = not answer or b"\r\nConnection: close" in answer
+                    if not ended:
+                        client.sendall(request)
+                except OSError:
+                    ended = True
+                if ended:
+                    waiting.pop(number).close()
+                    begin()
+
+
+def unfinished(connections, _, end, counts):
+    """As many clients as that send half of a body of 1 MiB, and no more until the end."""
+    head = f"PUT /kv/half HTTP/1.1\r\nHost: bench\r\nContent-Length: {1 << 20}\r\n\r\n"
+    clients = []
+    for _ in range(connections):
+        clients.append(socket.create_connection(("127.0.0.1", PORT), 60))
+        with contextlib.suppress(OSError):
+            clients[-1].sendall(head.encode() + bytes(1 << 19))
+    time.sleep(max(0, end - time.monotonic()))
+    for client in clients:
+        client.setblocking(False)
+        with contextlib.suppress(OSError):
+            counts[1] += client.recv(1 << 16).startswith(b"HTTP/1.1 503 ")
+
+
+def look_on(end, seen):
+    """Reads and probes on new connections all the while; how long the worst took, what failed."""
+    while time.monotonic() < end:
+        for path, port in (("/get?key=key-1", PORT), ("/healthz", PORT), ("/readyz", ADMIN_PORT)):
+            begun = time.monotonic()
+            try:
+                connection = http.client.HTTPConnection("127.0.0.1", port, timeout=20)
+                seen["failed"] += ask(connection, "GET", path)[0] != 200
+                connection.close()
+            except (OSError, http.client.HTTPException):
+                seen["failed"] += 1
+            seen["longest"] = max(seen["longest"], time.monotonic() - begun)
+        time.sleep(0.1)
+
+
+def overload():
+    """Floods of batches and of bodies without an end: writes are shed, reads and probes served."""
+    entries = [{"key": f"key-{n}", "value": "v" * 100} for n in range(450)]
+    batch = json.dumps({"entries": entries})
+    head = f"POST /mput HTTP/1.1\r\nHost: bench\r\nContent-Length: {len(batch)}\r\n\r\n"
+    rows = [("flood", "taken", "shed", "looks failed", "worst look s", "RSS MiB", "calm after s")]
+    kept = []
+    for load, connections, most_mib in ((flood, 6000, None), (unfinished, 2000, 160)):
+        with bench.kvcache("--shards=1", "--value-bytes-max=1MiB", budget="64MiB") as server:
+            bench.fill()
+            before, most = bench.resident_bytes(server.pid), 0
+            counts, seen = multiprocessing.RawArray("q", 2), {"failed": 0, "longest": 0}
+            end = time.monotonic() + 10
+            work = (connections, (head + batch).encode(), end, counts)
+            crowd = multiprocessing.Process(target=load, args=work)
+            watcher = threading.Thread(target=look_on, args=(end, seen))
+            crowd.start()
+            watcher.start()
+            while watcher.is_alive():
+                most = max(most, bench.resident_bytes(server.pid))
+                time.sleep(0.05)
+            crowd.join()
+            begun = time.monotonic()
+            while bench.stats()["totals"]["step"] != "calm" and time.monotonic() < begun + 20:
+                time.sleep(0.05)
+            calm = time.monotonic() - begun
+            told = bench.stats()["totals"]["overload"]
+            shed = told["refused_memory"] + told["refused_delay"]
+        grown = (most - before) >> 20
+        longest = f"{seen['longest']:.2f}"
+        rows.append((load.__name__, counts[0], shed, seen["failed"], longest, grown, f"{calm:.2f}"))
+        kept += [
+            bound(f"requests shed, {load.__name__}", shed, least=1),
+            bound("answers 503", counts[1], least=1),
+            bound("reads and probes that failed", seen["failed"], most=0),
+            bound("seconds until everything is taken on again", calm, most=5),
+        ]
+        if most_mib:
+            kept.append(bound("resident MiB gained", grown, most=most_mib))
+    table(*rows)
+    return all(kept)
+
+
 if __name__ == "__main__":
     if sys.argv[1:2] == ["behind-bad-network"]:
         behind_bad_network(int(sys.argv[2]))
     else:
-        bench.main(__doc__, [descriptors, clock, network, hot_shard])
+        bench.main(__doc__, [descriptors, clock, network, hot_shard, overload])

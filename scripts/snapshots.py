@@ -102,7 +102,7 @@ def kills():
     keys, writers = 20_000, 4
     rng = random.Random(SEED)
     counts = [0] * keys
-    restored, wrong, failed_starts, drafts, inside = [], 0, 0, 0, 0
+    restored, wrong, failed_starts, drafts, inside, longest = [], 0, 0, 0, 0, 0
     with place() as file:
         flags = ["--shards=2", f"--snapshot-path={file}"]
         for cycle in range(KILLS):
@@ -126,12 +126,12 @@ def kills():
                 for thread in threads:
                     thread.start()
                 time.sleep(0.05)
-                # The first has to come through; then one is cut short.
+                # The first has to come through. Of the others, one is on its way or just there.
                 if cycle == 0:
-                    snapshot()
+                    longest = snapshot()[1]["duration_ms"] / 1000 * 1.5
                 asker = threading.Thread(target=asked_for_one)
                 asker.start()
-                time.sleep(rng.uniform(0, 0.8))
+                time.sleep(rng.uniform(0, longest))
                 inside += os.path.exists(file + ".tmp")
                 server.send_signal(signal.SIGKILL)
                 server.wait()

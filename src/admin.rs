@@ -20,7 +20,7 @@ use crate::{
     },
     latency::{self, Latencies},
     mesh::Finding,
-    metrics::{Operation, Outcome, Report, Stage},
+    metrics::{Counters, Operation, Outcome, Report, Stage, Step},
 };
 use serde_json::{Value, json};
 
@@ -89,9 +89,15 @@ pub fn write_findings(
         Form::Count(name) => {
             return question::write_findings(out, exchange, date, Some(name), findings);
         }
-        Form::Ready => match totals(&reports(findings)).counters.stage {
-            Stage::Serving => (JSON, b"{\"status\":\"OK\"}".to_vec()),
-            stage => {
+        Form::Ready => match totals(&reports(findings)).counters {
+            Counters { stage: Stage::Serving, step: Step::Calm, .. } => {
+                (JSON, b"{\"status\":\"OK\"}".to_vec())
+            }
+            // To be overloaded is no reason to send everybody elsewhere.
+            Counters { stage: Stage::Serving, step, .. } => {
+                (JSON, json!({ "status": "OK", "step": step.name() }).to_string().into_bytes())
+            }
+            Counters { stage, .. } => {
                 let problem = not_ready(stage);
                 write_problem(out, exchange, date, &problem);
                 return problem.status;
@@ -175,6 +181,8 @@ fn report_json(report: &Report) -> Value {
     json!({
         "requests": requests,
         "stage": report.counters.stage.name(),
+        "step": report.counters.step.name(),
+        "overload": object(&report.counters.overload.fields()),
         "usage": object(&report.counters.usage.fields()),
         "connections": object(&report.counters.connections.fields()),
         "hops": object(&report.hops.fields()),

@@ -442,7 +442,14 @@ pub fn overloaded() -> Problem {
 /// What is said where too much of long answers waits for clients.
 #[must_use]
 pub fn congested() -> Problem {
-    let message = "Too many long answers wait for their clients to take them; try again.";
+    let message = "Too many bodies and long answers wait for their clients; try again.";
+    Problem::new(503, "overloaded", message).retry_after(1)
+}
+
+/// What is said where there is too much to do already.
+#[must_use]
+pub fn not_taken_on() -> Problem {
+    let message = "There is too much to do for this to be taken on, too; try again later.";
     Problem::new(503, "overloaded", message).retry_after(1)
 }
 

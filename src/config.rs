@@ -201,8 +201,11 @@ pub struct Limits {
     pub batch_items_max: usize,
     /// The body of one answer to a batch.
     pub reply_bytes_max: usize,
-    /// Long answers of one shard that are not sent yet: above this no further one is begun.
-    pub replies_bytes_max: usize,
+    /// Long answers of one shard that are not sent yet and bodies that are not complete: above
+    /// this no further one is begun.
+    pub buffered_bytes_max: usize,
+    /// A shard where everything waits this long for its turn takes on no more.
+    pub queue_delay_max: Duration,
     /// Requests in flight from one shard to one other.
     pub hop_requests_max: usize,
     /// Bytes in flight from one shard to one other.
@@ -239,7 +242,8 @@ impl Limits {
         piece_bytes_max: 32 * KIB,
         batch_items_max: 1000,
         reply_bytes_max: 8 * MIB,
-        replies_bytes_max: 64 * MIB,
+        buffered_bytes_max: 64 * MIB,
+        queue_delay_max: Duration::from_millis(500),
         hop_requests_max: 16 * KIB,
         hop_bytes_max: 8 * MIB,
         event_readers_max: 8,
@@ -279,7 +283,8 @@ impl Limits {
             ("hop-bytes-max", self.hop_bytes_max, self.body_bytes_max, "the largest batch"),
             ("hop-requests-max", self.hop_requests_max, self.connections_max, "every connection"),
             ("hop-requests-max", self.hop_requests_max, self.batch_items_max, "the largest batch"),
-            ("replies-bytes-max", self.replies_bytes_max, self.reply_bytes_max, "the longest one"),
+            ("buffered-bytes-max", self.buffered_bytes_max, self.reply_bytes_max, "one answer"),
+            ("buffered-bytes-max", self.buffered_bytes_max, self.body_bytes_max, "one body"),
             ("pipeline-depth-max", self.pipeline_depth_max, 1, "one answer"),
         ];
         for (name, limit, needed, what) in relations {

@@ -14,7 +14,7 @@ use crate::{
     link::Links,
     log::{self, Level, Log, Repeats},
     mesh::{self, Message},
-    metrics::{self, Reload, Snapshots},
+    metrics::{self, Reload, Snapshots, Step},
     placement::Placement,
     process,
     shard::{BEAT_MAX_MS, BEAT_MS, Clocks, ConnectionId, Role, Saved, Shard, Slow, Ticket},
@@ -181,6 +181,11 @@ pub struct Driver {
     timer: OwnedFd,
     /// Since the last beat.
     was_busy: bool,
+    /// When more was ready than a turn takes and the bell was put behind it, in microseconds since
+    /// the start. For how long the bell waits, everything else does.
+    struck_us: Option<u64>,
+    /// As it was logged.
+    step: Step,
     last_beat: Millis,
     /// When the timer strikes next, in microseconds since the start.
     beat_due_us: u64,
@@ -293,6 +298,8 @@ impl Driver {
             log: config.log,
             repeats: Repeats::default(),
             was_busy: false,
+            struck_us: None,
+            step: Step::Calm,
             last_beat: Millis(now_us / 1000),
             beat_due_us: now_us + BEAT_MAX_MS * 1000,
         })
@@ -371,20 +378,66 @@ impl Driver {
                 DATA_LISTENER => self.accept_data(),
                 ADMIN_LISTENER => self.accept_admin(),
                 CONTROL => self.heed(),
-                BELL | TIMER => continue,
+                BELL => {
+                    if let Some(struck_us) = self.struck_us.take() {
+                        self.shard.record_queue_delay(now_us - struck_us);
+                    }
+                    continue;
+                }
+                TIMER => continue,
                 slot => self.serve(usize::try_from(slot).unwrap_or(usize::MAX), event.flags),
             }
             busy = true;
         }
+        self.note_wait(events.len(), now_us);
         self.events = events;
         self.was_busy |= busy;
         if now.since(self.last_beat) >= if self.is_ending() { ENDING_BEAT_MS } else { BEAT_MS } {
             self.beat(now_us);
         }
+        if self.shard.step() != self.step {
+            self.tell_step();
+        }
         busy |= self.shard.save_on(now, is_idle);
         self.submit_jobs();
         self.end_turn();
         busy || self.shard.has_unswept()
+    }
+
+    /// Notes for how long what was ready at `ready_us` has waited: until the end of this turn, or
+    /// where there was more of it than `events`, until the bell comes back from behind it all.
+    fn note_wait(&mut self, events: usize, ready_us: u64) {
+        if events >= EVENTS_MAX {
+            if self.struck_us.is_none() {
+                self.struck_us = Some(ready_us);
+                self.links.bell().strike();
+            }
+            // New connections, probes among them, do not wait for all that is ready.
+            self.accept_more();
+        } else if events > 0 {
+            self.shard.record_queue_delay(self.shard.waited_us(ready_us));
+        }
+    }
+
+    /// Says that the shard takes on less than before, or more.
+    fn tell_step(&mut self) {
+        self.step = self.shard.step();
+        let (level, message) = match self.step {
+            Step::Calm => (Level::Info, "no longer overloaded"),
+            Step::Closing => (Level::Warn, "overloaded; connections end after their answers"),
+            Step::NoWrites => (Level::Warn, "overloaded; writes are refused"),
+            Step::NoReads => (Level::Warn, "overloaded; writes and reads are refused"),
+        };
+        if let Some(left_out) = self.repeats.admit(message, self.last_beat) {
+            let counters = &self.shard.report().counters;
+            let fields: log::Fields<'_> = &[
+                ("shard", &self.shard.me()),
+                ("buffered_bytes", &counters.connections.buffered_bytes),
+                ("queue_delay_us", &counters.overload.queue_delay_us),
+                ("more", &left_out),
+            ];
+            self.log.line(level, message, fields);
+        }
     }
 
     /// Takes in what came of the jobs for the disk.
@@ -480,6 +533,9 @@ impl Driver {
         set_timer(&self.timer, next);
         self.beat_due_us = now_us + next * 1000;
         self.shard.counters_mut().usage.busy_us = Clock::thread_cpu_micros();
+        if let Some(struck_us) = self.struck_us {
+            self.shard.record_pending_delay(now_us - struck_us);
+        }
         self.shard.beat(now, Date::of(Clock::wall()));
         self.tell_slow();
         self.resume_accepting();
@@ -759,6 +815,16 @@ impl Driver {
             } else {
                 self.turn_away(stream);
             }
+        }
+    }
+
+    fn accept_more(&mut self) {
+        let waits = |listener: &Option<Listener>| listener.as_ref().is_some_and(|it| !it.paused);
+        if self.stage == Stage::Serving && waits(&self.data) {
+            self.accept_data();
+        }
+        if waits(&self.admin) {
+            self.accept_admin();
         }
     }
 

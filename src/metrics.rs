@@ -41,9 +41,24 @@ impl Operation {
         (Self::Other, "other"),
     ];
 
+    pub const WRITES: [Self; 6] =
+        [Self::Put, Self::Delete, Self::Incr, Self::Touch, Self::Mput, Self::Mdelete];
+
     #[must_use]
     pub fn name(self) -> &'static str {
         Self::ALL[self as usize].1
+    }
+
+    /// Whether it changes single entries.
+    #[must_use]
+    pub fn is_write(self) -> bool {
+        Self::WRITES.contains(&self)
+    }
+
+    /// Whether it reads entries.
+    #[must_use]
+    pub fn is_read(self) -> bool {
+        matches!(self, Self::Get | Self::Mget)
     }
 }
 
@@ -149,8 +164,8 @@ counters! {
         timed_out,
         received_bytes,
         sent_bytes,
-        /// Of long answers that are not sent yet, or are still to come from other shards: what
-        /// `replies_bytes_max` bounds.
+        /// Of bodies that are not complete, and of long answers that are not sent yet or are still
+        /// to come from other shards: what `buffered_bytes_max` bounds.
         buffered_bytes,
     }
 }
@@ -163,6 +178,66 @@ counters! {
         messages,
         /// Found the way full and were answered 503.
         refused,
+    }
+}
+
+/// What a shard still takes on. Each step leaves out more than the one before.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Step {
+    #[default]
+    Calm,
+    /// No connection stays open after its answer.
+    Closing,
+    NoWrites,
+    NoReads,
+}
+
+impl Step {
+    #[must_use]
+    pub fn above(self) -> Self {
+        match self {
+            Self::Calm => Self::Closing,
+            Self::Closing => Self::NoWrites,
+            Self::NoWrites | Self::NoReads => Self::NoReads,
+        }
+    }
+
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Calm => "calm",
+            Self::Closing => "closing",
+            Self::NoWrites => "no_writes",
+            Self::NoReads => "no_reads",
+        }
+    }
+}
+
+counters! {
+    /// What a shard did not take on because it had too much to do.
+    Overload {
+        /// Requests refused for what buffers held.
+        refused_memory,
+        /// Requests refused for how long others waited.
+        refused_delay,
+        /// How often each step was climbed to.
+        closing,
+        no_writes,
+        no_reads,
+        /// For how long what is ready waits at least, lately.
+        queue_delay_us: max,
+    }
+}
+
+impl Overload {
+    /// Takes note of a step that was climbed to.
+    pub fn note(&mut self, step: Step) {
+        match step {
+            Step::Calm => {}
+            Step::Closing => self.closing += 1,
+            Step::NoWrites => self.no_writes += 1,
+            Step::NoReads => self.no_reads += 1,
+        }
     }
 }
 
@@ -265,6 +340,8 @@ impl Snapshots {
 pub struct Counters {
     pub answers: Answers,
     pub connections: Connections,
+    pub overload: Overload,
+    pub step: Step,
     pub usage: Usage,
     pub process: Process,
     pub reload: Reload,
@@ -284,6 +361,8 @@ impl AddAssign for Report {
     fn add_assign(&mut self, other: Self) {
         self.counters.answers += other.counters.answers;
         self.counters.connections += other.counters.connections;
+        self.counters.overload += other.counters.overload;
+        self.counters.step = self.counters.step.max(other.counters.step);
         self.counters.usage += other.counters.usage;
         self.counters.process += other.counters.process;
         self.counters.reload += other.counters.reload;

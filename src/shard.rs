@@ -4,6 +4,7 @@
 //! channels; the simulation feeds it from a seeded scheduler.
 
 mod listen;
+mod overload;
 mod restore;
 mod save;
 mod slow;
@@ -29,13 +30,14 @@ use crate::{
     },
     latency::{Latency, Start},
     mesh::{Arrival, Books, Called, Mesh, Message, Question},
-    metrics::{Counters, Operation, Process, Report, Stage, Usage},
+    metrics::{Counters, Operation, Process, Report, Stage, Step, Usage},
     store::{
         EXPIRE_STEPS_MAX, INLINE_BYTES_MAX, Key, KeyHasher, Op, Reply, SCAN_STEPS_MAX, Settings,
         Store, Verb, WAY_STEPS_MAX,
     },
 };
 use listen::Listeners;
+use overload::{Cause, Overload};
 use save::Save;
 use slow::SlowLog;
 
@@ -122,6 +124,9 @@ struct Connections {
 const BUFFERS_MAX: usize = 256;
 const BUFFER_BYTES_MAX: usize = 64 << 10;
 
+/// What any connection may hold of a body that is on its way.
+const BODY_BYTES_FREE: usize = 8 << 10;
+
 impl Connections {
     fn insert(&mut self, role: Role, now: Millis) -> ConnectionId {
         self.serials += 1;
@@ -147,11 +152,13 @@ impl Connections {
         if slot.serial == id.serial { slot.connection.as_mut() } else { None }
     }
 
-    /// Counts in `total` what a connection holds for its client, if that is more than what any may.
+    /// Counts in `total` what a connection holds of answers and of a body on its way, either if it
+    /// is more than what any may.
     fn recount(&mut self, id: ConnectionId, total: &mut u64) {
         let Some(connection) = self.get_mut(id) else { return };
-        let bytes = connection.responses.bytes();
-        let bytes = if bytes > BUFFER_BYTES_MAX { bytes as u64 } else { 0 };
+        let above = |max: usize, bytes: usize| if bytes > max { bytes as u64 } else { 0 };
+        let bytes = above(BUFFER_BYTES_MAX, connection.responses.bytes())
+            + above(BODY_BYTES_FREE, connection.requests.unfinished_bytes());
         let counted = std::mem::replace(&mut self.slots[id.slot()].buffered_bytes, bytes);
         *total = *total - counted + bytes;
     }
@@ -211,6 +218,7 @@ struct Service {
     mesh: Mesh<Ticket>,
     save: Save,
     listeners: Listeners,
+    overload: Overload,
     counters: Counters,
     latency: Latency,
     slow: SlowLog,
@@ -241,13 +249,13 @@ impl Service {
         connection: ConnectionId,
         responses: &mut Responses<Owing>,
     ) -> bool {
-        let last = self.draining && request.is_last;
+        let last = request.is_last && self.closes(role);
         let mut exchange = exchange(&request.head, last);
         let route = route(role, request.head.path);
         let operation = operation(route, &request.head);
         let start = self.start(operation);
         let read = self
-            .authorize(&request.head, route, role)
+            .admit(request, route, role)
             .and_then(|()| api::read(request, route, &self.config, &self.hasher));
         // By reference: to move what was read costs more than to use it.
         match &read {
@@ -307,6 +315,81 @@ impl Service {
         exchange.persistence != Persistence::Close && request.head.method != Method::Connect
     }
 
+    /// Whether a connection ends with the next answer that has nothing behind it.
+    fn closes(&self, role: Role) -> bool {
+        self.draining || (role == Role::Data && self.counters.step > Step::Calm)
+    }
+
+    /// Whether a request that is complete may be looked at.
+    fn admit(
+        &mut self,
+        request: &Request<'_>,
+        route: Option<Route>,
+        role: Role,
+    ) -> Result<(), Problem> {
+        self.authorize(&request.head, route, role)?;
+        // A longer one was taken on with its head.
+        if request.body.len() <= LONG_BODY_BYTES_MIN {
+            self.take_on(&request.head, route)?;
+        }
+        Ok(())
+    }
+
+    /// Whether the body of a request is to come. Of a short one that is not waited with, it is seen
+    /// when it is there whether it is taken on.
+    fn admit_body(
+        &mut self,
+        head: &Head<'_>,
+        route: Option<Route>,
+        role: Role,
+        waits: bool,
+    ) -> Result<Route, Problem> {
+        self.authorize(head, route, role)?;
+        let known = api::admit(head, route, &self.config)?;
+        let is_short = matches!(head.framing, Framing::Length(..=LONG_BODY_BYTES_MIN));
+        if waits || !is_short {
+            self.take_on(head, route).map_err(Problem::closing)?;
+        }
+        Ok(known)
+    }
+
+    /// Whether there is not too much to do for a request; else it is counted.
+    #[inline]
+    fn take_on(&mut self, head: &Head<'_>, route: Option<Route>) -> Result<(), Problem> {
+        if self.counters.step <= Step::Closing || head.method == Method::Options {
+            return Ok(());
+        }
+        let counters = &mut self.counters.overload;
+        match self.overload.refuses(operation(route, head)) {
+            None => return Ok(()),
+            Some(Cause::Memory) => counters.refused_memory += 1,
+            Some(Cause::Delay) => counters.refused_delay += 1,
+        }
+        Err(api::not_taken_on())
+    }
+
+    /// Notes what is held in buffers now.
+    fn weigh(&mut self) {
+        let bytes = self.counters.connections.buffered_bytes;
+        self.overload.weigh(bytes, &self.config.limits);
+        self.note_step();
+    }
+
+    /// Notes for how long things have waited lately.
+    fn end_window(&mut self) {
+        self.overload.end_window(&self.config.limits);
+        self.counters.overload.queue_delay_us = self.overload.standing_us();
+        self.note_step();
+    }
+
+    fn note_step(&mut self) {
+        let step = self.overload.step();
+        if step > self.counters.step {
+            self.counters.overload.note(step);
+        }
+        self.counters.step = step;
+    }
+
     /// Runs one operation.
     #[inline]
     fn answer_call(
@@ -329,8 +412,8 @@ impl Service {
             _ => limits.answer_bytes_max(),
         };
         // Short values are not counted, and long ones mostly lent.
-        if bytes_max > BUFFER_BYTES_MAX && self.is_congested() {
-            return self.refuse(responses, operation, exchange, &api::congested());
+        if bytes_max > BUFFER_BYTES_MAX && self.is_congested(0) {
+            return self.refuse_congested(responses, operation, exchange);
         }
         let start = self.start(operation);
         let ticket = Ticket { connection, sequence: responses.next_sequence(), item: 0 };
@@ -385,8 +468,8 @@ impl Service {
         operation: Operation,
         exchange: Exchange,
     ) {
-        if batch.kind == Kind::Get && self.is_congested() {
-            return self.refuse(responses, operation, exchange, &api::congested());
+        if batch.kind == Kind::Get && self.is_congested(0) {
+            return self.refuse_congested(responses, operation, exchange);
         }
         let ops: Vec<Op<&[u8]>> = batch
             .commands
@@ -469,9 +552,20 @@ impl Service {
         }
     }
 
-    /// Whether long answers that are not sent take as much as they may.
-    fn is_congested(&self) -> bool {
-        self.counters.connections.buffered_bytes >= self.config.limits.replies_bytes_max as u64
+    /// Whether long requests and answers hold as much as they may, but for so many bytes.
+    fn is_congested(&self, bytes: u64) -> bool {
+        let held = self.counters.connections.buffered_bytes - bytes;
+        held >= self.config.limits.buffered_bytes_max as u64
+    }
+
+    fn refuse_congested(
+        &mut self,
+        responses: &mut Responses<Owing>,
+        operation: Operation,
+        exchange: Exchange,
+    ) {
+        self.counters.overload.refused_memory += 1;
+        self.refuse(responses, operation, exchange, &api::congested());
     }
 
     fn refuse(
@@ -657,8 +751,9 @@ pub struct Shard {
     swept: Usage,
 }
 
-/// A value that comes in a body of fewer bytes needs no room made in advance.
-const LARGE_BODY_BYTES_MIN: usize = 64 << 10;
+/// A body of no more bytes is taken before anything is done for it: no room is made in advance, and
+/// whether there is too much to do is seen when it is there.
+const LONG_BODY_BYTES_MIN: usize = 64 << 10;
 
 /// Slots whose deadlines are looked at in one turn, and late connections that it takes on: when
 /// thousands are late at once, the others do not wait for all of them.
@@ -700,6 +795,7 @@ impl Shard {
             mesh,
             save,
             listeners,
+            overload: Overload::default(),
             counters,
             latency: Latency::default(),
             slow,
@@ -759,6 +855,28 @@ impl Shard {
         self.service.latency.record_loop_delay(late_us);
     }
 
+    /// What was ready has waited so long for its turn.
+    pub fn record_queue_delay(&mut self, delay_us: u64) {
+        self.service.overload.record_delay(delay_us);
+    }
+
+    /// What was ready so long ago still waits at this beat.
+    pub fn record_pending_delay(&mut self, pending_us: u64) {
+        self.service.overload.record_pending(pending_us);
+    }
+
+    /// For how long what was ready at `ready_us` has waited, as far as this turn has come.
+    #[must_use]
+    pub fn waited_us(&self, ready_us: u64) -> u64 {
+        self.service.now_us.saturating_sub(ready_us)
+    }
+
+    /// What the shard still takes on.
+    #[must_use]
+    pub fn step(&self) -> Step {
+        self.service.counters.step
+    }
+
     /// This shard's number.
     #[must_use]
     pub fn me(&self) -> usize {
@@ -779,6 +897,7 @@ impl Shard {
     /// way, and goes on with what was asked of all shards. Returns whether there may be more to do.
     pub fn begin_turn(&mut self, now: Millis) -> bool {
         self.service.now = now;
+        self.service.weigh();
         self.sweep();
         let Service { mesh, counters, date, config, .. } = &mut self.service;
         let (connections, room) = (&mut self.connections, config.limits.piece_bytes_max);
@@ -864,11 +983,9 @@ impl Shard {
                 }
                 Ok(Next::Body { head, waits }) => {
                     let route = route(role, head.path);
-                    let admitted = service
-                        .authorize(&head, route, role)
-                        .and_then(|()| api::admit(&head, route, &service.config));
+                    let admitted = service.admit_body(&head, route, role, waits);
                     connection.announce_above = match &admitted {
-                        Ok(route) if route.stores() => LARGE_BODY_BYTES_MIN,
+                        Ok(route) if route.stores() => LONG_BODY_BYTES_MIN,
                         _ => usize::MAX,
                     };
                     match admitted {
@@ -901,8 +1018,25 @@ impl Shard {
             service.mesh.expect(bytes.min(limits.value_bytes_max));
         }
         connection.keep(input, progressed, self.beat, micros);
-        let total = &mut self.service.counters.connections.buffered_bytes;
+        let total = &mut service.counters.connections.buffered_bytes;
         self.connections.recount(id, total);
+        self.bound_body(id);
+    }
+
+    /// Refuses a body on its way where the others hold as much as all may.
+    fn bound_body(&mut self, id: ConnectionId) {
+        let held = self.connections.slots[id.slot()].buffered_bytes;
+        if held == 0 || !self.service.is_congested(held) {
+            return;
+        }
+        let Some(connection) = self.connections.get_mut(id) else { return };
+        if connection.requests.unfinished_bytes() > BODY_BYTES_FREE {
+            let responses = &mut connection.responses;
+            self.service.refuse_congested(responses, Operation::Other, Exchange::LAST);
+            connection.close_when_done();
+            let total = &mut self.service.counters.connections.buffered_bytes;
+            self.connections.recount(id, total);
+        }
     }
 
     /// The socket was found empty.
@@ -1021,6 +1155,7 @@ impl Shard {
         self.service.date = date;
         self.beat.0 += now.since(self.last_beat).min(BEAT_MAX_MS);
         self.last_beat = now;
+        self.service.end_window();
         if self.service.save.is_due(now) {
             // Where it cannot begin now, it is still due at the next beat.
             let _is_begun = self.service.save.begin(now).is_ok();

@@ -13,6 +13,7 @@ mod routes {
     mod events;
     mod gzip;
     mod kv;
+    mod overload;
     mod unsent;
 }
 

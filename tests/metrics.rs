@@ -167,6 +167,9 @@ fn a_scrape_counts_what_was_done() {
             ("kvcache_connections", 1),
             ("kvcache_connections_limit", 10_000),
             ("kvcache_auth_failures_total", 0),
+            ("kvcache_overloaded", 0),
+            ("kvcache_overload_steps_total{step=\"no_writes\"}", 0),
+            ("kvcache_shed_requests_total{reason=\"memory\"}", 0),
         ];
         for (sample, expected) in exact {
             let found = samples.get(sample).unwrap_or_else(|| panic!("no {sample} in {text}"));
@@ -215,7 +218,7 @@ fn no_label_has_a_value_that_a_client_made_up() {
     }
     let known = [
         "version", "revision", "op", "code", "le", "reason", "result", "kind", "mode", "by",
-        "shard",
+        "shard", "step",
     ];
     let labels = samples(&text);
     let labels = labels.keys().filter_map(|sample| sample.split_once('{'));

@@ -5,7 +5,7 @@
 
 use crate::{
     latency::{Buckets, Latencies},
-    metrics::{Operation, Report, Stage},
+    metrics::{Operation, Report, Stage, Step},
 };
 use std::fmt::{Display, Write as _};
 
@@ -18,9 +18,6 @@ const BOUNDS: [&str; BOUNDS_US.len()] = [
     "0.00005", "0.0001", "0.00025", "0.0005", "0.001", "0.0025", "0.005", "0.01", "0.025", "0.05",
     "0.1", "0.25", "1",
 ];
-
-const WRITES: [Operation; 5] =
-    [Operation::Put, Operation::Delete, Operation::Incr, Operation::Touch, Operation::Mput];
 
 /// The commit that this was built from, where the build says so.
 pub const REVISION: &str = match option_env!("KVCACHE_REVISION") {
@@ -177,6 +174,7 @@ fn write_requests(text: &mut Text, total: &Report, all: &Latencies) {
         "Requests that were not wholly answered at the last beat.",
         total.counters.usage.requests_in_flight,
     );
+    let overload = &total.counters.overload;
     text.by(
         (
             "kvcache_shed_requests_total",
@@ -184,7 +182,30 @@ fn write_requests(text: &mut Text, total: &Report, all: &Latencies) {
             "Requests that were answered 503 because too much was under way already.",
         ),
         "reason",
-        [("queue", total.hops.refused)],
+        [
+            ("queue", total.hops.refused),
+            ("memory", overload.refused_memory),
+            ("delay", overload.refused_delay),
+        ],
+    );
+    text.single(
+        "kvcache_overloaded",
+        "gauge",
+        "Whether a shard takes on less than everything.",
+        u8::from(total.counters.step > Step::Calm),
+    );
+    text.by(
+        (
+            "kvcache_overload_steps_total",
+            "counter",
+            "How often shards went on to end connections, to refuse writes, to refuse reads.",
+        ),
+        "step",
+        [
+            (Step::Closing.name(), overload.closing),
+            (Step::NoWrites.name(), overload.no_writes),
+            (Step::NoReads.name(), overload.no_reads),
+        ],
     );
     let answers = &total.counters.answers;
     let all_operations = Operation::ALL.map(|(operation, _)| operation);
@@ -208,7 +229,7 @@ fn write_store(text: &mut Text, total: &Report) {
             ("expired", store.expired),
         ],
     );
-    let precondition = answers.with_status(412, &WRITES);
+    let precondition = answers.with_status(412, &Operation::WRITES);
     text.by(
         ("kvcache_writes_total", "counter", "Writes of entries by what became of them."),
         "result",
@@ -225,7 +246,7 @@ fn write_store(text: &mut Text, total: &Report) {
             ("too_large", store.rejected - store.rejected_full),
             ("memory", store.rejected_full),
             ("precondition", precondition),
-            ("overload", answers.with_status(503, &WRITES)),
+            ("overload", answers.with_status(503, &Operation::WRITES)),
         ],
     );
     text.single("kvcache_items", "gauge", "Entries held.", store.entries);

@@ -170,6 +170,9 @@ fn build(typed: &[Typed], host: Host) -> Result<Config, Error> {
     limits.hop_requests_max = limits.hop_requests_max.max(limits.connections_max);
     // The bytes of a batch are bytes of one body.
     limits.hop_bytes_max = limits.hop_bytes_max.max(limits.body_bytes_max);
+    // What one client does is no overload.
+    let longest = limits.body_bytes_max.max(limits.reply_bytes_max);
+    limits.buffered_bytes_max = limits.buffered_bytes_max.max(4 * longest);
     limits.check().map_err(|line| {
         let (name, what) = line.split_once(": ").expect("the form of check's errors");
         let row = SETTINGS.iter().position(|setting| setting.name == name);

@@ -254,6 +254,15 @@ impl Requests {
         self.kept.capacity() + chunked
     }
 
+    /// The same where it is a request whose body has not all arrived.
+    #[must_use]
+    pub fn unfinished_bytes(&self) -> usize {
+        match &self.progress {
+            Progress::Head(_) => 0,
+            Progress::Sized { .. } | Progress::Chunked(_) => self.buffer_bytes(),
+        }
+    }
+
     /// Bytes of body that the read timeout is stretched for.
     fn body_bytes(&self) -> usize {
         match &self.progress {

@@ -156,6 +156,16 @@ impl Cluster {
         }
     }
 
+    /// So many beats pass in which nothing waits for less than `delay`.
+    pub(crate) fn pass_delayed(&mut self, beats: usize, delay: Duration) {
+        for _ in 0..beats {
+            for shard in &mut self.shards {
+                shard.record_queue_delay(u64::try_from(delay.as_micros()).unwrap());
+            }
+            self.pass(Duration::from_millis(BEAT_MS));
+        }
+    }
+
     /// Time passes while the process is stopped.
     pub(crate) fn freeze(&mut self, time: Duration) {
         self.now = self.now.after(time);
