@@ -29,18 +29,18 @@ impl Exchange {
         Self { head_only: false, accepts_gzip: false, persistence: Persistence::Close };
 }
 
-/// The Date header's value, rendered once a second.
+/// The Date header, rendered once a second.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Date {
-    text: [u8; 29],
+    line: [u8; 37],
     time: SystemTime,
 }
 
 impl Date {
     #[must_use]
     pub fn of(time: SystemTime) -> Self {
-        let text = httpdate::fmt_http_date(time);
-        Self { text: text.as_bytes().try_into().expect("an HTTP date has 29 bytes"), time }
+        let line = format!("Date: {}\r\n", httpdate::HttpDate::from(time));
+        Self { line: line.as_bytes().try_into().expect("an HTTP date has 29 bytes"), time }
     }
 
     /// What it is the date of.
@@ -112,9 +112,7 @@ impl<'a> Response<'a> {
     #[inline]
     pub fn begin(out: &'a mut Vec<u8>, exchange: Exchange, date: &Date, status: u16) -> Self {
         out.extend_from_slice(status_line(status));
-        out.extend_from_slice(b"Date: ");
-        out.extend_from_slice(&date.text);
-        out.extend_from_slice(b"\r\n");
+        out.extend_from_slice(&date.line);
         match exchange.persistence {
             Persistence::Implicit => {}
             Persistence::KeepAlive => out.extend_from_slice(b"Connection: keep-alive\r\n"),
@@ -268,9 +266,13 @@ impl<'a> Response<'a> {
     #[inline]
     fn begin_body(self, content_type: &[u8], length: usize) -> Option<&'a mut Vec<u8>> {
         let out = self.out;
-        out.extend_from_slice(b"Content-Type: ");
-        out.extend_from_slice(content_type);
-        out.extend_from_slice(b"\r\nContent-Length: ");
+        if content_type == JSON.as_bytes() {
+            out.extend_from_slice(b"Content-Type: application/json\r\nContent-Length: ");
+        } else {
+            out.extend_from_slice(b"Content-Type: ");
+            out.extend_from_slice(content_type);
+            out.extend_from_slice(b"\r\nContent-Length: ");
+        }
         push_decimal(out, length as u64);
         out.extend_from_slice(b"\r\n\r\n");
         (!self.exchange.head_only).then_some(out)
