@@ -35,7 +35,7 @@ fn run(name: &str, address: SocketAddr, flags: &[&str]) -> (bool, Value) {
     let fixed = [
         format!("--address={address}"),
         format!("--out={}", out.display()),
-        "--warmup=20ms".to_owned(),
+        "--warmup=0s".to_owned(),
         "--duration=100ms".to_owned(),
     ];
     let flags = fixed.into_iter().chain(flags.iter().map(|&flag| flag.to_owned()));
