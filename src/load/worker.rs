@@ -464,7 +464,7 @@ impl Worker {
         }
     }
 
-    /// Gives up a connection until a later beat; every answer that it owes is an error of this kind.
+    /// Gives up a connection until a later beat; each answer that it owes is an error of this kind.
     fn disconnect(&mut self, at: usize, reason: ErrorKind, now_us: u64) {
         let connection = &mut self.connections[at];
         if reason == ErrorKind::Connect {
