@@ -130,8 +130,8 @@ fn summand(by: Option<&[u8]>) -> Result<i64, Problem> {
     })
 }
 
-/// Writes what a reply amounts to, but for those that other routes get as well, and, in `rest`, what
-/// is left of a long value. Returns the status.
+/// Writes what a reply amounts to, but for those that other routes get as well, and, in `rest`,
+/// what is left of a long value. Returns the status.
 pub(super) fn write_reply(
     out: &mut Vec<u8>,
     exchange: Exchange,

@@ -1,10 +1,10 @@
 //! What is known of each key's writes, and so what a read of it may find.
 //!
-//! The rule: one connection at a time writes a key, so that the writes of a key are done in the order
-//! in which they were asked for. A read must not find a value older than the newest write that was
-//! acknowledged before the read was asked for, nor one that was never written. To find nothing is
-//! always right: a cache may forget. What an earlier run left may be found until a write of this
-//! run is acknowledged.
+//! The rule: one connection at a time writes a key, so that the writes of a key are done in the
+//! order in which they were asked for. A read must not find a value older than the newest write
+//! that was acknowledged before the read was asked for, nor one that was never written. To find
+//! nothing is always right: a cache may forget. What an earlier run left may be found until a write
+//! of this run is acknowledged.
 //!
 //! A write whose answer never came may still be done, even later; from then on its key may have any
 //! value that was written to it.

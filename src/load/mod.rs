@@ -8,7 +8,7 @@
 //! connection had room for it then, so that a server that stalls is not spared (this corrects what
 //! is called coordinated omission). Without a rate it counts from when it was sent.
 //!
-//! [`ledger`] has the rule of what a read may find.
+//! `ledger` has the rule of what a read may find.
 
 mod ledger;
 mod protocol;

@@ -1,4 +1,4 @@
-//! One connection without its socket: requests that are owed an answer, and answers that are judged.
+//! One connection without its socket: requests that wait for answers, and answers judged.
 
 use super::{
     ledger::{Fault, Ledger},
@@ -293,7 +293,7 @@ impl Session {
         }
     }
 
-    /// The connection is gone: what is owed is lost, each for this reason. The next one begins anew.
+    /// The connection is gone, and each answer owed is an error of this kind. The next begins anew.
     pub(super) fn lose(&mut self, desk: &mut Desk, reason: ErrorKind) {
         while self.owed() > 0 {
             desk.tally.count_error(reason);

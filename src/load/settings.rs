@@ -9,7 +9,8 @@ use crate::config::{self, Error, KEY_BYTES_CEILING, TTL_MAX, VALUE_BYTES_CEILING
 use std::{ffi::OsString, net::SocketAddr, ops::RangeInclusive, path::PathBuf, time::Duration};
 
 const RATE_MAX: usize = 100_000_000;
-const KEYS_MAX: usize = 1_000_000_000;
+/// 16 bytes each are kept of their writes.
+const KEYS_MAX: usize = 100_000_000;
 const THREADS_MAX: usize = 256;
 /// Of one thread: a key remembers which of them writes it.
 const CONNECTIONS_MAX: usize = u16::MAX as usize;

@@ -5,9 +5,9 @@
 //!   8 digits  8 digits  8 digits  8 digits  the rest
 //! ```
 //!
-//! Digits are hexadecimal. The checksum is the CRC-32 of all that follows it, so a value that is cut,
-//! joined from two or changed anywhere is known for it. Run tells one start of the program from
-//! another; sequence counts the writes of the key in its run, from 1.
+//! Digits are hexadecimal. The checksum is the CRC-32 of all that follows it, so a value that is
+//! cut, joined from two or changed anywhere is known for it. Run tells one start of the program
+//! from another; sequence counts the writes of the key in its run, from 1.
 
 const DIGITS: usize = 8;
 

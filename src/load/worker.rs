@@ -130,6 +130,13 @@ impl Phase {
         }
     }
 
+    fn end_us(self) -> u64 {
+        match self {
+            Self::Fill { .. } => u64::MAX,
+            Self::Load { end_us, .. } => end_us,
+        }
+    }
+
     /// The stage that begins or goes on at this time.
     fn stage(self, at_us: u64) -> Stage {
         match self {
@@ -199,6 +206,7 @@ impl Worker {
         let _kept = rustix::thread::set_current_timer_slack(NonZeroU64::new(1));
         let mut reported_us = phase.start_us();
         let (mut beat_us, mut answers, mut answered_us) = (0, 0, reported_us);
+        let mut was_asking = true;
         let mut events = Vec::with_capacity(EVENTS_MAX);
         self.asked = 0;
         self.cpu_us = Clock::thread_cpu_micros();
@@ -230,11 +238,15 @@ impl Worker {
                 }
                 Phase::Load { end_us, .. } => now_us < end_us,
             };
+            // What came due just before the end is still sent, if there is room.
+            let due_us = if was_asking { self.send_due(phase, now_us) } else { u64::MAX };
+            was_asking = is_asking;
             if !is_asking && self.connections.iter().all(|each| each.session.owed() == 0) {
                 break;
             }
-            let due_us = self.send_due(phase, now_us);
-            self.wait(due_us.min(beat_us).min(report_us).saturating_sub(now_us), &mut events);
+            let end_us = if is_asking { phase.end_us() } else { u64::MAX };
+            let until_us = due_us.min(beat_us).min(report_us).min(end_us);
+            self.wait(until_us.saturating_sub(now_us), &mut events);
             for event in &events {
                 let at = usize::try_from(event.data.u64()).expect("a connection's number");
                 self.serve(at, event.flags, phase);
@@ -273,7 +285,7 @@ impl Worker {
         let mut touched = std::mem::take(&mut self.touched);
         let next_us = loop {
             let due_us = start_us + schedule.due_us(self.asked);
-            if due_us > now_us || due_us >= end_us || now_us >= end_us {
+            if due_us > now_us || due_us >= end_us {
                 break due_us;
             }
             // Without room, the next answer makes some.
@@ -452,7 +464,7 @@ impl Worker {
         }
     }
 
-    /// Gives up a connection until a later beat; every answer that it owes is an error of this kind.
+    /// Gives up a connection until a later beat; each answer that it owes is an error of this kind.
     fn disconnect(&mut self, at: usize, reason: ErrorKind, now_us: u64) {
         let connection = &mut self.connections[at];
         if reason == ErrorKind::Connect {

@@ -1,8 +1,8 @@
 //! Which operation on which key comes next.
 //!
-//! A thread has a share of the keys to itself: those whose number leaves its own number when divided
-//! by the number of threads. A choice among all keys is brought to the share by taking the key of
-//! the share in the same run of so many, so each thread has its part of the distribution.
+//! A thread has a share of the keys to itself: those whose number leaves its own number when
+//! divided by the number of threads. A choice among all keys is brought to the share by taking the
+//! key of the share in the same run of so many, so each thread has its part of the distribution.
 
 use fastrand::Rng;
 use std::ops::RangeInclusive;
