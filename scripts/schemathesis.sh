@@ -36,7 +36,7 @@ run() {
         --seed 20261121 --generation-codec ascii \
         --suppress-health-check all --no-color
 }
-of_admin='^/(|readyz|stats|metrics|latency|latency/reset|config|openapi.json|delete-prefix|flush)$'
+of_admin='^/(|readyz|stats|metrics|latency|latency/reset|config|openapi.json|delete-prefix|flush|snapshot)$'
 # An answer of /events has no end.
 run "$port" examples,coverage,fuzzing,stateful --exclude-path-regex "$of_admin|^/events\$"
 # No answer of this port leads to another.

@@ -10,7 +10,7 @@ const HEADERS: &str = "Cache-Control: no-store\r\n\
     X-Content-Type-Options: nosniff\r\n\
     Referrer-Policy: no-referrer\r\n\
     Content-Security-Policy: default-src 'none'; connect-src 'self'; img-src data:; \
-    style-src 'sha256-LfCOSAh7+dp63syNu4iC4mafhTQoJkKI61RETK41yZU='; \
+    style-src 'sha256-g/amVvS6KwnmMJpufuO0WTS8t6+KC3kVxCcobNaYMZw='; \
     script-src 'sha256-L058hOIj82lL6QQ4V97y6D4v9z22eZazqudWbH+DMmI='; \
     base-uri 'none'; form-action 'none'; frame-ancestors 'none'\r\n";
 
