@@ -560,7 +560,13 @@ impl Kind {
         match *self {
             Self::Address(place) => *place(config) = address(text)?,
             Self::AdminAddress(place) => {
-                *place(config) = if text == "none" { None } else { Some(admin_address(text)?) };
+                let address = if text == "none" { None } else { Some(admin_address(text)?) };
+                if let Some(AdminAddress::Tcp(admin)) = address
+                    && is_shared(admin, config.listen)
+                {
+                    return Err(format!("{admin} is taken by --listen {}", config.listen));
+                }
+                *place(config) = address;
             }
             Self::Count { min, max, place } => *place(config) = count(text, min, max)?,
             Self::Bytes { min, max, place } => *place(config) = bytes(text, min, max)?,
@@ -655,6 +661,12 @@ fn admin_address(text: &str) -> Result<AdminAddress, String> {
         return Err(format!("the path has {length} bytes; at most {SOCKET_PATH_BYTES_MAX} go"));
     }
     Ok(AdminAddress::Unix(file_name(path)?))
+}
+
+/// Whether two listeners would get each other's connections.
+fn is_shared(one: SocketAddr, other: SocketAddr) -> bool {
+    let is_everywhere = one.ip().is_unspecified() || other.ip().is_unspecified();
+    one.port() != 0 && one.port() == other.port() && (is_everywhere || one.ip() == other.ip())
 }
 
 /// `None` of `none`.

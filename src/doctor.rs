@@ -1,13 +1,20 @@
 //! `kvcache doctor`: what this host offers and lacks, and what to do about it.
 
 use crate::{
-    config::{AdminAddress, Config},
+    auth::Tokens,
+    clock::Clock,
+    config::{AdminAddress, Config, Restore},
     disk,
     preflight::{self, Lack},
-    server,
+    server, snapshot,
 };
 use rustix::fs::{Access, access};
-use std::{fmt::Write as _, fs, net::SocketAddr};
+use std::{
+    fmt::Write as _,
+    fs::{self, File},
+    io::{self, BufReader},
+    path::Path,
+};
 
 /// What was found.
 #[derive(Debug)]
@@ -44,14 +51,9 @@ pub fn examine(config: &Config) -> Report {
         cpus(config),
         memory(config),
         huge_pages(),
-        port("listen", config.listen),
-        match &config.admin_listen {
-            Some(AdminAddress::Tcp(address)) => port("admin-listen", *address),
-            Some(address @ AdminAddress::Unix(_)) => {
-                Finding::ok("admin-listen", address.to_string())
-            }
-            None => Finding::ok("admin-listen", "none"),
-        },
+        port("listen", Some(&config.listen.into())),
+        port("admin-listen", config.admin_listen.as_ref()),
+        tokens(config),
         snapshots(config),
         time_source(),
         container(),
@@ -102,15 +104,25 @@ fn line(path: &str) -> Option<String> {
     fs::read_to_string(path).ok().map(|text| text.trim().to_owned())
 }
 
+/// The first kernel whose rings can do what the runtime asks of them.
+const KERNEL_MIN: [u32; 2] = [5, 8];
+
 fn kernel() -> Finding {
     let uname = rustix::system::uname();
+    let release = uname.release().to_string_lossy();
     let text = format!(
         "{} {} on {}",
         uname.sysname().to_string_lossy(),
-        uname.release().to_string_lossy(),
+        release,
         uname.machine().to_string_lossy()
     );
-    Finding::ok("kernel", text)
+    let mut numbers = release.split(|c: char| !c.is_ascii_digit()).map(str::parse);
+    match [numbers.next(), numbers.next()] {
+        [Some(Ok(major)), Some(Ok(minor))] if [major, minor] < KERNEL_MIN => {
+            Finding::lack("kernel", format!("{text}; it needs Linux 5.8 or later"))
+        }
+        _ => Finding::ok("kernel", text),
+    }
 }
 
 fn io_uring() -> Finding {
@@ -157,7 +169,9 @@ fn cpus(config: &Config) -> Finding {
     let cpus = core_affinity::get_core_ids().unwrap_or_default();
     let ids: Vec<String> = cpus.iter().map(|cpu| cpu.id.to_string()).collect();
     let text = format!("{} shards; we may run on CPU {}", config.shards, ids.join(", "));
-    if config.shards <= cpus.len() {
+    if let Err(lack) = preflight::pinning(config) {
+        Finding::lack("CPUs", lack.to_string())
+    } else if config.shards <= cpus.len() {
         Finding::ok("CPUs", text)
     } else {
         Finding::hint("CPUs", format!("{text}: shards share CPUs; lower --shards"))
@@ -171,7 +185,9 @@ fn memory(config: &Config) -> Finding {
         config.memory_bytes >> 20,
         host.memory_bytes >> 20
     );
-    if config.memory_bytes / 4 <= host.memory_bytes / 5 {
+    if let Err(lack) = preflight::memory(config) {
+        Finding::lack("memory", lack.to_string())
+    } else if config.memory_bytes / 4 <= host.memory_bytes / 5 {
         Finding::ok("memory", text)
     } else {
         let advice = "connections need some too; stay at or below 80 % with --memory";
@@ -191,10 +207,20 @@ fn huge_pages() -> Finding {
     }
 }
 
-fn port(subject: &'static str, address: SocketAddr) -> Finding {
+fn port(subject: &'static str, address: Option<&AdminAddress>) -> Finding {
+    let Some(address) = address else { return Finding::ok(subject, "none") };
     match server::try_bind(address) {
         Ok(()) => Finding::ok(subject, format!("{address} is free")),
         Err(error) => Finding::lack(subject, error.to_string()),
+    }
+}
+
+fn tokens(config: &Config) -> Finding {
+    const SUBJECT: &str = "tokens";
+    match config.auth_token_file.as_deref().map(Tokens::read) {
+        None => Finding::ok(SUBJECT, "none: everybody may do everything"),
+        Some(Ok(tokens)) => Finding::ok(SUBJECT, format!("{} in the file", tokens.count())),
+        Some(Err(error)) => Finding::lack(SUBJECT, error),
     }
 }
 
@@ -208,6 +234,18 @@ fn snapshots(config: &Config) -> Finding {
         let advice = "make it, or change --snapshot-path";
         return Finding::lack(SUBJECT, format!("no directory {}; {advice}", directory.display()));
     }
+    if let Err(damage) = sound(file) {
+        let damage = format!("{}: {damage}", file.display());
+        return match config.restore {
+            Restore::Strict => Finding::lack(
+                SUBJECT,
+                format!("{damage}; set it aside with --restore best-effort, or remove it"),
+            ),
+            Restore::BestEffort => {
+                Finding::hint(SUBJECT, format!("{damage}; it will be set aside"))
+            }
+        };
+    }
     match access(directory, Access::WRITE_OK | Access::EXEC_OK) {
         Ok(()) => Finding::ok(SUBJECT, file.display().to_string()),
         Err(error) => {
@@ -215,6 +253,17 @@ fn snapshots(config: &Config) -> Finding {
             Finding::hint(SUBJECT, what)
         }
     }
+}
+
+/// Whether there is no snapshot, or one that can be restored. The whole file is read.
+fn sound(file: &Path) -> Result<(), String> {
+    let open = match File::open(file) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        opened => opened.map_err(|error| error.to_string())?,
+    };
+    let bytes = open.metadata().map_err(|error| error.to_string())?.len();
+    let found = snapshot::inspect(BufReader::new(open), bytes, Clock::wall());
+    if found.is_sound { Ok(()) } else { Err("it is damaged".to_owned()) }
 }
 
 fn time_source() -> Finding {

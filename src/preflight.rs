@@ -28,6 +28,8 @@ pub enum Lack {
     IoUring(Errno),
     Memlock { needed: u64, limit: u64 },
     Descriptors { needed: u64, limit: u64 },
+    Memory { needed: usize },
+    Pin { cpu: usize },
 }
 
 impl fmt::Display for Lack {
@@ -56,6 +58,16 @@ impl fmt::Display for Lack {
                 "{needed} file descriptors are needed and the hard limit is {limit}; raise it, \
                  with LimitNOFILE or ulimit -n, or lower --connections-max"
             ),
+            Self::Memory { needed } => write!(
+                out,
+                "{needed} bytes of memory are not to be had; lower --memory, or raise the limit, \
+                 which is ulimit -v or the sysctl vm.overcommit_memory"
+            ),
+            Self::Pin { cpu } => write!(
+                out,
+                "a thread may not be pinned to CPU {cpu}, though it may run there; allow the \
+                 system call sched_setaffinity"
+            ),
         }
     }
 }
@@ -64,7 +76,9 @@ impl fmt::Display for Lack {
 pub fn check(config: &Config) -> Result<(), Lack> {
     io_uring()?;
     locked_memory(config)?;
-    descriptors(config)
+    descriptors(config)?;
+    memory(config)?;
+    pinning(config)
 }
 
 /// Whether a ring can be had.
@@ -97,6 +111,29 @@ fn may_lock_memory() -> bool {
 fn capabilities(status: &str) -> Option<u64> {
     let line = status.lines().find_map(|line| line.strip_prefix("CapEff:"))?;
     u64::from_str_radix(line.trim(), 16).ok()
+}
+
+/// Whether the address space has room for all entries.
+pub fn memory(config: &Config) -> Result<(), Lack> {
+    let needed = config.memory_bytes;
+    let map = memmap2::MmapOptions::new().len(needed).no_reserve_swap().map_anon();
+    map.map(drop).map_err(|_| Lack::Memory { needed })
+}
+
+/// Whether each shard may have a CPU of its own, where there are enough.
+pub fn pinning(config: &Config) -> Result<(), Lack> {
+    let cpus = core_affinity::get_core_ids().unwrap_or_default();
+    if cpus.len() < config.shards {
+        return Ok(());
+    }
+    // A thread of its own, so that this one stays free.
+    let pinned = std::thread::spawn(move || {
+        cpus.into_iter().find(|cpu| !core_affinity::set_for_current(*cpu)).map(|cpu| cpu.id)
+    });
+    match pinned.join().expect("a panic aborts the process") {
+        Some(cpu) => Err(Lack::Pin { cpu }),
+        None => Ok(()),
+    }
 }
 
 /// Whether all clients can be connected. Raises the soft limit where that is enough.
@@ -136,6 +173,8 @@ mod tests {
             Lack::IoUringMemory,
             Lack::Memlock { needed: 2, limit: 1 },
             Lack::Descriptors { needed: 2, limit: 1 },
+            Lack::Memory { needed: 1 },
+            Lack::Pin { cpu: 1 },
         ] {
             let line = lack.to_string();
             assert!(!line.contains('\n') && line.contains(';'), "{line}");

@@ -447,8 +447,8 @@ fn bind_all(config: &Config) -> Result<(SocketAddr, Vec<Socket>), Error> {
 }
 
 /// Whether an address could be listened on.
-pub fn try_bind(address: SocketAddr) -> Result<(), Error> {
-    bind(address).map(drop)
+pub fn try_bind(address: &AdminAddress) -> Result<(), Error> {
+    Admin::bind(address).map(drop)
 }
 
 /// Binds an address that nobody else may have, and frees it for sharing among our own shards.

@@ -237,6 +237,25 @@ fn help_and_readme_say_what_the_table_says() {
 }
 
 #[test]
+fn both_listeners_on_one_port_are_refused() {
+    for (listen, admin) in [
+        ("127.0.0.1:7171", "127.0.0.1:7171"),
+        ("0.0.0.0:7171", "127.0.0.1:7171"),
+        ("127.0.0.1:7171", "[::]:7171"),
+    ] {
+        let error = read(&["--listen", listen, "--admin-listen", admin]).unwrap_err();
+        assert_eq!(error, format!("--admin-listen: {admin} is taken by --listen {listen}"));
+    }
+    for (listen, admin) in [
+        ("127.0.0.1:7171", "127.0.0.2:7171"),
+        ("127.0.0.1:0", "127.0.0.1:0"),
+        ("127.0.0.1:7171", "127.0.0.1:7172"),
+    ] {
+        assert!(read(&["--listen", listen, "--admin-listen", admin]).is_ok());
+    }
+}
+
+#[test]
 fn what_the_samples_of_the_service_comment_out_is_the_default() {
     let uncommented = |path: &str| {
         let sample = fs::read_to_string(path).unwrap();

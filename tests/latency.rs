@@ -141,7 +141,7 @@ fn the_way_to_the_owner_of_a_key_and_back_counts() {
     assert_eq!(told(&mut shards, "health"), [1, 700, 700]);
 }
 
-/// A shard on which an answer of this many bytes comes in pieces, and the request for it.
+/// A value of so many bytes leaves in pieces.
 const LONG_BYTES: usize = 100_000;
 
 fn shard_with_a_long_value(slow_log: Duration) -> (Shard, ConnectionId) {

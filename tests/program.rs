@@ -170,17 +170,68 @@ fn the_doctor_says_whether_it_would_start() {
     for subject in ["kernel", "io_uring", "locked memory", "descriptors", "CPUs", "memory"] {
         assert!(said.contains(subject), "{said}");
     }
+}
 
-    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
-    let address = taken.local_addr().unwrap().to_string();
-    let mut command = Command::new(PROGRAM);
-    command.args(["doctor", "--listen", &address, "--admin-listen", "none", "--memory", "8MiB"]);
-    let output = command.output().unwrap();
+/// The server refuses to start, and the doctor says so of the same thing. `command` runs the
+/// program with the flags that follow.
+#[track_caller]
+fn refused(command: &dyn Fn() -> Command, flags: &[&str], subject: &str, why: &str) {
+    let mut server = command();
+    server.args(flags);
+    let said = complaint(server);
+    assert!(said.contains(why), "{said}");
+    let mut doctor = command();
+    let output = doctor.args(flags).arg("doctor").output().unwrap();
     let said = String::from_utf8(output.stdout).unwrap();
     assert_eq!(output.status.code(), Some(MISCONFIGURED), "{said}");
     let lack = said.lines().find(|line| line.starts_with("LACK")).unwrap();
-    assert!(lack.contains(&address) && lack.contains("in use"), "{said}");
+    assert!(lack.starts_with(&format!("LACK {subject} ")) && lack.contains(why), "{said}");
     assert!(said.ends_with("The server would not start.\n"), "{said}");
+}
+
+#[test]
+fn the_doctor_finds_what_the_server_would_not_start_without() {
+    let bare = || Command::new(PROGRAM);
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    let flags = ["--memory", "8MiB", "--admin-listen"];
+    refused(&bare, &[&flags[..], &["none", "--listen", &address]].concat(), "listen", "in use");
+    let free = ["--listen", "127.0.0.1:0"];
+    refused(&bare, &[&flags[..], &[&address], &free].concat(), "admin-listen", "in use");
+    let nowhere = "unix:/nonexistent/admin";
+    refused(&bare, &[&flags[..], &[nowhere], &free].concat(), "admin-listen", nowhere);
+
+    refused(&program, &["--auth-token-file", "/nonexistent/tokens"], "tokens", "/nonexistent/");
+    let nowhere = ["--snapshot-path", "/nonexistent/snapshot"];
+    refused(&program, &nowhere, "snapshots", "no directory /nonexistent");
+    let damaged = Path::new(env!("CARGO_TARGET_TMPDIR")).join("damaged.snapshot");
+    fs::write(&damaged, "not a snapshot").unwrap();
+    let damaged = ["--snapshot-path", damaged.to_str().unwrap()];
+    refused(&program, &damaged, "snapshots", "--restore best-effort");
+    let mut doctor = program();
+    let output =
+        doctor.args(damaged).args(["--restore", "best-effort", "doctor"]).output().unwrap();
+    let said = String::from_utf8(output.stdout).unwrap();
+    assert!(output.status.success() && said.contains("hint snapshots"), "{said}");
+
+    let limited = |limit: &'static str| {
+        move || {
+            let mut command = Command::new("sh");
+            command.args(["-c", &format!("ulimit {limit} && exec \"$0\" \"$@\""), PROGRAM]);
+            command
+        }
+    };
+    let many = ["--listen", "127.0.0.1:0", "--admin-listen", "none", "--memory", "1GiB"];
+    refused(&limited("-v 600000"), &many, "memory", "--memory");
+    refused(&limited("-n 256"), &many, "descriptors", "LimitNOFILE");
+    if can_inject() {
+        let unpinned = || failing("sched_setaffinity", "error=EPERM");
+        refused(&unpinned, &[], "CPUs", "sched_setaffinity");
+        for error in ["EPERM", "ENOSYS", "ENOMEM"] {
+            let without = || failing("io_uring_setup", &format!("error={error}"));
+            refused(&without, &[], "io_uring", error);
+        }
+    }
 }
 
 #[test]
