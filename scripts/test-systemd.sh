@@ -174,6 +174,7 @@ if strace -o /dev/null true 2>/dev/null && [ -n "$thread" ]; then
     await 30 bitten 2
     # It would keep the process from ending as well.
     kill -9 "$held"
+    wait "$held" 2>/dev/null || true
     await 30 restarted 3
     await 10 holds
     echo "ok: one shard held, the others running; restarted as well"
