@@ -16,7 +16,7 @@ import matplotlib
 
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
-from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
 import runs
 
@@ -82,6 +82,7 @@ def draw(found, directory):
         right.text(0.5, 0.5, "one interval only", ha="center", transform=right.transAxes)
     else:
         right.set_xlim(left=0)
+        right.xaxis.set_major_locator(MaxNLocator(integer=True))
     figure.legend(*left.get_legend_handles_labels(), loc="outside lower left", ncols=2, frameon=False)
     figure.text(0.995, 0.01, about(found), ha="right", va="bottom", fontsize=8, color="#666666")
     os.makedirs(directory, exist_ok=True)
@@ -95,7 +96,7 @@ def about(found):
     """Where and when."""
     hosts = {(run.about["host"]["cpu"], run.about["host"]["cpus"]) for run in found}
     days = sorted({run.about["started"][:10] for run in found})
-    text = "; ".join(f"{cpus} CPUs, {cpu}" for cpu, cpus in sorted(hosts))
+    text = "; ".join(f"{cpu}, CPUs: {cpus}" for cpu, cpus in sorted(hosts))
     return f"{text}; {days[0]}" + (f" to {days[-1]}" if len(days) > 1 else "")
 
 
