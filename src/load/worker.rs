@@ -10,6 +10,10 @@ use rustix::{
     buffer::spare_capacity,
     event::{Timespec, epoll},
     io::Errno,
+    time::{
+        Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, timerfd_create,
+        timerfd_settime,
+    },
 };
 use socket2::{Domain, Socket, Type};
 use std::{
@@ -26,6 +30,8 @@ const SECOND_US: u64 = 1_000_000;
 const BEAT_US: u64 = 100_000;
 const EVENTS_MAX: usize = 256;
 const READ_BYTES_MAX: usize = 256 << 10;
+/// The data of the timer's events; the others have a connection's number.
+const TIMER: u64 = u64::MAX;
 /// Requests in flight on one connection while every key is put.
 const FILL_DEPTH: usize = 16;
 
@@ -81,6 +87,8 @@ pub(super) struct Worker {
     /// Open connections with room for a request, in the order in which they get the next ones.
     queue: VecDeque<usize>,
     epoll: OwnedFd,
+    /// Strikes when the schedule has a request due: epoll itself counts whole milliseconds.
+    timer: OwnedFd,
     clock: Clock,
     address: SocketAddr,
     depth: usize,
@@ -181,12 +189,18 @@ impl Worker {
             is_full: false,
             is_queued: false,
         };
+        let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
+        let flags = TimerfdFlags::CLOEXEC | TimerfdFlags::NONBLOCK;
+        let timer = timerfd_create(TimerfdClockId::Monotonic, flags)?;
+        let data = epoll::EventData::new_u64(TIMER);
+        epoll::add(&epoll, &timer, data, epoll::EventFlags::IN | epoll::EventFlags::ET)?;
         let schedule = |rate| Schedule::new(rate, settings.threads, thread);
         Ok(Self {
             desk: Desk::new(settings, thread, run),
             connections: connections.enumerate().map(connection).collect(),
             queue: VecDeque::new(),
-            epoll: epoll::create(epoll::CreateFlags::CLOEXEC)?,
+            epoll,
+            timer,
             clock,
             address: settings.address,
             depth: settings.depth,
@@ -247,7 +261,7 @@ impl Worker {
             let end_us = if is_asking { phase.end_us() } else { u64::MAX };
             let until_us = due_us.min(beat_us).min(report_us).min(end_us);
             self.wait(until_us.saturating_sub(now_us), &mut events);
-            for event in &events {
+            for event in events.iter().filter(|event| event.data.u64() != TIMER) {
                 let at = usize::try_from(event.data.u64()).expect("a connection's number");
                 self.serve(at, event.flags, phase);
             }
@@ -262,6 +276,14 @@ impl Worker {
             tv_sec: i64::try_from(seconds).unwrap_or(i64::MAX),
             tv_nsec: i64::try_from(micros * 1000).expect("less than a second"),
         };
+        if self.schedule.is_some() {
+            let zero = Timespec::default();
+            // A time of nothing would stop the timer.
+            let it_value = if span_us == 0 { Timespec { tv_nsec: 1, ..zero } } else { span };
+            let once = Itimerspec { it_interval: zero, it_value };
+            timerfd_settime(&self.timer, TimerfdTimerFlags::empty(), &once)
+                .expect("a timer and a time of less than a year");
+        }
         events.clear();
         // An interrupted call finds nothing this time.
         let _found = epoll::wait(&self.epoll, spare_capacity(events), Some(&span));
