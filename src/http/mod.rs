@@ -281,9 +281,27 @@ pub struct Output {
     timings: Vec<Timing>,
     /// Where the last of those ends that were.
     told: usize,
+    /// Empty memory for answers that are held behind one that is not here.
+    spares: Vec<Vec<u8>>,
 }
 
+/// Spares that are kept, and the largest that is.
+const SPARES_MAX: usize = 16;
+const SPARE_BYTES_MAX: usize = 1 << 10;
+
 impl Output {
+    fn take_spare(&mut self) -> Vec<u8> {
+        self.spares.pop().unwrap_or_default()
+    }
+
+    fn keep_spare(&mut self, mut bytes: Vec<u8>) {
+        let is_fit = (1..=SPARE_BYTES_MAX).contains(&bytes.capacity());
+        if is_fit && self.spares.len() < SPARES_MAX {
+            bytes.clear();
+            self.spares.push(bytes);
+        }
+    }
+
     /// So many answers, which began at `start`, end here.
     fn end(&mut self, start: Start, answers: u32) {
         let end = self.bytes.len();
@@ -308,7 +326,9 @@ impl Output {
     /// Bytes of memory held.
     #[must_use]
     pub fn buffer_bytes(&self) -> usize {
-        self.bytes.capacity() + self.timings.capacity() * size_of::<Timing>()
+        let spares = self.spares.iter().map(Vec::capacity).sum::<usize>();
+        let places = self.spares.capacity() * size_of::<Vec<u8>>();
+        self.bytes.capacity() + self.timings.capacity() * size_of::<Timing>() + spares + places
     }
 
     pub fn clear(&mut self) {
@@ -436,7 +456,7 @@ impl<T> Responses<T> {
             }
             Some(_) => {}
         }
-        let mut bytes = Vec::new();
+        let mut bytes = self.output.take_spare();
         let rest = write(&mut bytes);
         let is_long = rest.is_some();
         self.held_bytes += bytes.len();
@@ -481,7 +501,7 @@ impl<T> Responses<T> {
         let Owed::Away { owing, bytes_max, .. } = place else { unreachable!("seen above") };
         self.away_bytes_max -= bytes_max;
         if at > 0 {
-            let mut bytes = Vec::new();
+            let mut bytes = self.output.take_spare();
             let rest = write(owing, &mut bytes);
             let is_long = rest.is_some();
             self.held_bytes += bytes.len();
@@ -498,6 +518,7 @@ impl<T> Responses<T> {
             self.first += 1;
             self.held_bytes -= bytes.len();
             self.output.bytes.extend_from_slice(&bytes);
+            self.output.keep_spare(bytes);
             self.output.end(start, answers);
         }
         if let Some(Owed::Begun { bytes, .. }) = self.owed.front_mut() {
