@@ -656,10 +656,11 @@ fn a_walk_misses_nothing_that_stays() {
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "takes many requests")]
 fn a_restore_keeps_the_last_whatever_the_rule() {
     for (name, eviction) in Eviction::NAMES {
         let mut store = Store::with_eviction(&SETTINGS, eviction);
-        let keys = if cfg!(miri) { 6_000 } else { 30_000_u32 };
+        let keys = 30_000_u32;
         store.start_restore();
         for id in 0..keys {
             let reply = store.execute(op(&id.to_le_bytes(), put(&[1; 200])), NOW);
