@@ -317,6 +317,7 @@ fn puts_find_room_among_entries_on_loan() {
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "moves megabytes; the model lends small values there")]
 fn a_read_lends_a_large_value_and_tells_the_rest() {
     let mut store = Store::new(&LARGE_SETTINGS);
     let value = bytes_of(30_000, 0);
@@ -614,7 +615,8 @@ fn a_walk_meets_the_coldest_first() {
 
 #[test]
 fn a_walk_misses_nothing_that_stays() {
-    for (name, eviction) in Eviction::NAMES {
+    let rules = if cfg!(miri) { 1 } else { Eviction::NAMES.len() };
+    for (name, eviction) in Eviction::NAMES.into_iter().take(rules) {
         let mut random = fastrand::Rng::with_seed(5);
         let mut store = Store::with_eviction(&SETTINGS, eviction);
         let keys = if cfg!(miri) { 60 } else { 3_000_u32 };
