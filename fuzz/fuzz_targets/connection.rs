@@ -6,12 +6,12 @@
 mod common;
 
 use kvcache::config::Limits;
-use kvcache::http::request::Method;
+use kvcache::http::request::{Expect, Method};
 use kvcache::http::{Next, Requests};
 use libfuzzer_sys::fuzz_target;
 
-/// Requests that the bytes hold, one that is wrong included, and whether any is to HEAD or has a
-/// body that its client holds back, on which answers are not read or depend on the cut.
+/// Requests that the bytes hold, one that is wrong included, and whether any is to HEAD or may
+/// hold its body back, on which answers are not read or depend on the cut.
 fn count(input: &[u8]) -> (usize, bool) {
     let (mut requests, mut count, mut special) = (Requests::default(), 0, false);
     let mut input = requests.input(input, false);
@@ -20,9 +20,10 @@ fn count(input: &[u8]) -> (usize, bool) {
             Ok(Next::Request(request)) => {
                 count += 1;
                 special |= request.head.method == Method::Head;
-                special |= request.head.expect != kvcache::http::request::Expect::None;
+                special |= request.head.expect != Expect::None;
             }
-            Ok(Next::Body { waits, .. }) => special |= waits,
+            // Seen here too: a body that is wrong never becomes a request.
+            Ok(Next::Body { head, .. }) => special |= head.expect != Expect::None,
             Ok(Next::Partial) => return (count, special),
             Err(_) => return (count + 1, special),
         }
