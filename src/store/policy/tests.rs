@@ -5,7 +5,7 @@ use crate::clock::Millis;
 use crate::store::{Key, KeyHasher, Op, Reply, Settings, Store, Verb};
 
 const ENTRIES: usize = 50;
-const REQUESTS: u32 = if cfg!(miri) { 400 } else { 30_000 };
+const REQUESTS: u32 = if cfg!(miri) { 100 } else { 30_000 };
 
 struct Cache {
     store: Store,
