@@ -7,7 +7,7 @@
 
 use kvcache::{
     config::Limits,
-    http::{Error, Next, Request, Requests},
+    http::{Error, Next, Request, Requests, request::RepeatedFields},
 };
 use serde_json::{Value, json};
 use std::io::{self, BufWriter, Read, Write};
@@ -40,8 +40,9 @@ fn main() -> io::Result<()> {
 fn read(stream: &[u8], taken: &mut Vec<Value>) -> Result<bool, Error> {
     let mut requests = Requests::default();
     let mut input = requests.input(stream, false);
+    let mut fields = RepeatedFields::default();
     loop {
-        match requests.next(&mut input, &Limits::DEFAULT)? {
+        match requests.next(&mut input, &mut fields, &Limits::DEFAULT)? {
             Next::Request(request) => {
                 taken.push(describe(&request));
                 if !request.head.keep_alive {

@@ -1,14 +1,17 @@
 //! CPU time per request of one shard without its sockets: request bytes in, answer bytes out.
 //!
 //! `cargo bench --bench turn [-- SECONDS]` prints nanoseconds per request, the least of many
-//! rounds, for requests that come alone and in batches of 16, over 32 connections and 10,000 keys.
+//! rounds, for requests that come alone and in batches of 16, over 32 connections and 10,000 keys; and
+//! what it costs to time one that comes alone.
 //! `cargo bench --bench turn -- count NAME` runs one of the cases 200,000 times, for a profiler
 //! that counts instructions.
 
 use kvcache::{
-    clock::Millis,
+    clock::{Clock, Millis},
     config::Config,
     http::response::Date,
+    latency::{Latency, Start, Timing},
+    metrics::Operation,
     shard::{ConnectionId, Role, Shard},
     store::KeyHasher,
 };
@@ -19,6 +22,8 @@ use std::{
 
 const CONNECTIONS: usize = 32;
 const KEYS: usize = 10_000;
+/// Answers that are timed in a row.
+const ANSWERS: u32 = 100_000;
 
 struct Case {
     name: &'static str,
@@ -92,6 +97,19 @@ fn round(shard: &mut Shard, ids: &[ConnectionId], case: &Case) {
     }
 }
 
+/// Times what came alone, as the server does: a look at the clock and one more in a histogram.
+fn time(latency: &mut Latency, clock: &Clock) {
+    for number in 0..ANSWERS {
+        let now_us = clock.micros();
+        // From 1 us to about 16 ms, mostly short.
+        let took = 1 << (number.wrapping_mul(0x9e37_79b9).leading_zeros() % 15);
+        #[expect(clippy::cast_possible_truncation, reason = "as the server's own")]
+        let micros = (now_us as u32).wrapping_sub(took);
+        let start = Start { operation: Operation::Get, micros };
+        black_box(latency.record(&Timing { start, answers: 1, end: 0 }, now_us));
+    }
+}
+
 fn cpu_nanos() -> u64 {
     let time = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
     u64::try_from(time.tv_sec * 1_000_000_000 + time.tv_nsec).expect("time is positive")
@@ -125,4 +143,12 @@ fn main() {
         let requests = u64::try_from(case.batches.len() * case.depth).expect("few");
         eprintln!("{:8} {:2} in a batch: {:4} ns", case.name, case.depth, least / requests);
     }
+    let (mut latency, clock) = (Latency::default(), Clock::start());
+    let took = (0..100).map(|_| {
+        let start = cpu_nanos();
+        time(&mut latency, &clock);
+        cpu_nanos() - start
+    });
+    let least = took.min().expect("some rounds");
+    eprintln!("timing one that comes alone: {:4} ns", least / u64::from(ANSWERS));
 }

@@ -1,13 +1,18 @@
 #!/usr/bin/env python3
 """Sets target/release/kvcache beside its peers under one generator, `kvcache load`, and prints ratios.
 
-Peers are those found on PATH of redis-server (or valkey-server) and memcached; besides, benches/floor.rs,
-which is what HTTP costs here at least. Every server has one thread on the first core, the generator
-has the second. Runs are interleaved, in turns that change direction; ROUNDS (5) and SECONDS (5) say
-how many and how long. Needs two cores and nothing else running.
+Peers are those found on PATH of redis-server (or valkey-server), memcached, and nginx with memcached
+behind it; besides, benches/floor.rs, which is what HTTP costs here at least. Every server has one
+thread on the first core, the generator has the second, but where it is said that all share both.
+Runs are interleaved, in turns that change direction; ROUNDS (5) and SECONDS (5) say how many and how
+long. Needs two cores and nothing else running.
+
+scripts/compare.py [PART...]: which of closed, opened, evicting, two_threads, hop and memory; all where
+none is named.
 """
 
 import contextlib
+import itertools
 import json
 import os
 import re
@@ -22,16 +27,18 @@ import time
 import bench
 from bench import PORT, REDIS_PORT, ROUNDS, SECONDS, on_core, process, resident_bytes, table
 
-MEMCACHED_PORT, FLOOR_PORT = 17180, 17181
+MEMCACHED_PORT, FLOOR_PORT, NGINX_PORT, OTHER_PORT = 17180, 17181, 17182, 17190
 KEYS = 5000
 
 
 class Server:
     """One that runs, and how it is asked."""
 
-    def __init__(self, name, command, port, protocol, stores=True):
-        self.name, self.command, self.port = name, on_core(0) + command, port
+    def __init__(self, name, command, port, protocol, stores=True, core=0, behind=None):
+        self.name, self.command, self.port = name, on_core(core) + command, port
         self.protocol, self.stores, self.child = protocol, stores, None
+        # What holds its entries, where it does not itself.
+        self.behind = behind
 
     def listens(self):
         with contextlib.suppress(OSError):
@@ -39,24 +46,28 @@ class Server:
             return True
         return False
 
-    def load(self, *flags, keys=KEYS, seconds=SECONDS):
+    def running_seconds(self):
+        parts = [self] if self.behind is None else [self, self.behind]
+        return sum(bench.running_seconds(part.child.pid) for part in parts)
+
+    def load(self, *flags, keys=KEYS, seconds=SECONDS, core=1):
         """Loads it; what `run.json` says of that, and the CPU time that it took the server."""
         # What stores nothing knows one value.
         keys = keys if self.stores else 1
         with tempfile.TemporaryDirectory() as directory:
-            command = on_core(1) + [bench.BINARY, "load", f"--address=127.0.0.1:{self.port}"]
+            command = on_core(core) + [bench.BINARY, "load", f"--address=127.0.0.1:{self.port}"]
             command += [f"--protocol={self.protocol}", f"--duration={seconds}s", "--warmup=0s"]
             command += [f"--out={directory}", f"--keys={keys}", *flags]
-            before = bench.running_seconds(self.child.pid)
+            before = self.running_seconds()
             done = subprocess.run(command, capture_output=True, text=True)
-            spent = bench.running_seconds(self.child.pid) - before
+            spent = self.running_seconds() - before
             if done.returncode:
                 sys.exit(f"{self.name}: {done.stdout}{done.stderr[-2000:]}")
             with open(os.path.join(directory, "run.json")) as run:
                 return json.load(run)["results"], spent
 
     def fill(self, keys=KEYS):
-        if self.stores:
+        if self.stores and self.behind is None:
             self.load("--mix=get=1", keys=keys, seconds=1)
 
 
@@ -74,9 +85,37 @@ def servers():
         command += ["--appendonly", "no", "--daemonize", "no"]
         yield Server(os.path.basename(redis), command, REDIS_PORT, "redis")
     if shutil.which("memcached"):
-        command = ["memcached", "-l", "127.0.0.1", "-p", str(MEMCACHED_PORT), "-t", "1", "-m", "1024"]
-        command += ["-u", "root"] if os.geteuid() == 0 else []
-        yield Server("memcached", command, MEMCACHED_PORT, "memcached")
+        memcached = Server("memcached", memcached_command(1), MEMCACHED_PORT, "memcached")
+        yield memcached
+        if shutil.which("nginx"):
+            yield Server("nginx", nginx_command(), NGINX_PORT, "rest", behind=memcached)
+
+
+def memcached_command(threads, port=MEMCACHED_PORT):
+    command = ["memcached", "-l", "127.0.0.1", "-p", str(port), "-t", str(threads), "-m", "1024"]
+    return command + (["-u", "root"] if os.geteuid() == 0 else [])
+
+
+def nginx_command():
+    """One process that takes what is asked for below /kv/ from memcached."""
+    directory = os.path.join(bench.ROOT, "target/nginx")
+    os.makedirs(directory, exist_ok=True)
+    paths = "".join(f"{kind}_temp_path {directory}/{kind};\n"
+                    for kind in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi"))
+    with open(os.path.join(directory, "nginx.conf"), "w") as config:
+        config.write(f"""\
+daemon off; master_process off; pid {directory}/pid; error_log {directory}/log crit;
+events {{ worker_connections 1024; }}
+http {{
+    access_log off; keepalive_requests 1000000000; {paths}
+    upstream entries {{ server 127.0.0.1:{MEMCACHED_PORT}; keepalive 64; }}
+    server {{
+        listen 127.0.0.1:{NGINX_PORT};
+        location ~ ^/kv/(.*)$ {{ set $memcached_key $1; memcached_pass entries; }}
+    }}
+}}
+""")
+    return ["nginx", "-p", directory, "-c", os.path.join(directory, "nginx.conf")]
 
 
 @contextlib.contextmanager
@@ -105,7 +144,8 @@ def closed(chosen):
     rows = [("mix", "connections", "depth", "server", "CPU us/request", "requests/s", "CPU to kvcache's")]
     for mix, connections, depth in shapes:
         cpu, rate = {}, {}
-        asked = [server for server in chosen if server.stores or mix == "get=1"]
+        reads = mix == "get=1"
+        asked = [server for server in chosen if reads or server.stores and server.behind is None]
         flags = [f"--mix={mix}", f"--connections={connections}", f"--depth={depth}", "--fill=off"]
         for server in rounds(asked):
             found, spent = server.load(*flags)
@@ -137,10 +177,79 @@ def opened(chosen, peaks):
     table(*rows)
 
 
+def evicting(ours, seconds=SECONDS):
+    """CPU time of a put into a full store, which mostly evicts, beside that of a get that finds its key."""
+    command = bench.command_line("--shards=1", port=OTHER_PORT, admin=OTHER_PORT + 1, budget="64MiB")
+    full = Server("full", command, OTHER_PORT, "http")
+    count = 1_000_000
+    told, puts = {"get": [], "put, evicting": []}, 0
+    with running([full]):
+        full.fill(count)
+        before = bench.stats(OTHER_PORT + 1)["totals"]["store"]
+        for _ in range(ROUNDS):
+            found, spent = ours.load("--mix=get=1", "--fill=off", seconds=seconds)
+            told["get"].append(spent / found["requests"] * 1e6)
+            found, spent = full.load("--mix=put=1", "--fill=off", keys=count, seconds=seconds)
+            told["put, evicting"].append(spent / found["requests"] * 1e6)
+            puts += found["requests"]
+        after = bench.stats(OTHER_PORT + 1)["totals"]["store"]
+    medians = [statistics.median(cpu) for cpu in told.values()]
+    rows = [(name, spread(cpu, ".2f"), f"{statistics.median(cpu) / medians[0]:.2f}") for name, cpu in told.items()]
+    table(("of kvcache", "CPU us/request", "to a get's"), *rows)
+    print(f"evicted by the {puts} puts: {after['evictions'] - before['evictions']}")
+
+
+def two_threads(_):
+    """64 connections, uniform keys, and two threads of each on both cores, which the generator shares."""
+    ours = [Server(f"kvcache, {shards} shard{'s' * (shards > 1)}", core=None, protocol="http", port=port,
+                   command=bench.command_line(f"--shards={shards}", port=port, admin=port + 1))
+            for shards, port in ((2, OTHER_PORT), (1, OTHER_PORT + 2))]
+    chosen = ours
+    if shutil.which("memcached"):
+        command = memcached_command(2, OTHER_PORT + 4)
+        chosen = [*ours, Server("memcached", command, OTHER_PORT + 4, "memcached", core=None)]
+    told = {server.name: [] for server in chosen}
+    with running(chosen):
+        for server in chosen:
+            server.fill()
+        for server in rounds(chosen):
+            found, spent = server.load("--mix=get=1", "--connections=64", "--fill=off", core=None)
+            told[server.name].append((spent / found["requests"] * 1e6, found["rate"]))
+    rows = [("server", "CPU us/request", "requests/s")]
+    for name, found in told.items():
+        cpu, rate = zip(*found)
+        rows.append((name, spread(cpu, ".2f"), spread(rate, ".0f")))
+    table(*rows)
+
+
+def hop(_):
+    """One connection to an idle server of two shards: keys of its own shard and of the other."""
+    command = bench.command_line("--shards=2", port=OTHER_PORT, admin=OTHER_PORT + 1)
+    server = Server("kvcache", command, OTHER_PORT, "http", core=None)
+    told = {"local": [], "foreign": []}
+    with running([server]):
+        # One key each, of another length and so of another hash.
+        for key_bytes in itertools.cycle(range(16, 48)):
+            flags = ["--mix=get=1", "--connections=1", f"--key-bytes={key_bytes}"]
+            before = bench.stats(OTHER_PORT + 1)["totals"]["hops"]["calls"]
+            found, _ = server.load(*flags, keys=1, seconds=1, core=None)
+            hops = bench.stats(OTHER_PORT + 1)["totals"]["hops"]["calls"] - before
+            told["foreign" if hops >= found["requests"] else "local"].append(found["latency_us"])
+            if min(len(found) for found in told.values()) >= ROUNDS:
+                break
+    rows = [("keys", "p50 us", "p99 us", "p50 to local's")]
+    local = statistics.median(each["p50"] for each in told["local"])
+    for name, found in told.items():
+        p50, p99 = ([each[key] for each in found] for key in ("p50", "p99"))
+        ratio = statistics.median(p50) / local
+        rows.append((name, spread(p50, ".0f"), spread(p99, ".0f"), f"{ratio:.2f}"))
+    table(*rows)
+
+
 def memory(chosen, count=1_000_000):
     """Resident bytes when idle and per entry of (16, 128); milliseconds from start to listening, in steps of 20."""
     rows = [("server", "idle MB", "bytes per entry", "start ms")]
-    for server in chosen:
+    for server in (server for server in chosen if server.behind is None):
         begun = time.monotonic()
         with running([server]):
             started = time.monotonic() - begun
@@ -155,18 +264,31 @@ def memory(chosen, count=1_000_000):
 
 
 def main():
+    parts = sys.argv[1:] or ["closed", "opened", "evicting", "two_threads", "hop", "memory"]
+    known = {part.__name__: part for part in (closed, opened, evicting, two_threads, hop, memory)}
+    if unknown := set(parts) - set(known):
+        sys.exit(f"there is no part {', '.join(unknown)}\n{__doc__}")
     subprocess.run(["cargo", "build", "--quiet", "--release"], cwd=bench.ROOT, check=True)
     chosen = list(servers())
     print("one thread each:", ", ".join(server.name for server in chosen), flush=True)
-    with running(chosen):
-        for server in chosen:
-            server.fill()
-        print(f"== {closed.__doc__}", flush=True)
-        peaks = closed(chosen)
-        print(f"== {opened.__doc__}", flush=True)
-        opened(chosen, peaks)
-    print(f"== {memory.__doc__}", flush=True)
-    memory(chosen)
+
+    def run(part, *arguments):
+        print(f"== {part}: {known[part].__doc__}", flush=True)
+        return known[part](*arguments)
+
+    if {"closed", "opened", "evicting"} & set(parts):
+        with running(chosen):
+            for server in chosen:
+                server.fill()
+            if {"closed", "opened"} & set(parts):
+                peaks = run("closed", chosen)
+            if "opened" in parts:
+                run("opened", chosen, peaks)
+            if "evicting" in parts:
+                run("evicting", chosen[0])
+    for part in ("two_threads", "hop", "memory"):
+        if part in parts:
+            run(part, chosen)
 
 
 if __name__ == "__main__":

@@ -2,7 +2,7 @@
 """Looks at the live page in headless Chromium while load runs, and holds it to what /stats tells.
 
 scripts/page.py DIRECTORY [BINARY] writes screenshots to DIRECTORY: idle, under load, dark, 375 px
-wide, and with the server gone. BINARY is target/release/kvcache where it is not told; PORT (17371)
+wide, overloaded, and with the server gone. BINARY is target/release/kvcache where it is not told; PORT (17371)
 and the one after it are the server's. Needs Chromium (or what CHROMIUM names); playwright comes
 from PyPI into target/.
 """
@@ -195,6 +195,14 @@ def ask(path):
     return answer
 
 
+def overloaded(route):
+    """Answers for a server whose first shard refuses writes."""
+    stats = json.loads(route.fetch().text())
+    for report in (stats["totals"], stats["shards"][0]):
+        report["step"] = "no_writes"
+    route.fulfill(body=json.dumps(stats))
+
+
 def look(browser, directory, server):
     context = browser.new_context(viewport=DESK, color_scheme="light")
     page = context.new_page()
@@ -218,6 +226,13 @@ def look(browser, directory, server):
         equal("no word on the console", errors, [])
         page.route("**/stats", lambda route: route.fulfill(status=401, body="{}"))
         wait_for_state(page, "A token is needed (401)")
+        page.unroute("**/stats")
+        wait_for_state(page, "Serving")
+        page.route("**/stats", overloaded)
+        wait_for_state(page, "Overloaded, writes refused")
+        equal("the shard that refuses", cells(page, "shards")["State"],
+              ["no writes", "no writes", "serving"])
+        shot("overloaded")
         page.unroute("**/stats")
         wait_for_state(page, "Serving")
     wait_for_state(page, "No answer")

@@ -124,6 +124,17 @@ struct Socket {
     role: SocketRole,
     stream: TcpStream,
     interest: epoll::EventFlags,
+    /// There was more to read or room to write than was used: no event tells of that again.
+    has_more: bool,
+}
+
+/// What a socket waits for. Edges are enough, as it is known when there was more to do, and spare
+/// the kernel a second look at each socket that was ready.
+fn interest(read: bool, write: bool) -> epoll::EventFlags {
+    let mut interest = epoll::EventFlags::ET;
+    interest.set(epoll::EventFlags::IN | epoll::EventFlags::RDHUP, read);
+    interest.set(epoll::EventFlags::OUT, write);
+    interest
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -687,17 +698,20 @@ impl Driver {
         let Some(Some(socket)) = self.sockets.get_mut(slot) else { return };
         let id = socket.id;
         if flags.intersects(Flags::IN | Flags::HUP | Flags::ERR) {
+            // The end of what is sent has no event of its own when it was seen with the last bytes.
+            socket.has_more |= flags.contains(Flags::RDHUP);
             match socket.stream.read(&mut self.scratch) {
                 Ok(0) if flags.intersects(Flags::HUP | Flags::ERR) => return self.close(id),
                 Ok(0) => self.shard.end_input(id),
                 Ok(bytes) => {
                     let more = bytes == self.scratch.len();
+                    socket.has_more |= more;
                     self.shard.receive(id, &self.scratch[..bytes], more);
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                     self.shard.exhausted(id);
                 }
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => socket.has_more = true,
                 Err(_) => return self.close(id),
             }
         }
@@ -718,6 +732,7 @@ impl Driver {
             if sends == SENDS_MAX {
                 // Should the socket be full already, the deadline runs from here.
                 self.shard.sent(id, 0);
+                socket.has_more = true;
                 break;
             }
             let all = unsent.len();
@@ -748,10 +763,9 @@ impl Driver {
         }
         match intent {
             Intent::Wait { read, write } => {
-                let mut interest = epoll::EventFlags::empty();
-                interest.set(epoll::EventFlags::IN, read);
-                interest.set(epoll::EventFlags::OUT, write);
-                if interest != socket.interest {
+                let interest = interest(read, write);
+                let has_more = std::mem::take(&mut socket.has_more);
+                if interest != socket.interest || has_more {
                     socket.interest = interest;
                     let data = epoll::EventData::new_u64(id.slot() as u64);
                     epoll::modify(&self.epoll, &socket.stream, data, interest)
@@ -776,13 +790,13 @@ impl Driver {
 
     /// Watches a new connection. Where even that fails, it is closed.
     fn register(&mut self, id: ConnectionId, role: SocketRole, stream: TcpStream) {
-        let interest = epoll::EventFlags::IN;
+        let interest = interest(true, false);
         let data = epoll::EventData::new_u64(id.slot() as u64);
         let watched = epoll::add(&self.epoll, &stream, data, interest).is_ok();
         if self.sockets.len() <= id.slot() {
             self.sockets.resize_with(id.slot() + 1, || None);
         }
-        self.sockets[id.slot()] = Some(Socket { id, role, stream, interest });
+        self.sockets[id.slot()] = Some(Socket { id, role, stream, interest, has_more: false });
         match role {
             SocketRole::Data => {}
             SocketRole::Admin => self.admin_open += 1,
@@ -793,7 +807,7 @@ impl Driver {
         } else if role == SocketRole::Refused {
             self.attend(id);
         } else if self.is_ending() {
-            self.serve(id.slot(), interest);
+            self.serve(id.slot(), epoll::EventFlags::IN);
         }
     }
 

@@ -25,7 +25,7 @@ use crate::{
     config::{Config, Limits},
     http::{
         Connection, Intent, Next, Output, Overdue, Request, Responses, gzip,
-        request::{Framing, Head, Method, Version},
+        request::{Framing, Head, Method, RepeatedFields, Version},
         response::{CONTINUE, Date, Exchange, Persistence, Problem, write_problem},
     },
     latency::{Latency, Start},
@@ -739,6 +739,7 @@ fn operation(route: Option<Route>, head: &Head<'_>) -> Operation {
 pub struct Shard {
     service: Service,
     connections: Connections,
+    fields: RepeatedFields,
     /// Time as deadlines see it: it moves by at most [`BEAT_MAX_MS`] a beat, so that a process
     /// that was stopped for a while does not find all its clients late.
     beat: Millis,
@@ -810,6 +811,7 @@ impl Shard {
         Self {
             service,
             connections,
+            fields: RepeatedFields::default(),
             beat: now,
             last_beat: now,
             last_save: now,
@@ -973,7 +975,7 @@ impl Shard {
                 break;
             }
             let responses = &mut connection.responses;
-            let open = match connection.requests.next(&mut input, &limits) {
+            let open = match connection.requests.next(&mut input, &mut self.fields, &limits) {
                 Ok(Next::Partial) => break,
                 Ok(Next::Request(request)) => {
                     progressed = true;

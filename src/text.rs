@@ -17,6 +17,11 @@ impl Text {
         let mut is_valid = true;
         for part in parts {
             bytes += part.len();
+            if is_valid && utf8.begun == 0 && is_plain_ascii(part) {
+                utf8.valid += part.len();
+                json_bytes += part.len();
+                continue;
+            }
             is_valid = is_valid && utf8.push(part);
             if is_valid {
                 json_bytes += escaped_bytes(part);

@@ -6,7 +6,7 @@
 mod common;
 
 use kvcache::config::Limits;
-use kvcache::http::request::{Expect, Method};
+use kvcache::http::request::{Expect, Method, RepeatedFields};
 use kvcache::http::{Next, Requests};
 use libfuzzer_sys::fuzz_target;
 
@@ -15,8 +15,9 @@ use libfuzzer_sys::fuzz_target;
 fn count(input: &[u8]) -> (usize, bool) {
     let (mut requests, mut count, mut special) = (Requests::default(), 0, false);
     let mut input = requests.input(input, false);
+    let mut fields = RepeatedFields::default();
     loop {
-        match requests.next(&mut input, &Limits::DEFAULT) {
+        match requests.next(&mut input, &mut fields, &Limits::DEFAULT) {
             Ok(Next::Request(request)) => {
                 count += 1;
                 special |= request.head.method == Method::Head;

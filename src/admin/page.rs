@@ -11,7 +11,7 @@ const HEADERS: &str = "Cache-Control: no-store\r\n\
     Referrer-Policy: no-referrer\r\n\
     Content-Security-Policy: default-src 'none'; connect-src 'self'; img-src data:; \
     style-src 'sha256-g/amVvS6KwnmMJpufuO0WTS8t6+KC3kVxCcobNaYMZw='; \
-    script-src 'sha256-L058hOIj82lL6QQ4V97y6D4v9z22eZazqudWbH+DMmI='; \
+    script-src 'sha256-rnfulhHbb5+mtMerDfqUNdQyEN5IfUgEG5U0VIwOuqI='; \
     base-uri 'none'; form-action 'none'; frame-ancestors 'none'\r\n";
 
 /// Writes the page.

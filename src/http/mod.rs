@@ -17,7 +17,7 @@ use crate::{
     latency::{Start, Timing},
 };
 use body::Chunked;
-use request::{Expect, Framing, Head, HeadScan, HeadSpan, parse_head};
+use request::{Expect, Framing, Head, HeadScan, HeadSpan, RepeatedFields, parse_head};
 use std::{collections::VecDeque, time::Duration};
 
 pub mod body;
@@ -134,25 +134,36 @@ impl Requests {
     }
 
     /// The next request in `input`. After an error nothing more may be asked of this connection.
+    /// `fields` may be those of any connection.
     pub fn next<'a>(
         &'a mut self,
         input: &'a mut Input<'_>,
+        fields: &mut RepeatedFields,
         limits: &Limits,
     ) -> Result<Next<'a>, Error> {
         let Input { kept, fresh, consumed, more } = input;
         let bytes: &'a [u8] = if kept.is_empty() { fresh } else { kept };
         self.finished = None;
+        let is_last = |consumed| !*more && consumed == bytes.len();
         if let Progress::Head(scan) = &mut self.progress {
             let rest = &bytes[*consumed..];
+            if scan.is_fresh()
+                && let Some((head, end)) = fields.head(rest, limits)
+            {
+                *consumed += end;
+                let is_last = is_last(*consumed);
+                return Ok(Next::Request(Request { head, body: b"", is_last }));
+            }
             let Some(span) = scan.advance(rest, limits)? else { return Ok(Next::Partial) };
             let head = parse_head(&rest[span.start..span.end], limits)?;
             let waits = head.expect != Expect::None;
             match head.framing {
                 Framing::Length(length) if rest.len() - span.end >= length => {
                     self.progress = Progress::default();
+                    fields.keep(&head);
                     *consumed += span.end + length;
                     let body = &rest[span.end..][..length];
-                    let is_last = !*more && *consumed == bytes.len();
+                    let is_last = is_last(*consumed);
                     return Ok(Next::Request(Request { head, body, is_last }));
                 }
                 Framing::Length(length) => {
@@ -180,11 +191,7 @@ impl Requests {
                 self.progress = Progress::default();
                 *consumed += head.end + length;
                 let head = parse_head(&rest[head.start..head.end], limits)?;
-                Ok(Next::Request(Request {
-                    head,
-                    body,
-                    is_last: !*more && *consumed == bytes.len(),
-                }))
+                Ok(Next::Request(Request { head, body, is_last: is_last(*consumed) }))
             }
             Progress::Chunked(chunked) => {
                 let decoded = chunked.decoder.decode(rest, &mut chunked.body, limits)?;
@@ -197,7 +204,7 @@ impl Requests {
                 };
                 let chunked = self.finished.insert(chunked);
                 let head = parse_head(&chunked.head, limits)?;
-                let is_last = !*more && *consumed == bytes.len();
+                let is_last = is_last(*consumed);
                 Ok(Next::Request(Request { head, body: &chunked.body, is_last }))
             }
             Progress::Head(_) => unreachable!("a head without a body has been handed out"),

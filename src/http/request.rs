@@ -6,9 +6,11 @@
 //! first byte or limit that [`HeadScan`] refuses, then the fields. Sections are those of RFC 9112.
 
 mod field;
+mod repeat;
 mod scan;
 
 pub use field::{Field, Lines};
+pub use repeat::RepeatedFields;
 pub use scan::{HeadScan, HeadSpan};
 
 use crate::config::Limits;

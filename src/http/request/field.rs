@@ -53,6 +53,17 @@ impl<'a> Lines<'a> {
         Self { bytes, seen: 0 }
     }
 
+    #[inline]
+    pub(super) fn bytes(self) -> &'a [u8] {
+        self.bytes
+    }
+
+    /// The same fields on lines that are the same.
+    #[inline]
+    pub(super) fn on(self, bytes: &[u8]) -> Lines<'_> {
+        Lines { bytes, seen: self.seen }
+    }
+
     /// Notes that a line holds the field. Returns whether it is the first that does.
     #[inline]
     pub(super) fn note(&mut self, field: Field) -> bool {

@@ -26,6 +26,12 @@ pub struct HeadScan {
 }
 
 impl HeadScan {
+    /// Whether no byte of a request was seen.
+    #[inline]
+    pub(crate) fn is_fresh(&self) -> bool {
+        self.position == 0
+    }
+
     /// Goes on where the last call on the same, since then longer, buffer ended.
     ///
     /// `Ok(None)`: the head is not complete, and nothing in it is wrong so far. The buffer never

@@ -2,7 +2,8 @@
 
 use super::scan::find_control;
 use super::{
-    Error, Expect, Field, Framing, Head, HeadScan, HeadSpan, Method, Version, is_token, parse_head,
+    Error, Expect, Field, Framing, Head, HeadScan, HeadSpan, Method, RepeatedFields, Version,
+    is_token, parse_head,
 };
 use crate::config::Limits;
 use proptest::prelude::{Just, ProptestConfig, Strategy, any, prop, prop_assert_eq, prop_oneof};
@@ -23,6 +24,15 @@ fn read(input: &[u8], lengths: impl IntoIterator<Item = usize>) -> Verdict<'_> {
     Ok(None)
 }
 
+/// What the fields of `earlier`, if it is a good head, say of `input`.
+fn after<'a>(earlier: &[u8], input: &'a [u8]) -> Option<(Head<'a>, usize)> {
+    let mut fields = RepeatedFields::default();
+    if let Ok(Some((head, _))) = read(earlier, [earlier.len()]) {
+        fields.keep(&head);
+    }
+    fields.head(input, &LIMITS)
+}
+
 /// The verdict on `input`, which must be the same whole, byte by byte and cut once anywhere.
 fn verdict(input: &[u8]) -> Verdict<'_> {
     let whole = read(input, [input.len()]);
@@ -30,6 +40,12 @@ fn verdict(input: &[u8]) -> Verdict<'_> {
     let stride = if input.len() < 2000 { 1 } else { 211 };
     for cut in (0..input.len()).step_by(stride) {
         assert_eq!(read(input, [cut, input.len()]), whole, "cut at {cut}");
+    }
+    let own = whole.ok().flatten().map_or(&b""[..], |(_, end)| &input[..end]);
+    for earlier in [own, b"GET / HTTP/1.1\r\nHost: h\r\n\r\n"] {
+        if let Some(found) = after(earlier, input) {
+            assert_eq!(Ok(Some(found)), whole, "after {}", earlier.escape_ascii());
+        }
     }
     whole
 }
@@ -658,6 +674,45 @@ fn looks_right(head: &[u8]) -> bool {
         && lines.all(|line| line.split_once(':').is_some_and(|(name, _)| is_token(name.as_bytes())))
 }
 
+#[test]
+fn fields_that_are_repeated_are_known_but_for_those_that_matter() {
+    let known = |first: &str, fields: &str, second: &str| {
+        let earlier = format!("{first}{fields}\r\n\r\n");
+        let later = format!("{second}{fields}\r\n\r\nGET / ");
+        assert!(matches!(read(earlier.as_bytes(), [earlier.len()]), Ok(Some(_))), "{earlier}");
+        after(earlier.as_bytes(), later.as_bytes()).is_some()
+    };
+    let get = |fields| known("GET /a HTTP/1.1\r\n", fields, "GET /get?key=b HTTP/1.1\r\n");
+    for fields in [
+        "Host: h",
+        "Host: h\r\nUser-Agent: curl/8\r\nAccept: */*",
+        "Host: h\r\nAccept-Encoding: gzip\r\nConnection: keep-alive\r\nIf-None-Match: *",
+        "Host: h\r\nContent-Length: 0",
+    ] {
+        assert!(get(fields), "{fields}");
+    }
+    for fields in [
+        "Host: h\r\nAuthorization: Bearer secret",
+        "Host: h\r\nConnection: close",
+        "Host: h\r\nContent-Length: 1",
+        "Host: h\r\nTransfer-Encoding: chunked",
+        "Host: h\r\nExpect: 100-continue\r\nContent-Length: 1",
+        "Host: h\r\nContent-Type: text/plain",
+        "Host: h\r\nContent-Encoding: br",
+    ] {
+        assert!(!get(fields), "{fields}");
+    }
+    let get = "GET / HTTP/1.1\r\n";
+    assert!(!known(get, "Host: h", "GET / HTTP/1.0\r\n"));
+    assert!(!known(get, "Host: h", "POST / HTTP/1.1\r\n"));
+    assert!(!known("GET / HTTP/1.0\r\n", "Host: h", get));
+    let long = format!("Host: h\r\nA: {}", "a".repeat(600));
+    assert!(!known(get, &long, get));
+    let target = "a".repeat(LIMITS.target_bytes_max - 1);
+    assert!(known(get, "Host: h", &format!("GET /{target} HTTP/1.1\r\n")));
+    assert!(!known(get, "Host: h", &format!("GET /{target}a HTTP/1.1\r\n")));
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 2000, failure_persistence: None, ..Default::default() })]
 
@@ -677,6 +732,19 @@ proptest! {
         lengths.push(input.len());
         prop_assert_eq!(read(&input, lengths), whole);
         prop_assert_eq!(read(&input, 0..=input.len()), whole);
+    }
+
+    #[test]
+    fn fields_that_are_repeated_change_no_verdict(input in mutated(), cut in any::<sample::Index>()) {
+        // The same head, one with a byte less, and what it may be followed by.
+        let mut shorter = input.clone();
+        shorter.remove(cut.index(input.len()));
+        for (earlier, input) in [(&input, &input), (&input, &shorter), (&shorter, &input)] {
+            let input = [&input[..], b"GET"].concat();
+            if let Some(found) = after(earlier, &input) {
+                prop_assert_eq!(read(&input, [input.len()]), Ok(Some(found)));
+            }
+        }
     }
 
     #[test]
