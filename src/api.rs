@@ -7,7 +7,7 @@ use crate::{
     http::{
         Request, gzip,
         request::{Expect, Head, Method},
-        response::{Date, Exchange, JSON, Problem, Response, write_problem},
+        response::{Date, Exchange, JSON, Problem, Response, write_json, write_problem},
     },
     latency::Since,
     mesh::Question,
@@ -318,9 +318,10 @@ pub fn read<'a>(
                 (Cow::Borrowed(key), None)
             } else {
                 let [key, lease] = query::parameters(query, ["key", "lease"])?;
-                (key.ok_or_else(query::missing_key)?, lease)
+                let key = key.ok_or_else(query::missing_key)?;
+                query::check_text(&key)?;
+                (key, lease)
             };
-            query::check_text(&key)?;
             check_key(&key, config)?;
             let lease_ms = lifetime::parameter(Span::Lease, lease.as_deref())?;
             let verb = match request.head.method {
@@ -512,7 +513,7 @@ pub fn write_reply(
         (Render::Put, Reply::Created | Reply::Replaced) => {
             const BODY: &[u8] =
                 b"{\"status\":\"OK\",\"message\":\"Key inserted/updated successfully.\"}";
-            Response::begin(out, exchange, date, 200).text(JSON, BODY);
+            write_json(out, exchange, date, BODY.len(), |out| out.extend_from_slice(BODY));
             return 200;
         }
         (_, Reply::Absent) => {
@@ -592,12 +593,16 @@ fn write_text(
     stale: Option<Lease>,
 ) {
     let found = Found::new(key, value.length);
-    let response = say_stale(Response::begin(out, exchange, date, 200), stale);
-    response.body(JSON, found.length, |out| {
+    let write = |out: &mut Vec<u8>| {
         found.write_start(out);
         value.write(out);
         out.extend_from_slice(Found::END);
-    });
+    };
+    if stale.is_none() {
+        return write_json(out, exchange, date, found.length, write);
+    }
+    let response = say_stale(Response::begin(out, exchange, date, 200), stale);
+    response.body(JSON, found.length, write);
 }
 
 /// Says that the key is not there, and who is to put it.

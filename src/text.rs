@@ -14,10 +14,12 @@ impl Text {
     pub fn of<'a>(parts: impl IntoIterator<Item = &'a [u8]>) -> Self {
         let (mut bytes, mut json_bytes) = (0, 2);
         let mut utf8 = Utf8::default();
-        let mut is_valid = true;
+        let (mut is_plain, mut is_valid) = (true, true);
         for part in parts {
             bytes += part.len();
-            if is_valid && utf8.begun == 0 && is_plain_ascii(part) {
+            // One look instead of two, until a part is not so.
+            is_plain = is_plain && is_plain_ascii(part);
+            if is_plain {
                 utf8.valid += part.len();
                 json_bytes += part.len();
                 continue;
@@ -133,20 +135,24 @@ pub fn push_escaped(out: &mut Vec<u8>, text: &[u8], room: usize) -> usize {
     let mut rest = text;
     while !rest.is_empty() && out.len() < end {
         let most = &rest[..rest.len().min(end - out.len())];
-        let plain = most.iter().position(|&byte| !is_plain(byte));
-        out.extend_from_slice(&most[..plain.unwrap_or(most.len())]);
-        match plain {
-            None => rest = &rest[most.len()..],
-            Some(at) => {
-                out.extend_from_slice(escape(rest[at]).expect("it is not plain").as_bytes());
-                rest = &rest[at + 1..];
-            }
+        let plain = plain_bytes(most);
+        out.extend_from_slice(&most[..plain]);
+        rest = &rest[plain..];
+        if plain < most.len() {
+            out.extend_from_slice(escape(rest[0]).expect("it is not plain").as_bytes());
+            rest = &rest[1..];
         }
     }
     text.len() - rest.len()
 }
 
-/// Bytes that are counted side by side.
+/// Appends a number in decimal.
+#[inline]
+pub fn push_decimal(out: &mut Vec<u8>, number: u64) {
+    out.extend_from_slice(itoa::Buffer::new().format(number).as_bytes());
+}
+
+/// Bytes that are looked at side by side.
 const LANES: usize = 16;
 /// What `escape_bytes` is at most.
 const ESCAPE_BYTES_MAX: u8 = 5;
@@ -169,28 +175,70 @@ fn escaped_bytes(text: &[u8]) -> usize {
 }
 
 /// Whether this is ASCII that a JSON string holds as it is: what most texts are, found in one pass.
-/// Every byte is looked at without a branch, in vector registers.
+/// Every byte is looked at without a branch, in vector registers where there are enough.
 #[inline]
 fn is_plain_ascii(text: &[u8]) -> bool {
-    #[inline]
-    fn look<const N: usize>(text: &[u8], last: &[u8; N]) -> bool {
-        let mut lanes = [0; N];
-        for row in text.as_chunks::<N>().0.iter().chain([last]) {
+    if let Some(last) = text.last_chunk::<LANES>() {
+        let mut lanes = [0; LANES];
+        for row in text.as_chunks::<LANES>().0.iter().chain([last]) {
             for (lane, &byte) in lanes.iter_mut().zip(row) {
                 // As signed numbers the bytes above ASCII are the least.
                 let is_bad = byte.cast_signed() < 0x20 || byte == b'"' || byte == b'\\';
                 *lane |= u8::from(is_bad);
             }
         }
-        lanes == [0; N]
-    }
-    if let Some(last) = text.last_chunk::<LANES>() {
-        look(text, last)
-    } else if let Some(last) = text.last_chunk::<8>() {
-        look(text, last)
+        lanes == [0; LANES]
     } else {
-        text.iter().all(|&byte| byte.is_ascii() && is_plain(byte))
+        let marks = |word| (word & HIGHS) | escaped(word);
+        run(text, marks) == text.len()
     }
+}
+
+const ONES: u64 = u64::MAX / 0xff;
+const HIGHS: u64 = ONES * 0x80;
+
+/// The bytes of a word below `bound`, at most 0x80, each with its highest bit. A borrow can mark
+/// wrongly, but only above a byte that is marked rightly; so it is with all of these.
+#[inline]
+pub fn below(word: u64, bound: u8) -> u64 {
+    word.wrapping_sub(ONES * u64::from(bound)) & !word & HIGHS
+}
+
+/// Those that are not below 0x7f.
+#[inline]
+pub fn above_graphic(word: u64) -> u64 {
+    (word | word.wrapping_add(ONES)) & HIGHS
+}
+
+/// Those that are `byte`.
+#[inline]
+pub fn equal(word: u64, byte: u8) -> u64 {
+    below(word ^ (ONES * u64::from(byte)), 1)
+}
+
+/// Those that a JSON string does not hold as they are.
+#[inline]
+fn escaped(word: u64) -> u64 {
+    below(word, 0x20) | equal(word, b'"') | equal(word, b'\\')
+}
+
+/// How many bytes are before the first that `marks` marks in its word of eight; it marks every 0.
+#[inline]
+pub fn run(bytes: &[u8], marks: impl Fn(u64) -> u64) -> usize {
+    let (words, rest) = bytes.as_chunks::<8>();
+    let first = |marks: u64| marks.trailing_zeros() as usize / 8;
+    for (index, &word) in words.iter().enumerate() {
+        let found = marks(u64::from_le_bytes(word));
+        if found != 0 {
+            return index * 8 + first(found);
+        }
+    }
+    let last = match bytes.last_chunk() {
+        _ if rest.is_empty() => return bytes.len(),
+        Some(&last) => u64::from_le_bytes(last) >> (64 - 8 * rest.len()),
+        None => rest.iter().rev().fold(0, |word, &byte| word << 8 | u64::from(byte)),
+    };
+    words.len() * 8 + first(marks(last))
 }
 
 /// How much longer than the byte is what stands for it: a backslash and a letter, or one, `u` and
@@ -202,8 +250,10 @@ fn escape_bytes(byte: u8) -> u8 {
     u8::from(is_quoted) + ESCAPE_BYTES_MAX * u8::from(is_control) - 4 * u8::from(has_letter)
 }
 
-fn is_plain(byte: u8) -> bool {
-    byte >= 0x20 && byte != b'"' && byte != b'\\'
+/// How many bytes at the start a JSON string holds as they are.
+#[inline]
+pub fn plain_bytes(text: &[u8]) -> usize {
+    run(text, escaped)
 }
 
 /// What stands for a byte that JSON does not take as it is.
@@ -223,7 +273,10 @@ fn escape(byte: u8) -> Option<&'static str> {
 
 #[cfg(test)]
 mod tests {
-    use super::{JsonString, Text, check_utf8, escape, escape_bytes, escaped_bytes, push_escaped};
+    use super::{
+        JsonString, Text, check_utf8, escape, escape_bytes, escaped_bytes, plain_bytes,
+        push_escaped,
+    };
     use proptest::prelude::*;
 
     #[test]
@@ -248,6 +301,8 @@ mod tests {
                     assert_eq!(check_utf8(&bytes), expected.map(drop));
                     let expected = expected.map(|text| JsonString::new(text).length);
                     assert_eq!(JsonString::of(&bytes).map(|json| json.length), expected);
+                    let plain = if escape(byte).is_some() { at } else { length };
+                    assert_eq!(plain_bytes(&bytes), plain);
                 }
             }
         }

@@ -1,7 +1,7 @@
 //! JSON bodies: a full parser, and a short way for the plain bodies that nearly all clients send.
 
 use super::lifetime::{self, Span};
-use crate::http::response::Problem;
+use crate::{http::response::Problem, text::plain_bytes};
 use serde::de::{
     Deserialize, DeserializeSeed, Deserializer as _, Error as _, IgnoredAny, MapAccess, SeqAccess,
     Visitor,
@@ -139,7 +139,8 @@ fn plain_put_body(text: &str) -> Option<PutBody<'_>> {
 }
 
 fn skip_white(text: &str) -> &str {
-    text.trim_start_matches([' ', '\t', '\n', '\r'])
+    let is_white = |byte: &u8| matches!(byte, b' ' | b'\t' | b'\n' | b'\r');
+    &text[text.bytes().take_while(is_white).count()..]
 }
 
 fn eat(rest: &mut &str, token: &str) -> Option<()> {
@@ -149,8 +150,7 @@ fn eat(rest: &mut &str, token: &str) -> Option<()> {
 
 fn plain_string<'a>(rest: &mut &'a str) -> Option<&'a str> {
     eat(rest, "\"")?;
-    let end = rest.bytes().position(|byte| byte == b'"' || byte == b'\\' || byte < 0x20)?;
-    let (string, tail) = rest.split_at(end);
+    let (string, tail) = rest.split_at(plain_bytes(rest.as_bytes()));
     *rest = tail.strip_prefix('"')?;
     Some(string)
 }

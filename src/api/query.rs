@@ -1,7 +1,10 @@
 //! What a target names: the key and the parameters, percent-decoded once.
 
-use crate::{http::response::Problem, text::check_utf8};
-use std::{borrow::Cow, ops::BitAnd};
+use crate::{
+    http::response::Problem,
+    text::{below, check_utf8, equal, run},
+};
+use std::borrow::Cow;
 
 /// What a `+` stands for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,12 +31,13 @@ pub(super) fn check_text(key: &[u8]) -> Result<(), Problem> {
     })
 }
 
-/// The key of a query that names nothing else, with every byte as it is: what nearly all are.
+/// The key of a query that names nothing else, with every byte as it is: what nearly all are. It is
+/// text, as a target is ASCII.
 #[inline]
 pub(super) fn plain_key(query: Option<&[u8]>) -> Option<&[u8]> {
     let key = query?.strip_prefix(b"key=")?;
-    let is_plain = key.iter().map(|byte| !matches!(byte, b'&' | b'%' | b'+'));
-    is_plain.fold(true, BitAnd::bitand).then_some(key)
+    let special = |word| below(word, 1) | equal(word, b'&') | equal(word, b'%') | equal(word, b'+');
+    (run(key, special) == key.len()).then_some(key)
 }
 
 /// The values of the parameters of these names, each of which may stand once: `+` is a space, `%XX`

@@ -13,7 +13,10 @@ pub use field::{Field, Lines};
 pub use repeat::RepeatedFields;
 pub use scan::{HeadScan, HeadSpan};
 
-use crate::config::Limits;
+use crate::{
+    config::Limits,
+    text::{above_graphic, below, equal, run},
+};
 use std::borrow::Cow;
 use std::net::Ipv6Addr;
 
@@ -234,28 +237,22 @@ impl<'a> RequestLine<'a> {
     /// `request_line_bytes_max`.
     #[inline]
     fn parse(bytes: &'a [u8], limits: &Limits) -> Result<Self, Error> {
-        let method_bytes = run(&bytes[..bytes.len().min(METHOD_BYTES_MAX + 1)], TOKEN);
-        match bytes.get(method_bytes) {
-            _ if method_bytes > METHOD_BYTES_MAX => {
-                return Err(Error::MethodTooLong(METHOD_BYTES_MAX));
-            }
-            Some(b' ') if method_bytes > 0 => {}
-            Some(b'\r') | None if method_bytes > 0 => return Err(Error::RequestLine),
-            _ => return Err(Error::Method),
-        }
-        let method = Method::from_token(&bytes[..method_bytes]);
+        let (method, method_bytes) = match bytes {
+            [b'G', b'E', b'T', b' ', ..] => (Method::Get, 3),
+            _ => parse_method(bytes)?,
+        };
 
         let rest = &bytes[method_bytes + 1..];
         let bounded = &rest[..rest.len().min(limits.target_bytes_max.saturating_add(1))];
-        let path = &bounded[..run(bounded, PATH)];
-        let query = match &bounded[path.len()..] {
-            [b'?', query @ ..] => Some(&query[..run(query, QUERY)]),
-            _ => None,
-        };
-        let target_bytes = path.len() + query.map_or(0, |query| query.len() + 1);
+        let target_bytes = run(bounded, not_of_target);
         if target_bytes > limits.target_bytes_max {
             return Err(Error::TargetTooLong(limits.target_bytes_max));
         }
+        let target = &rest[..target_bytes];
+        let (path, query) = match target.iter().position(|&byte| byte == b'?') {
+            Some(at) => (&target[..at], Some(&target[at + 1..])),
+            None => (target, None),
+        };
 
         let tail = &rest[target_bytes..];
         let version =
@@ -310,6 +307,20 @@ impl<'a> RequestLine<'a> {
             content_encoding: known.content_encoding,
             lines: known.lines,
         })
+    }
+}
+
+/// Reads the method, which a space must end; and its length.
+#[inline]
+fn parse_method(bytes: &[u8]) -> Result<(Method, usize), Error> {
+    let method_bytes = class_run(&bytes[..bytes.len().min(METHOD_BYTES_MAX + 1)], TOKEN);
+    match bytes.get(method_bytes) {
+        _ if method_bytes > METHOD_BYTES_MAX => Err(Error::MethodTooLong(METHOD_BYTES_MAX)),
+        Some(b' ') if method_bytes > 0 => {
+            Ok((Method::from_token(&bytes[..method_bytes]), method_bytes))
+        }
+        Some(b'\r') | None if method_bytes > 0 => Err(Error::RequestLine),
+        _ => Err(Error::Method),
     }
 }
 
@@ -489,7 +500,7 @@ fn is_host(value: &[u8]) -> bool {
             }
             end + 2
         }
-        _ => run(value, HOST),
+        _ => class_run(value, HOST),
     };
     let (host, port) = value.split_at(host_bytes);
     let escapes_are_hex = || {
@@ -506,31 +517,30 @@ fn is_host(value: &[u8]) -> bool {
 }
 
 fn is_token(bytes: &[u8]) -> bool {
-    !bytes.is_empty() && run(bytes, TOKEN) == bytes.len()
+    !bytes.is_empty() && class_run(bytes, TOKEN) == bytes.len()
 }
 
 pub(super) fn is_token_byte(byte: u8) -> bool {
     CLASSES[usize::from(byte)] & TOKEN != 0
 }
 
+/// The bytes of a word that no target has: all but printable ASCII, `#` and `\`. Brackets, quotes and
+/// bars, which RFC 3986 wants escaped, are let through: clients send them as they are, and they
+/// cannot be mistaken for anything else.
+#[inline]
+fn not_of_target(word: u64) -> u64 {
+    below(word, 0x21) | above_graphic(word) | equal(word, b'#') | equal(word, b'\\')
+}
+
 const TOKEN: u8 = 1;
-/// Printable ASCII but `?`, `#` and `\`. The brackets, quotes and bars that RFC 3986 wants escaped
-/// are let through: clients send them as they are, and they cannot be mistaken for anything else.
-const PATH: u8 = 2;
-/// The same and `?`.
-const QUERY: u8 = 4;
 /// `reg-name` of RFC 3986 without the comma.
-const HOST: u8 = 8;
+const HOST: u8 = 2;
 
 static CLASSES: [u8; 256] = {
     let mut classes = [0; 256];
     let mut byte = 0x21_u8;
     while byte < 0x7f {
-        let mut class = match byte {
-            b'?' => QUERY,
-            b'#' | b'\\' => 0,
-            _ => PATH | QUERY,
-        };
+        let mut class = 0;
         if byte.is_ascii_alphanumeric() {
             class |= TOKEN | HOST;
         }
@@ -554,7 +564,7 @@ static CLASSES: [u8; 256] = {
 
 /// How many bytes at the start are of this class.
 #[inline]
-fn run(bytes: &[u8], class: u8) -> usize {
+fn class_run(bytes: &[u8], class: u8) -> usize {
     bytes.iter().position(|&byte| CLASSES[usize::from(byte)] & class == 0).unwrap_or(bytes.len())
 }
 

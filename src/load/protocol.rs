@@ -158,16 +158,6 @@ fn decimal(digits: &[u8]) -> Result<usize, Malformed> {
     })
 }
 
-fn decimal_bytes(number: usize) -> usize {
-    1 + number.checked_ilog10().unwrap_or(0) as usize
-}
-
-fn push_decimal(number: usize, out: &mut Vec<u8>) {
-    let start = out.len();
-    out.resize(start + decimal_bytes(number), b'0');
-    super::workload::write_digits(number as u64, &mut out[start..]);
-}
-
 /// The first line of `bytes` without its CRLF, and its length with it; `None`: it is not whole yet.
 fn line(bytes: &[u8]) -> Result<Option<(&[u8], usize)>, Malformed> {
     let Some(end) = bytes.iter().take(HEAD_BYTES_MAX).position(|&byte| byte == b'\n') else {

@@ -1,7 +1,10 @@
 //! Finds where a request head ends, and refuses what is wrong before it ends.
 
 use super::{Error, RequestLine, request_line_bytes_max};
-use crate::config::Limits;
+use crate::{
+    config::Limits,
+    text::{below, run},
+};
 
 /// Where one head lies in a buffer: from its first byte to the end of its empty line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -119,16 +122,6 @@ impl HeadScan {
 /// Offset of the first byte below 0x20.
 #[inline]
 pub(super) fn find_control(bytes: &[u8]) -> Option<usize> {
-    const ONES: u64 = u64::MAX / 0xff;
-    let (words, tail) = bytes.as_chunks::<8>();
-    for (index, word) in words.iter().enumerate() {
-        let word = u64::from_le_bytes(*word);
-        // Marks the high bit of each byte below 0x20. A borrow can mark wrongly, but only above a
-        // byte that is marked rightly, and the lowest mark is the one that counts.
-        let marks = word.wrapping_sub(ONES * 0x20) & !word & (ONES * 0x80);
-        if marks != 0 {
-            return Some(index * 8 + marks.trailing_zeros() as usize / 8);
-        }
-    }
-    tail.iter().position(|&byte| byte < 0x20).map(|at| words.len() * 8 + at)
+    let at = run(bytes, |word| below(word, 0x20));
+    (at < bytes.len()).then_some(at)
 }

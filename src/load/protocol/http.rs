@@ -1,9 +1,7 @@
 //! HTTP/1.1: JSON as kvcache speaks it, and paths with bare values.
 
-use super::{
-    Answer, BODY_BYTES_MAX, Found, HEAD_BYTES_MAX, Malformed, Verdict, Wire, decimal, push_decimal,
-};
-use crate::load::workload::Operation;
+use super::{Answer, BODY_BYTES_MAX, Found, HEAD_BYTES_MAX, Malformed, Verdict, Wire, decimal};
+use crate::{load::workload::Operation, text::push_decimal};
 use std::io::Write as _;
 
 const FIELDS_MAX: usize = 24;
@@ -60,7 +58,7 @@ fn begin_post(wire: &Wire, path: &str, bytes: usize, out: &mut Vec<u8>) {
 
 fn end_head(bytes: usize, out: &mut Vec<u8>) {
     out.extend_from_slice(b"Content-Length: ");
-    push_decimal(bytes, out);
+    push_decimal(out, bytes as u64);
     out.extend_from_slice(b"\r\n\r\n");
 }
 

@@ -1,7 +1,7 @@
 //! Memcached's text protocol, of which get, set and delete are spoken.
 
-use super::{Answer, Found, Malformed, Verdict, Wire, block, decimal, line, push_decimal};
-use crate::load::workload::Operation;
+use super::{Answer, Found, Malformed, Verdict, Wire, block, decimal, line};
+use crate::{load::workload::Operation, text::push_decimal};
 
 pub(super) fn get(wire: &Wire, keys: impl IntoIterator<Item = u32>, out: &mut Vec<u8>) {
     out.extend_from_slice(b"get");
@@ -16,10 +16,9 @@ pub(super) fn set(wire: &Wire, key: u32, value: &[u8], ttl_ms: u64, out: &mut Ve
     out.extend_from_slice(b"set ");
     wire.keys.write(key, out);
     out.extend_from_slice(b" 0 ");
-    let seconds = ttl_ms.div_ceil(1000);
-    push_decimal(usize::try_from(seconds).unwrap_or(usize::MAX), out);
+    push_decimal(out, ttl_ms.div_ceil(1000));
     out.push(b' ');
-    push_decimal(value.len(), out);
+    push_decimal(out, value.len() as u64);
     out.extend_from_slice(b"\r\n");
     out.extend_from_slice(value);
     out.extend_from_slice(b"\r\n");

@@ -1,9 +1,7 @@
 //! Redis' own protocol, of which GET, SET, DEL and MGET are spoken.
 
-use super::{
-    Answer, Found, Malformed, Verdict, Wire, block, decimal, decimal_bytes, line, push_decimal,
-};
-use crate::load::workload::Operation;
+use super::{Answer, Found, Malformed, Verdict, Wire, block, decimal, line};
+use crate::{load::workload::Operation, text::push_decimal};
 
 /// A command whose arguments are keys.
 pub(super) fn command(
@@ -25,16 +23,13 @@ pub(super) fn set(wire: &Wire, key: u32, value: &[u8], ttl_ms: u64, out: &mut Ve
     push_bulk(value, out);
     if ttl_ms > 0 {
         push_bulk(b"PX", out);
-        let ttl_ms = usize::try_from(ttl_ms).unwrap_or(usize::MAX);
-        push_length(b'$', decimal_bytes(ttl_ms), out);
-        push_decimal(ttl_ms, out);
-        out.extend_from_slice(b"\r\n");
+        push_bulk(ttl_ms.to_string().as_bytes(), out);
     }
 }
 
 fn push_length(kind: u8, length: usize, out: &mut Vec<u8>) {
     out.push(kind);
-    push_decimal(length, out);
+    push_decimal(out, length as u64);
     out.extend_from_slice(b"\r\n");
 }
 
