@@ -524,9 +524,9 @@ pub(super) fn is_token_byte(byte: u8) -> bool {
     CLASSES[usize::from(byte)] & TOKEN != 0
 }
 
-/// The bytes of a word that no target has: all but printable ASCII, `#` and `\`. Brackets, quotes and
-/// bars, which RFC 3986 wants escaped, are let through: clients send them as they are, and they
-/// cannot be mistaken for anything else.
+/// The bytes of a word that no target has: `#`, `\` and what is not printable ASCII. What RFC 3986
+/// wants escaped (brackets, quotes, bars) is let through: clients send it as it is, and nobody can
+/// mistake it for something else.
 #[inline]
 fn not_of_target(word: u64) -> u64 {
     below(word, 0x21) | above_graphic(word) | equal(word, b'#') | equal(word, b'\\')
