@@ -15,9 +15,7 @@ import contextlib
 import itertools
 import json
 import os
-import re
 import shutil
-import socket
 import statistics
 import subprocess
 import sys
@@ -25,9 +23,10 @@ import tempfile
 import time
 
 import bench
-from bench import PORT, REDIS_PORT, ROUNDS, SECONDS, on_core, process, resident_bytes, table
+from bench import FLOOR_PORT, PORT, REDIS_PORT, ROUNDS, SECONDS
+from bench import listens, on_core, process, resident_bytes, table
 
-MEMCACHED_PORT, FLOOR_PORT, NGINX_PORT, OTHER_PORT = 17180, 17181, 17182, 17190
+MEMCACHED_PORT, NGINX_PORT, OTHER_PORT = 17180, 17182, 17190
 KEYS = 5000
 
 
@@ -39,12 +38,6 @@ class Server:
         self.protocol, self.stores, self.child = protocol, stores, None
         # What holds its entries, where it does not itself.
         self.behind = behind
-
-    def listens(self):
-        with contextlib.suppress(OSError):
-            socket.create_connection(("127.0.0.1", self.port), 1).close()
-            return True
-        return False
 
     def running_seconds(self):
         parts = [self] if self.behind is None else [self, self.behind]
@@ -75,10 +68,8 @@ def servers():
     """Ours first."""
     ours = bench.command_line("--shards=1", budget="1GiB")
     yield Server("kvcache", ours, PORT, "http")
-    build = ["cargo", "bench", "--bench", "floor", "--no-run"]
-    built = subprocess.run(build, cwd=bench.ROOT, check=True, capture_output=True, text=True).stderr
-    floor = os.path.join(bench.ROOT, re.search(r"\((target/\S*floor\S*)\)", built)[1])
-    yield Server("floor", [floor, str(FLOOR_PORT)], FLOOR_PORT, "http", stores=False)
+    command = [bench.bench_binary("floor"), str(FLOOR_PORT)]
+    yield Server("floor", command, FLOOR_PORT, "http", stores=False)
     redis = shutil.which("redis-server") or shutil.which("valkey-server")
     if redis:
         command = [redis, "--port", str(REDIS_PORT), "--bind", "127.0.0.1", "--save", ""]
@@ -122,7 +113,7 @@ http {{
 def running(chosen):
     with contextlib.ExitStack() as stack:
         for server in chosen:
-            server.child = stack.enter_context(process(server.command, server.listens))
+            server.child = stack.enter_context(process(server.command, lambda: listens(server.port)))
         yield
 
 

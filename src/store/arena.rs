@@ -370,7 +370,7 @@ impl Arena {
     }
 
     /// Slots that hold something.
-    #[cfg(debug_assertions)]
+    #[cfg(any(test, debug_assertions))]
     pub(super) fn slots_in_use(&self, class: Class) -> usize {
         let is_chunk = class == self.chunk_class();
         let class = &self.classes[usize::from(class)];

@@ -343,7 +343,7 @@ impl Index {
         (0..self.buckets).map(|number| self.chain_buckets(arena, number)).max().unwrap_or(0)
     }
 
-    #[cfg(debug_assertions)]
+    #[cfg(any(test, debug_assertions))]
     pub(super) fn check(&self, arena: &Arena, mut visit: impl FnMut(Ref)) {
         let mut overflows = 0;
         for number in 0..self.buckets {

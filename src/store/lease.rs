@@ -76,7 +76,7 @@ impl Leases {
         &mut self.buckets[place(hash) & last]
     }
 
-    #[cfg(debug_assertions)]
+    #[cfg(any(test, debug_assertions))]
     pub(super) fn check(&self) {
         for (number, bucket) in self.buckets.iter().enumerate() {
             for (way, row) in bucket.iter().enumerate().filter(|(_, row)| row.ends > 0) {

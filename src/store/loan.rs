@@ -195,7 +195,7 @@ impl Store {
     }
 
     /// Checks every loan and calls `orphan` for each entry that is one.
-    #[cfg(debug_assertions)]
+    #[cfg(any(test, debug_assertions))]
     pub(super) fn check_loans(&self, mut orphan: impl FnMut(Ref)) {
         let mut orphaned = 0;
         for (number, open) in self.loans.slots.iter().enumerate().filter(|(_, it)| it.serial > 0) {

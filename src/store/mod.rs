@@ -9,7 +9,7 @@
 //! A value too large for a slot lies in chunks and can be lent: read piece by piece, as it was.
 
 mod arena;
-#[cfg(debug_assertions)]
+#[cfg(any(test, debug_assertions))]
 mod check;
 mod entry;
 mod extras;
@@ -96,7 +96,7 @@ pub struct Store {
     /// While somebody listens.
     samples: Option<Box<Samples>>,
     /// Operations since the last check.
-    #[cfg(debug_assertions)]
+    #[cfg(any(test, debug_assertions))]
     operations: u64,
 }
 
@@ -186,14 +186,14 @@ impl Store {
             stats: Stats { budget_bytes: budget as u64, ..Stats::default() },
             samples: None,
             arena,
-            #[cfg(debug_assertions)]
+            #[cfg(any(test, debug_assertions))]
             operations: 0,
         }
     }
 
     /// Runs one operation at the instant `now`, which never runs backwards.
     pub fn execute(&mut self, op: Op<&[u8]>, now: Millis) -> Reply<&[u8]> {
-        #[cfg(debug_assertions)]
+        #[cfg(any(test, debug_assertions))]
         self.check_now_and_then();
         self.policy.set_now(now);
         let key = op.key;

@@ -87,7 +87,7 @@ impl Tags {
     }
 
     /// Panics if an entry should have been swept.
-    #[cfg(debug_assertions)]
+    #[cfg(any(test, debug_assertions))]
     pub(super) fn check(&self, hash: u32, tags: &[u8], version: u64) {
         let is_met = self.sweeping.len > 0 && self.cursor.has_met(hash);
         assert!(!is_met || !self.sweeping.covers(tags, version), "the sweep missed an entry");

@@ -13,10 +13,10 @@
 #![expect(clippy::cast_possible_truncation, reason = "slots are counted in six bits")]
 
 use super::arena::{Arena, NIL, Ref};
-#[cfg(debug_assertions)]
+#[cfg(any(test, debug_assertions))]
 use super::check::walk;
 use super::entry;
-#[cfg(debug_assertions)]
+#[cfg(any(test, debug_assertions))]
 use std::collections::HashSet;
 
 const TICK_SHIFT: u32 = 7;
@@ -145,7 +145,7 @@ impl Wheel {
         }
     }
 
-    #[cfg(debug_assertions)]
+    #[cfg(any(test, debug_assertions))]
     pub(super) fn check(&self, arena: &Arena, entries: &HashSet<Ref>) -> usize {
         let lists = self.heads.iter().enumerate().map(|(number, &first)| {
             let is_occupied = self.occupied[number / SLOTS] >> (number % SLOTS) & 1 != 0;

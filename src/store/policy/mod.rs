@@ -10,12 +10,12 @@ mod sieve;
 mod wtinylfu;
 
 use super::arena::{Arena, NIL, Ref};
-#[cfg(debug_assertions)]
+#[cfg(any(test, debug_assertions))]
 use super::check::walk;
 use super::entry;
 use crate::clock::Millis;
 use idle::Sample;
-#[cfg(debug_assertions)]
+#[cfg(any(test, debug_assertions))]
 use std::collections::HashSet;
 
 /// Entries that one search for a victim passes over at most; then the one it stands at goes.
@@ -245,7 +245,7 @@ impl Policy {
         None
     }
 
-    #[cfg(debug_assertions)]
+    #[cfg(any(test, debug_assertions))]
     pub(super) fn check(&mut self, arena: &Arena, entries: &HashSet<Ref>) -> usize {
         assert_eq!(self.entries, entries.len());
         let queues = with_rule!(self, rule => rule.queues());
@@ -336,7 +336,7 @@ impl List {
         }
     }
 
-    #[cfg(debug_assertions)]
+    #[cfg(any(test, debug_assertions))]
     fn check(&self, arena: &Arena, entries: &HashSet<Ref>) -> usize {
         let (count, last) = walk(entries, self.front, NIL, |at| entry::links(arena, at));
         assert_eq!((last, count), (self.back, self.len()));
