@@ -153,7 +153,8 @@ def closed(chosen):
 
 
 def opened(chosen, peaks):
-    """Latency at parts of the rate that the slowest can do, requests sent on a schedule."""
+    """Latency at parts of the rate that the slowest (but nginx) can do, requests sent on a schedule."""
+    chosen = [server for server in chosen if server.behind is None]
     peak = min(peaks[server.name] for server in chosen)
     rows = [("of the peak", "requests/s", "server", "p50 us", "p99 us", "p99.9 us")]
     for part in (0.3, 0.5, 0.7):
@@ -177,10 +178,12 @@ def evicting(ours, seconds=SECONDS):
     with running([full]):
         full.fill(count)
         before = bench.stats(OTHER_PORT + 1)["totals"]["store"]
-        for _ in range(ROUNDS):
+        for number in range(ROUNDS):
             found, spent = ours.load("--mix=get=1", "--fill=off", seconds=seconds)
             told["get"].append(spent / found["requests"] * 1e6)
-            found, spent = full.load("--mix=put=1", "--fill=off", keys=count, seconds=seconds)
+            # Other keys than in the round before, most of which were evicted since.
+            flags = ["--mix=put=1", "--fill=off", f"--seed={number + 2}"]
+            found, spent = full.load(*flags, keys=count, seconds=seconds)
             told["put, evicting"].append(spent / found["requests"] * 1e6)
             puts += found["requests"]
         after = bench.stats(OTHER_PORT + 1)["totals"]["store"]
@@ -191,7 +194,7 @@ def evicting(ours, seconds=SECONDS):
 
 
 def two_threads(_):
-    """64 connections, uniform keys, and two threads of each on both cores, which the generator shares."""
+    """64 connections, uniform keys, two threads of each and of the generator, all on both cores."""
     ours = [Server(f"kvcache, {shards} shard{'s' * (shards > 1)}", core=None, protocol="http", port=port,
                    command=bench.command_line(f"--shards={shards}", port=port, admin=port + 1))
             for shards, port in ((2, OTHER_PORT), (1, OTHER_PORT + 2))]
@@ -204,7 +207,8 @@ def two_threads(_):
         for server in chosen:
             server.fill()
         for server in rounds(chosen):
-            found, spent = server.load("--mix=get=1", "--connections=64", "--fill=off", core=None)
+            flags = ["--mix=get=1", "--connections=64", "--threads=2", "--fill=off"]
+            found, spent = server.load(*flags, core=None)
             told[server.name].append((spent / found["requests"] * 1e6, found["rate"]))
     rows = [("server", "CPU us/request", "requests/s")]
     for name, found in told.items():
