@@ -681,7 +681,7 @@ def paced(count, done, requests=(REQUEST,), pause=0.02):
 
 
 def compare_times(title, names, took, errors):
-    """Prints what `paced` has found; returns the ratio of the last two 99th percentiles."""
+    """Prints what `paced` has found; returns the 99th percentiles, but the first, to that."""
     p99 = [statistics.quantiles(side, n=100)[98] for side in took]
     rows = [(title, "answers", "errors", "p50 us", "p99 us")]
     for side, name in enumerate(names):
@@ -689,7 +689,7 @@ def compare_times(title, names, took, errors):
         times = f"{p50 * 1e6:.0f}", f"{p99[side] * 1e6:.0f}"
         rows.append((name, len(took[side]), errors[side], *times))
     table(*rows)
-    return p99[-1] / p99[-2]
+    return [value / p99[0] for value in p99[1:]]
 
 
 Drip = collections.namedtuple("Drip", "most_open gone_seconds before_bytes most_bytes")
@@ -746,8 +746,8 @@ def drip(server, count, others, report):
 def slow():
     """What 10,000 connections that send a byte a second do to 50 that work.
 
-    On the same host they take CPU time from those 50 whatever they talk to, hence the comparison
-    with as many that send theirs to benches/floor.rs, which does the least that a server can.
+    On the same host they take CPU time from those 50 whatever they talk to. As many that send theirs
+    to benches/floor.rs, which does the least that a server can, tell how much of it is that.
     """
     count, others, read_timeout = 10_000, 50, 2
     # Of each round: answer times without slow ones, with the floor's and with ours.
@@ -786,11 +786,12 @@ def slow():
         rows.append((number + 1, at_once, f"{one.gone_seconds:.2f}", *kib, f"{each:.0f}"))
     table(*rows)
     names = ("alone", "beside 10,000 slow of the floor", "beside 10,000 slow of ours")
-    ratio = compare_times("50 good clients", names, took, errors)
+    control, ratio = compare_times("50 good clients", names, took, errors)
     each = max(one.most_bytes for one in drips) - drips[0].before_bytes
     kept = [
         bound("errors of good clients", sum(errors), most=0),
-        bound("p99 beside slow clients of ours / of the floor", ratio, most=2),
+        bound("p99 beside slow clients / alone", ratio, most=2),
+        bound("p99 beside slow clients / beside those of the floor", ratio / control, most=2),
         bound("slow at once", min(one.most_open for one in drips) - others, least=count),
         bound(
             "seconds to the last one's end",

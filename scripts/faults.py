@@ -239,7 +239,7 @@ def network():
     rows = [("round", "right", "wrong", "lost")]
     rows += [(number + 1, *each.values()) for number, each in enumerate(counts)]
     table(*rows)
-    ratio = compare_times("50 good clients", ("alone", "beside a bad network"), took, errors)
+    [ratio] = compare_times("50 good clients", ("alone", "beside a bad network"), took, errors)
     kept = [
         bound("wrong answers", sum(each["wrong"] for each in counts), most=0),
         bound("right answers", sum(each["right"] for each in counts), least=100 * ROUNDS),
@@ -272,7 +272,7 @@ def hot_shard():
                 took[side].extend(times)
                 errors[side] += wrong
     table(("entries of each shard", "grown by MiB"), (str(spread), f"{grown / 2**20:.1f}"))
-    ratio = compare_times("50 clients", ("random keys", "keys of one slot"), took, errors)
+    [ratio] = compare_times("50 clients", ("random keys", "keys of one slot"), took, errors)
     kept = [
         bound("entries outside the one shard", min(spread), most=0),
         bound("resident bytes gained / --memory", grown / budget, most=1),
