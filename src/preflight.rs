@@ -3,10 +3,10 @@
 
 use crate::config::Config;
 use rustix::{
-    io::Errno,
+    io::{Errno, fcntl_dupfd_cloexec},
     process::{Resource, Rlimit, getrlimit, setrlimit},
 };
-use std::fmt;
+use std::{fmt, io, os::fd::RawFd};
 
 /// Locked memory that one executor's rings and buffers may count against the limit.
 const MEMLOCK_BYTES_PER_SHARD: u64 = 512 << 10;
@@ -142,16 +142,25 @@ pub fn descriptors(config: &Config) -> Result<(), Lack> {
         + config.shards as u64 * DESCRIPTORS_PER_SHARD
         + config.limits.connections_max as u64;
     let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
-    if current.is_none_or(|soft| soft >= needed) {
-        return Ok(());
-    }
     if let Some(limit) = maximum
         && limit < needed
     {
         return Err(Lack::Descriptors { needed, limit });
     }
-    setrlimit(Resource::Nofile, Rlimit { current: Some(needed), maximum })
-        .map_err(|_| Lack::Descriptors { needed, limit: current.unwrap_or_default() })
+    if current.is_some_and(|soft| soft < needed) {
+        setrlimit(Resource::Nofile, Rlimit { current: Some(needed), maximum })
+            .map_err(|_| Lack::Descriptors { needed, limit: current.unwrap_or_default() })?;
+    }
+    make_room(needed);
+    Ok(())
+}
+
+/// Has the kernel's table of our descriptors grow now. Of a process with threads it grows by
+/// waiting until every CPU has seen the old one go, milliseconds, in the call that accepts a client.
+fn make_room(descriptors: u64) {
+    let last = RawFd::try_from(descriptors - 1).unwrap_or(RawFd::MAX);
+    // Where there is no memory for all of it, it grows with the clients.
+    drop(io::pipe().map(|(any, _)| fcntl_dupfd_cloexec(any, last)));
 }
 
 #[cfg(test)]
