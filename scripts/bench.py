@@ -681,125 +681,148 @@ def paced(count, done, requests=(REQUEST,), pause=0.02):
 
 
 def compare_times(title, names, took, errors):
-    """Prints what `paced` has found; returns the 99th percentiles, but the first, to that."""
-    p99 = [statistics.quantiles(side, n=100)[98] for side in took]
-    rows = [(title, "answers", "errors", "p50 us", "p99 us")]
+    """Prints what rounds of `paced` have found.
+
+    Returns the medians of the rounds' 99th percentiles, but for the first side's, to that.
+    """
+    p50 = [[statistics.median(times) for times in side] for side in took]
+    p99 = [[statistics.quantiles(times, n=100)[98] for times in side] for side in took]
+    rows = [(title, "answers", "errors", "p50 us", "p99 us", "least", "most")]
     for side, name in enumerate(names):
-        p50 = statistics.median(took[side])
-        times = f"{p50 * 1e6:.0f}", f"{p99[side] * 1e6:.0f}"
-        rows.append((name, len(took[side]), errors[side], *times))
+        times = statistics.median(p50[side]), statistics.median(p99[side])
+        times = (f"{value * 1e6:.0f}" for value in (*times, min(p99[side]), max(p99[side])))
+        rows.append((name, sum(map(len, took[side])), errors[side], *times))
     table(*rows)
-    return [value / p99[0] for value in p99[1:]]
+    first, *others = (statistics.median(side) for side in p99)
+    return [other / first for other in others]
 
 
+SLOW = 10_000
 Drip = collections.namedtuple("Drip", "most_open gone_seconds before_bytes most_bytes")
 
 
-def send_byte(clients, at):
-    for client in clients:
-        with contextlib.suppress(OSError):
-            client.send(REQUEST[at : at + 1])
+def drip(port, evenly, is_over):
+    """Sends a byte of a head each second on each of `SLOW` connections, until `is_over(since)`.
 
-
-def drip_elsewhere(port, count, seconds, report):
-    """Sends a byte each second on `count` connections to another server, for so many seconds."""
-    os.nice(10)
-    end = time.monotonic() + seconds
-    clients = [socket.create_connection(("127.0.0.1", port), 30) for _ in range(count)]
-    next_byte = time.monotonic()
-    for at in itertools.count():
-        send_byte(clients, at)
-        next_byte += 1
-        time.sleep(max(0, min(next_byte, end) - time.monotonic()))
-        if time.monotonic() >= end:
-            return report.send(None)
-
-
-def drip(server, count, others, report):
-    """Sends a byte of a head each second on `count` connections, whatever the server says."""
+    `evenly`: each at its own time of the second, opened one after the other over five; otherwise all
+    opened in a row, and all bytes of a second in a row. `since` is how many seconds ago the last of
+    them has sent its first byte, or `None`.
+    """
     # They would have hosts of their own.
     os.nice(10)
-    before = resident_bytes(server)
-    clients = [socket.create_connection(("127.0.0.1", PORT), 30) for _ in range(count)]
-    deadline = time.monotonic() + 10
-    while sum(open_connections()) < count + others and time.monotonic() < deadline:
-        time.sleep(0.02)
-    most_open = most_bytes = at = 0
-    begun = next_byte = time.monotonic()
-    while True:
-        if time.monotonic() >= next_byte:
-            send_byte(clients, at)
-            if at == 0:
-                begun = time.monotonic()
-            at, next_byte = at + 1, next_byte + 1
+    clients, sent = [], 0
+    begun, opened, all_sent = time.monotonic(), math.inf, None
+    while not is_over(all_sent and time.monotonic() - all_sent):
+        due = (time.monotonic() - begun) / 5 * SLOW if evenly else SLOW
+        while len(clients) < min(due, SLOW):
+            clients.append(socket.create_connection(("127.0.0.1", port), 30))
+            opened = time.monotonic()
+        if len(clients) == SLOW:
+            seconds = time.monotonic() - opened
+            due = seconds * SLOW if evenly else (int(seconds) + 1) * SLOW
+            while sent < int(due):
+                byte, client = divmod(sent, SLOW)
+                with contextlib.suppress(OSError):
+                    clients[client].send(REQUEST[byte : byte + 1])
+                sent += 1
+            if sent >= SLOW and all_sent is None:
+                all_sent = time.monotonic()
+        time.sleep(0.001)
+
+
+def drip_ours(server, others, evenly, report):
+    """Until we have closed them all, whatever else we say."""
+    before, next_look = resident_bytes(server), 0
+    most_open = most_bytes = 0
+
+    def is_over(since):
+        nonlocal next_look, most_open, most_bytes
+        if time.monotonic() < next_look:
+            return False
         opened = sum(open_connections())
-        seconds = time.monotonic() - begun
+        next_look = time.monotonic() + 0.05
         most_open = max(most_open, opened)
         most_bytes = max(most_bytes, resident_bytes(server))
-        if opened <= others or seconds > 20:
-            gone = seconds if opened <= others else math.inf
-            report.send(Drip(most_open, gone, before, most_bytes))
-            return
-        time.sleep(0.02)
+        if not since or (opened > others and since < 20):
+            return False
+        gone = since if opened <= others else math.inf
+        report.send(Drip(most_open - others, gone, before, most_bytes))
+        return True
+
+    drip(PORT, evenly, is_over)
+
+
+def drip_floor(seconds, report):
+    """In bursts to benches/floor.rs, which closes none of them, for so many seconds."""
+    end = time.monotonic() + seconds
+    drip(FLOOR_PORT, False, lambda since: time.monotonic() >= end)
+    report.send(None)
 
 
 def slow():
     """What 10,000 connections that send a byte a second do to 50 that work.
 
-    On the same host they take CPU time from those 50 whatever they talk to. As many that send theirs
-    to benches/floor.rs, which does the least that a server can, tell how much of it is that.
+    The bytes come evenly, as they do from clients that know nothing of each other. They come once
+    more all at once, beside as many that are sent to benches/floor.rs, which does the least that a
+    server can: what opens and sends in a row takes CPU time from the 50 whatever it talks to.
     """
-    count, others, read_timeout = 10_000, 50, 2
-    # Of each round: answer times without slow ones, with the floor's and with ours.
-    took, errors, drips = ([], [], []), [0, 0, 0], []
+    others, read_timeout = 50, 2
+    names = (
+        "alone",
+        "beside bursts to the floor",
+        "beside slow clients",
+        "beside slow clients in bursts",
+    )
+    took, errors, drips = [[] for _ in names], [0] * len(names), []
 
-    def beside(target, *arguments):
-        """Answer times while that goes on, and what it reports in the end."""
+    def beside(side, target, *arguments):
+        """Answer times while that goes on; returns its report and for how long it did."""
         ours, theirs = multiprocessing.Pipe()
         child = multiprocessing.Process(target=target, args=(*arguments, theirs))
+        begun = time.monotonic()
         child.start()
-        found = paced(others, ours.poll)
+        keep(side, ours.poll)
         report = ours.recv()
         child.join()
-        return found, report
+        return report, time.monotonic() - begun
 
-    limit = f"--connections-max={count + 2 * others}"
+    def keep(side, done):
+        times, wrong = paced(others, done)
+        took[side].append(times)
+        errors[side] += wrong
+
+    limit = f"--connections-max={SLOW + 2 * others}"
     floor = process([bench_binary("floor"), str(FLOOR_PORT)], lambda: listens(FLOOR_PORT))
     with kvcache(limit) as server, floor:
         fill()
         for _ in range(ROUNDS):
-            begun = time.monotonic()
-            with_ours, report = beside(drip, server.pid, count, others)
-            drips.append(report)
-            seconds = time.monotonic() - begun
-            with_floor, _ = beside(drip_elsewhere, FLOOR_PORT, count, seconds)
+            report, seconds = beside(2, drip_ours, server.pid, others, True)
+            drips.append(("evenly", report))
             end = time.monotonic() + seconds
-            without = paced(others, lambda: time.monotonic() > end)
-            for side, (seconds, wrong) in enumerate((without, with_floor, with_ours)):
-                took[side].extend(seconds)
-                errors[side] += wrong
-    rows = [("round", "slow at once", "gone after s", "resident KiB", "grown to", "bytes each")]
-    for number, one in enumerate(drips):
+            keep(0, lambda: time.monotonic() > end)
+            report, seconds = beside(3, drip_ours, server.pid, others, False)
+            drips.append(("bursts", report))
+            beside(1, drip_floor, seconds)
+    first = drips[0][1].before_bytes
+    rows = [("bytes come", "slow at once", "gone after s", "resident KiB", "grown to", "bytes each")]
+    for manner, one in drips:
         kib = one.before_bytes // 1024, one.most_bytes // 1024
-        each = (one.most_bytes - drips[0].before_bytes) / count
-        at_once = one.most_open - others
-        rows.append((number + 1, at_once, f"{one.gone_seconds:.2f}", *kib, f"{each:.0f}"))
+        each = f"{(one.most_bytes - first) / SLOW:.0f}"
+        rows.append((manner, one.most_open, f"{one.gone_seconds:.2f}", *kib, each))
     table(*rows)
-    names = ("alone", "beside 10,000 slow of the floor", "beside 10,000 slow of ours")
-    control, ratio = compare_times("50 good clients", names, took, errors)
-    each = max(one.most_bytes for one in drips) - drips[0].before_bytes
+    floor_ratio, ratio, bursts_ratio = compare_times("50 good clients", names, took, errors)
+    drips = [one for _, one in drips]
+    gone, least_open = max(one.gone_seconds for one in drips), min(one.most_open for one in drips)
+    each = (max(one.most_bytes for one in drips) - first) / SLOW
     kept = [
         bound("errors of good clients", sum(errors), most=0),
         bound("p99 beside slow clients / alone", ratio, most=2),
-        bound("p99 beside slow clients / beside those of the floor", ratio / control, most=2),
-        bound("slow at once", min(one.most_open for one in drips) - others, least=count),
-        bound(
-            "seconds to the last one's end",
-            max(one.gone_seconds for one in drips),
-            most=read_timeout + 1,
-        ),
-        bound("resident bytes per slow connection", each / count, most=4096),
+        bound("p99 beside bursts / beside those to the floor", bursts_ratio / floor_ratio, most=2),
+        bound("slow at once", least_open, least=SLOW),
+        bound("seconds from a first byte to the last one's end", gone, most=read_timeout + 1),
+        bound("resident bytes per slow connection", each, most=4096),
     ]
+    print(f"not bound: p99 beside slow clients in bursts / alone: {bursts_ratio:.3f}")
     return all(kept)
 
 

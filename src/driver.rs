@@ -40,9 +40,9 @@ use std::{
 };
 
 /// Events taken in one turn, so that messages and other work get theirs.
-const EVENTS_MAX: usize = 256;
+const EVENTS_MAX: usize = 128;
 /// Connections accepted in one turn.
-const ACCEPTS_MAX: usize = 64;
+const ACCEPTS_MAX: usize = 16;
 /// Sends to one socket in a row, so that a fast reader of long answers leaves others theirs.
 const SENDS_MAX: usize = 8;
 /// Admin connections, and connections being told that there is no room, at once.
@@ -190,6 +190,8 @@ pub struct Driver {
     /// Strikes when the next beat is due. Not a timer of the runtime, which ends the process when
     /// a system call that sets one is interrupted.
     timer: OwnedFd,
+    /// The last turn has left work that needs no event.
+    has_work: bool,
     /// Since the last beat.
     was_busy: bool,
     /// When more was ready than a turn takes and the bell was put behind it, in microseconds since
@@ -308,6 +310,7 @@ impl Driver {
             waits_for_last: config.snapshot_path.is_some(),
             log: config.log,
             repeats: Repeats::default(),
+            has_work: false,
             was_busy: false,
             struck_us: None,
             step: Step::Calm,
@@ -332,7 +335,8 @@ impl Driver {
             if nothing && !busy {
                 return;
             }
-            patience = if nothing && self.spin_us == 0 { PATIENCE } else { NONE };
+            let may_wait = nothing && !self.has_work && self.spin_us == 0;
+            patience = if may_wait { PATIENCE } else { NONE };
         }
         self.wake();
     }
@@ -377,7 +381,8 @@ impl Driver {
         let now_us = self.clock.micros();
         let now = Millis(now_us / 1000);
         self.shard.tick(now_us);
-        let mut busy = self.shard.begin_turn(now);
+        self.has_work = self.shard.begin_turn(now);
+        let mut busy = self.has_work;
         if self.take_parcels() {
             busy = true;
             self.shard.tick(self.clock.micros());
@@ -412,7 +417,8 @@ impl Driver {
         busy |= self.shard.save_on(now, is_idle);
         self.submit_jobs();
         self.end_turn();
-        busy || self.shard.has_unswept()
+        self.has_work |= self.shard.has_unswept();
+        busy || self.has_work
     }
 
     /// Notes for how long what was ready at `ready_us` has waited: until the end of this turn, or

@@ -759,7 +759,7 @@ const LONG_BODY_BYTES_MIN: usize = 64 << 10;
 /// Slots whose deadlines are looked at in one turn, and late connections that it takes on: when
 /// thousands are late at once, the others do not wait for all of them.
 const SWEPT_MAX: usize = 1024;
-const LATE_MAX: usize = 32;
+const LATE_MAX: usize = 16;
 
 /// The shard that writes snapshots; the admin listener is its own.
 pub const WRITER: usize = 0;
