@@ -14,11 +14,14 @@ import time
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 
 import runs
-from locust import FastHttpUser, constant, events, task
+from locust import FastHttpUser, between, constant, events, task
 
 KEYS = int(os.environ.get("KEYS", "5000"))
 VALUE_BYTES = 128
 PUT_SHARE = 0.3
+# Requests a second of all users, who are so many; 0: as many as they can.
+RATE = float(os.environ.get("RATE", "0"))
+USERS = int(os.environ.get("USERS", "200"))
 
 
 class Key:
@@ -69,7 +72,8 @@ WRONG_VALUES = []
 
 
 class CacheUser(FastHttpUser):
-    wait_time = constant(0)
+    # Not all after the same time: Locust answers late together what it asks together.
+    wait_time = between(0, 2 * USERS / RATE) if RATE else constant(0)
 
     @task
     def use(self):
@@ -135,7 +139,7 @@ def write_run(environment):
         },
         "results": {
             "seconds": time.time() - BEGAN,
-            "rate_asked": None,
+            "rate_asked": RATE or None,
             "rate": total.total_rps,
             "requests": total.num_requests,
             "errors": {"wrong": wrong, "failed": total.num_failures - wrong},
@@ -152,6 +156,7 @@ def report(environment, **_):
         f"requests {total.num_requests}, failures {total.num_failures}, "
         f"wrong values {len(WRONG_VALUES)}, {total.total_rps:.0f} requests/s, "
         f"median {total.get_response_time_percentile(0.5)} ms, "
+        f"p95 {total.get_response_time_percentile(0.95)} ms, "
         f"p99 {total.get_response_time_percentile(0.99)} ms"
     )
     for wrong in WRONG_VALUES[:10]:
