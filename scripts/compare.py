@@ -209,11 +209,12 @@ def two_threads(_):
         for server in rounds(chosen):
             flags = ["--mix=get=1", "--connections=64", "--threads=2", "--fill=off"]
             found, spent = server.load(*flags, core=None)
-            told[server.name].append((spent / found["requests"] * 1e6, found["rate"]))
-    rows = [("server", "CPU us/request", "requests/s")]
+            each = (seconds / found["requests"] * 1e6 for seconds in (spent, found["cpu_seconds"]))
+            told[server.name].append((*each, found["rate"]))
+    rows = [("server", "CPU us/request", "generator's", "requests/s")]
     for name, found in told.items():
-        cpu, rate = zip(*found)
-        rows.append((name, spread(cpu, ".2f"), spread(rate, ".0f")))
+        cpu, generators, rate = zip(*found)
+        rows.append((name, spread(cpu, ".2f"), spread(generators, ".2f"), spread(rate, ".0f")))
     table(*rows)
 
 

@@ -1,8 +1,9 @@
 #!/usr/bin/env python3
-"""Runs target/release/kvcache for long on a host as small as a t3.small, and reads what it put.
+"""Runs target/release/kvcache for long, and reads what it put.
 
 `t3-small` needs root and the memory controller of cgroup v1; where they are missing, that is said,
-and it is skipped. MINUTES (30) sets for how long.
+and it is skipped. `near-peak` needs two cores and nothing else running. MINUTES (30) sets for how
+long.
 """
 
 import base64
@@ -18,10 +19,12 @@ import socket
 import statistics
 import sys
 import tempfile
+import threading
 import time
 import zlib
 
 import bench
+import compare
 from bench import ADMIN_PORT, BINARY, PORT, bound, table
 
 MINUTES = int(os.environ.get("MINUTES", "30"))
@@ -436,5 +439,43 @@ def soak(server, group):
     return all(kept)
 
 
+def near_peak():
+    """One shard at 70 % of what it can do, nine reads to a write, 200,000 keys; parts of 5 minutes."""
+    server = compare.Server("kvcache", bench.command_line("--shards=1"), PORT, "http")
+    resident, is_over = [], threading.Event()
+
+    def watch():
+        while not is_over.wait(1):
+            resident.append(bench.resident_bytes(server.child.pid))
+
+    def load(*flags, seconds):
+        shape = ["--mix=get=90,put=10", "--value-bytes=32..256", "--connections=32", *flags]
+        return server.load(*shape, keys=200_000, seconds=seconds)[0]
+
+    rows = [("minutes", "requests", "rate", "errors", "p50 us", "p99 us", "p99.9 us", "RSS MiB")]
+    found = []
+    with compare.running([server]):
+        peak = load(seconds=10)["rate"]
+        watcher = threading.Thread(target=watch)
+        watcher.start()
+        for part in range(max(2, MINUTES // 5)):
+            one = load("--fill=off", f"--rate={int(0.7 * peak)}", seconds=300)
+            latency, errors = one["latency_us"], sum(one["errors"].values())
+            times = (latency[key] for key in ("p50", "p99", "p99.9"))
+            rows.append((f"{5 * part} to {5 * part + 5}", one["requests"], f"{one['rate']:.0f}"))
+            rows[-1] += (errors, *times, f"{resident[-1] / 2**20:.2f}")
+            found.append((errors, latency["p99.9"]))
+        is_over.set()
+        watcher.join()
+    print(f"peak: {peak:.0f} requests/s")
+    table(*rows)
+    kept = [
+        bound("errors", sum(errors for errors, _ in found), most=0),
+        bound("drift of RSS", abs(drift(resident)), most=0.01),
+        bound("p99.9, last 5 minutes / first", found[-1][1] / found[0][1], most=1.2),
+    ]
+    return all(kept)
+
+
 if __name__ == "__main__":
-    bench.main(__doc__, [t3_small])
+    bench.main(__doc__, [t3_small, near_peak])
