@@ -50,8 +50,10 @@ const ADMIN_CONNECTIONS_MAX: usize = 64;
 const REFUSED_MAX: usize = 256;
 /// Turns without a look at the runtime's own events.
 const TURNS_MAX: usize = 32;
-/// How long a turn waits for more where the one before found something. To wait here is one system
-/// call; to sleep in the runtime and come back is about six.
+/// How long a turn waits for more where the one before found something and the runtime has work of
+/// its own, a file to write. Where it has none, the next event or beat ends the wait: it comes
+/// through the same set, and a time limit costs a timer of the kernel each time. To wait here is one
+/// system call; to sleep in the runtime and come back is about six.
 const PATIENCE: Timespec = Timespec { tv_sec: 0, tv_nsec: 1_000_000 };
 const NONE: Timespec = Timespec { tv_sec: 0, tv_nsec: 0 };
 /// Milliseconds between two beats while the end is near.
@@ -328,17 +330,27 @@ impl Driver {
     /// call, and [`Driver::pollable`] tells when there is something again. After many turns it
     /// does so at once.
     pub fn work(&mut self) {
-        let mut patience = NONE;
+        let mut patience = Some(NONE);
         for _ in 0..TURNS_MAX {
             let busy = self.turn(patience) || self.spin();
             let nothing = self.links.doze();
             if nothing && !busy {
                 return;
             }
-            let may_wait = nothing && !self.has_work && self.spin_us == 0;
-            patience = if may_wait { PATIENCE } else { NONE };
+            patience = if nothing { self.patience() } else { Some(NONE) };
         }
         self.wake();
+    }
+
+    /// How long the next turn may wait for events; `None`: until there is one.
+    fn patience(&self) -> Option<Timespec> {
+        if self.has_work || self.spin_us > 0 || !self.news.is_empty() {
+            Some(NONE)
+        } else if self.is_ending() || self.shard.is_saving() {
+            Some(PATIENCE)
+        } else {
+            None
+        }
     }
 
     /// Makes the descriptor of [`Driver::pollable`] readable.
@@ -363,7 +375,7 @@ impl Driver {
         }
         let start = self.clock.micros();
         while self.clock.micros() - start < self.spin_us {
-            if self.turn(NONE) {
+            if self.turn(Some(NONE)) {
                 return true;
             }
         }
@@ -372,11 +384,11 @@ impl Driver {
 
     /// Serves what is ready, or becomes ready within `patience`: messages of other shards, sockets,
     /// and time. Returns whether anything was.
-    fn turn(&mut self, patience: Timespec) -> bool {
+    fn turn(&mut self, patience: Option<Timespec>) -> bool {
         let mut events = std::mem::take(&mut self.events);
         events.clear();
         // An interrupted call finds nothing this time.
-        let _found = epoll::wait(&self.epoll, spare_capacity(&mut events), Some(&patience));
+        let _found = epoll::wait(&self.epoll, spare_capacity(&mut events), patience.as_ref());
         self.links.bell().rise();
         let now_us = self.clock.micros();
         let now = Millis(now_us / 1000);
@@ -388,7 +400,7 @@ impl Driver {
             self.shard.tick(self.clock.micros());
         }
         busy |= self.take_done();
-        let is_idle = !busy && events.is_empty() && patience != NONE;
+        let is_idle = !busy && events.is_empty() && patience != Some(NONE);
         for event in &events {
             match event.data.u64() {
                 DATA_LISTENER => self.accept_data(),

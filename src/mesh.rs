@@ -534,6 +534,12 @@ impl<T> Mesh<T> {
         }
     }
 
+    /// Whether a snapshot has not got this shard's whole share yet.
+    #[must_use]
+    pub fn is_saving(&self) -> bool {
+        self.saving.is_some()
+    }
+
     /// Goes on with this shard's share of a snapshot, for about `steps` steps. Returns whether more
     /// of it is wanted.
     pub fn save(&mut self, now: Millis, steps: u32) -> bool {

@@ -155,8 +155,8 @@ pub fn descriptors(config: &Config) -> Result<(), Lack> {
     Ok(())
 }
 
-/// Has the kernel's table of our descriptors grow now. Of a process with threads it grows by
-/// waiting until every CPU has seen the old one go, milliseconds, in the call that accepts a client.
+/// Has the kernel's table of our descriptors grow now. Once there are threads, it grows by waiting
+/// until every CPU has let go of the old one: milliseconds, in the call that accepts a client.
 fn make_room(descriptors: u64) {
     let last = RawFd::try_from(descriptors - 1).unwrap_or(RawFd::MAX);
     // Where there is no memory for all of it, it grows with the clients.

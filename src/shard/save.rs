@@ -151,7 +151,7 @@ impl Save {
 
     pub(super) fn begin(&mut self, now: Millis) -> Result<(), Refusal> {
         self.gate?;
-        if !matches!(self.stage, Stage::Idle) {
+        if self.is_running() {
             return Err(Refusal::Running);
         }
         self.stage = Stage::Creating;
@@ -172,6 +172,10 @@ impl Save {
         true
     }
 
+    fn is_running(&self) -> bool {
+        !matches!(self.stage, Stage::Idle)
+    }
+
     /// The one that was begun last, counted from 1.
     pub(super) fn number(&self) -> u64 {
         self.number
@@ -179,7 +183,7 @@ impl Save {
 
     /// Whether it is time for one.
     pub(super) fn is_due(&self, now: Millis) -> bool {
-        now >= self.due && matches!(self.stage, Stage::Idle)
+        now >= self.due && !self.is_running()
     }
 
     /// Takes in the blocks that have come.
@@ -293,6 +297,12 @@ impl Shard {
         }
         save.take_parts(mesh);
         is_wanted
+    }
+
+    /// Whether a snapshot is under way that this shard writes or has its share of.
+    #[must_use]
+    pub fn is_saving(&self) -> bool {
+        self.service.save.is_running() || self.service.mesh.is_saving()
     }
 
     /// Begins a last snapshot, now or after the one that runs. False where there is none to come.
