@@ -51,8 +51,8 @@ const REFUSED_MAX: usize = 256;
 /// Turns without a look at the runtime's own events.
 const TURNS_MAX: usize = 32;
 /// How long a turn waits for more where the one before found something and the runtime has work of
-/// its own, a file to write. Where it has none, the next event or beat ends the wait: it comes
-/// through the same set, and a time limit costs a timer of the kernel each time. To wait here is one
+/// its own, a file to write. Where it has none, the next event or beat ends the wait: either comes
+/// through the same set, and a limit costs a timer of the kernel each time. To wait here is one
 /// system call; to sleep in the runtime and come back is about six.
 const PATIENCE: Timespec = Timespec { tv_sec: 0, tv_nsec: 1_000_000 };
 const NONE: Timespec = Timespec { tv_sec: 0, tv_nsec: 0 };

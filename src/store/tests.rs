@@ -234,6 +234,33 @@ fn empty_bytes() -> u64 {
     stats.budget_bytes - stats.used_bytes
 }
 
+/// No reader finds it by its key, so there is nothing to sweep.
+#[test]
+#[cfg_attr(miri, ignore = "moves megabytes; the model lends small values there")]
+fn a_sweep_leaves_what_is_only_on_loan() {
+    let mut store = Store::new(&LARGE_SETTINGS);
+    for id in 0..500_u32 {
+        store.execute(op(&id.to_le_bytes(), put(b"small")), NOW);
+    }
+    let (tag, value) = ([7; 8], bytes_of(40_000, 3));
+    let extras = Extras { tags: Some(&tag[..]), ..Extras::NONE };
+    let condition = Condition::NONE;
+    let verb = Verb::Write { value: &value[..], extras, ttl_ms: None, condition };
+    store.execute(op(b"k", verb), NOW);
+    let loan = lend(&mut store, b"k");
+    store.execute(op(b"k", Verb::Delete), NOW);
+    assert!(store.invalidate(u64::from_le_bytes(tag)));
+    let mut sweeps = 0;
+    while store.sweep(1) {
+        store.check();
+        sweeps += 1;
+    }
+    assert!(sweeps > 10 && store.stats().invalidated == 0);
+    assert_eq!(read_loan(&mut store, loan), value);
+    store.give_back(loan);
+    store.check();
+}
+
 #[test]
 #[cfg_attr(miri, ignore = "moves megabytes; the model lends small values there")]
 fn a_loan_of_a_live_entry_costs_nothing_and_follows_it() {
