@@ -229,7 +229,7 @@ def network():
                 end = time.monotonic() + seconds
                 alone = bench.paced(50, lambda: time.monotonic() > end)
                 for side, (times, wrong) in enumerate((alone, beside)):
-                    took[side].append(times)
+                    took[side].extend(times)
                     errors[side] += wrong
         # What the link swallowed is noticed by its time limits.
         deadline = time.monotonic() + 10
@@ -269,7 +269,7 @@ def hot_shard():
             for side, requests in enumerate(asked):
                 end = time.monotonic() + bench.SECONDS
                 times, wrong = bench.paced(50, lambda: time.monotonic() > end, requests)
-                took[side].append(times)
+                took[side].extend(times)
                 errors[side] += wrong
     table(("entries of each shard", "grown by MiB"), (str(spread), f"{grown / 2**20:.1f}"))
     [ratio] = compare_times("50 clients", ("random keys", "keys of one slot"), took, errors)
