@@ -78,6 +78,8 @@ pub(super) struct Wire {
     path: Vec<u8>,
     /// What follows the target of an HTTP request without a body.
     tail: Vec<u8>,
+    /// Of the last answer over HTTP.
+    head: http::Head,
 }
 
 impl Wire {
@@ -88,6 +90,7 @@ impl Wire {
             keys: settings.keys,
             path: settings.path.clone().into_bytes(),
             tail: tail.into_bytes(),
+            head: http::Head::default(),
         }
     }
 
@@ -131,7 +134,7 @@ impl Wire {
     /// Reads the answer at the front of `bytes` to an operation on these keys; `None`: it is not
     /// whole yet. `found` is filled anew where the answer is to a read.
     pub(super) fn read(
-        &self,
+        &mut self,
         operation: Operation,
         asked: impl ExactSizeIterator<Item = u32> + Clone,
         bytes: &[u8],
@@ -140,7 +143,7 @@ impl Wire {
         found.clear();
         match self.protocol {
             Protocol::Http => http::read(self, operation, asked, bytes, found),
-            Protocol::Rest => http::read_rest(operation, bytes, found),
+            Protocol::Rest => http::read_rest(self, operation, bytes, found),
             Protocol::Redis => redis::read(operation, asked.len(), bytes, found),
             Protocol::Memcached => memcached::read(self, operation, asked, bytes, found),
         }
@@ -271,17 +274,20 @@ mod tests {
         asked: &[u32],
         text: &str,
     ) -> Result<(Verdict, Vec<Option<String>>), Malformed> {
-        let wire = wire(protocol);
+        let (mut fresh, mut used) = (wire(protocol), wire(protocol));
         let mut found = Found::new();
-        let mut read =
-            |bytes: &[u8]| wire.read(operation, asked.iter().copied(), bytes, &mut found);
+        let mut read = |wire: &mut Wire, bytes: &[u8]| {
+            wire.read(operation, asked.iter().copied(), bytes, &mut found)
+        };
         let whole = [text.as_bytes(), b"HTTP/1.1 $1 GET more"].concat();
-        let answer = read(&whole)?.expect("it is whole");
+        let answer = read(&mut used, &whole)?.expect("it is whole");
         assert_eq!(answer.bytes, text.len(), "{text}");
         for at in 0..text.len() {
-            assert_eq!(read(&whole[..at]), Ok(None), "{text} cut at {at}");
+            for wire in [&mut fresh, &mut used] {
+                assert_eq!(read(wire, &whole[..at]), Ok(None), "{text} cut at {at}");
+            }
         }
-        assert_eq!(read(text.as_bytes()), Ok(Some(answer)));
+        assert_eq!(read(&mut used, text.as_bytes()), Ok(Some(answer)));
         let value = |range: &std::ops::Range<usize>| text[range.clone()].to_owned();
         let values = found.iter().map(|range| range.as_ref().map(value)).collect();
         Ok((answer.verdict, values))
@@ -325,6 +331,33 @@ mod tests {
         assert_eq!(rest(Operation::Put, none), Ok((Verdict::Done, vec![])));
         let full = http("412 No", "");
         assert_eq!(rest(Operation::Put, &full), Ok((Verdict::Refused, vec![])));
+    }
+
+    #[test]
+    fn a_head_that_differs_from_the_last_is_read_anew() {
+        let heads = [
+            "200 A\r\nContent-Length: 3",
+            "200 A\r\nContent-Length: 2",
+            "404 A\r\nContent-Length: 2",
+        ]
+        .map(|head| format!("HTTP/1.1 {head}\r\n\r\nabc"));
+        let last = "HTTP/1.1 200 A\r\nConnection: close\r\nContent-Length: 3\r\n\r\nabc".to_owned();
+        let all = [&heads[0], &heads[1], &heads[2], &last];
+        let (mut used, mut found) = (wire(Protocol::Rest), Found::new());
+        for text in all.into_iter().chain(all.into_iter().rev()).flat_map(|text| [text; 2]) {
+            let mut read = |wire: &mut Wire| {
+                let answer =
+                    wire.read(Operation::Get, [7].into_iter(), text.as_bytes(), &mut found);
+                (answer, found.clone())
+            };
+            assert_eq!(read(&mut used), read(&mut wire(Protocol::Rest)), "{text}");
+        }
+        // What was wrong is not taken for right when it comes again.
+        for _ in 0..2 {
+            let text = b"HTTP/1.1 200 A\r\nContent-Length: 3\r\nContent-Length: 3\r\n\r\nabc";
+            let answer = used.read(Operation::Get, [7].into_iter(), text, &mut found);
+            assert_eq!(answer, Err(Malformed));
+        }
     }
 
     #[test]

@@ -95,21 +95,27 @@ fn ttl_bytes(ttl_ms: u64) -> usize {
     1 + (ttl_ms / 1000).checked_ilog10().unwrap_or(0) as usize + ".000".len()
 }
 
-/// The status and where the body begins and ends.
-struct Message {
+/// What the head of an answer says, and its bytes: servers send the same one again and again, so it
+/// is compared before it is parsed.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Head {
+    bytes: Vec<u8>,
     status: u16,
-    body: usize,
-    end: usize,
+    body_bytes: usize,
     is_last: bool,
 }
 
-impl Message {
-    fn read(bytes: &[u8]) -> Result<Option<Self>, Malformed> {
+impl Head {
+    /// Reads the head at the front of `bytes`. Returns whether it is whole.
+    fn read(&mut self, bytes: &[u8]) -> Result<bool, Malformed> {
+        if !self.bytes.is_empty() && bytes.starts_with(&self.bytes) {
+            return Ok(true);
+        }
         let mut fields = [httparse::EMPTY_HEADER; FIELDS_MAX];
         let mut head = httparse::Response::new(&mut fields);
-        let body = match head.parse(bytes) {
-            Ok(httparse::Status::Complete(body)) => body,
-            Ok(httparse::Status::Partial) if bytes.len() < HEAD_BYTES_MAX => return Ok(None),
+        let end = match head.parse(bytes) {
+            Ok(httparse::Status::Complete(end)) => end,
+            Ok(httparse::Status::Partial) if bytes.len() < HEAD_BYTES_MAX => return Ok(false),
             _ => return Err(Malformed),
         };
         let status = head.code.ok_or(Malformed)?;
@@ -128,13 +134,36 @@ impl Message {
                 _ => {}
             }
         }
-        let length = match (length, status) {
+        let body_bytes = match (length, status) {
             (_, ..200) => return Err(Malformed),
             (_, 204 | 304) => 0,
             (Some(length), _) if length <= BODY_BYTES_MAX => length,
             _ => return Err(Malformed),
         };
-        let end = body + length;
+        self.bytes.clear();
+        self.bytes.extend_from_slice(&bytes[..end]);
+        (self.status, self.body_bytes, self.is_last) = (status, body_bytes, is_last);
+        Ok(true)
+    }
+}
+
+/// The status and where the body begins and ends.
+struct Message {
+    status: u16,
+    body: usize,
+    end: usize,
+    is_last: bool,
+}
+
+impl Message {
+    /// `last`: the head that was read last.
+    fn read(last: &mut Head, bytes: &[u8]) -> Result<Option<Self>, Malformed> {
+        if !last.read(bytes)? {
+            return Ok(None);
+        }
+        let &mut Head { status, body_bytes, is_last, .. } = last;
+        let body = last.bytes.len();
+        let end = body + body_bytes;
         Ok((bytes.len() >= end).then_some(Self { status, body, end, is_last }))
     }
 
@@ -144,13 +173,13 @@ impl Message {
 }
 
 pub(super) fn read(
-    wire: &Wire,
+    wire: &mut Wire,
     operation: Operation,
     mut asked: impl ExactSizeIterator<Item = u32>,
     bytes: &[u8],
     found: &mut Found,
 ) -> Result<Option<Answer>, Malformed> {
-    let Some(message) = Message::read(bytes)? else { return Ok(None) };
+    let Some(message) = Message::read(&mut wire.head, bytes)? else { return Ok(None) };
     let mut body = Body { bytes: &bytes[..message.end], at: message.body };
     let verdict = match (operation, message.status) {
         (Operation::Get, 200) => {
@@ -190,11 +219,12 @@ pub(super) fn read(
 }
 
 pub(super) fn read_rest(
+    wire: &mut Wire,
     operation: Operation,
     bytes: &[u8],
     found: &mut Found,
 ) -> Result<Option<Answer>, Malformed> {
-    let Some(message) = Message::read(bytes)? else { return Ok(None) };
+    let Some(message) = Message::read(&mut wire.head, bytes)? else { return Ok(None) };
     let verdict = match (operation, message.status) {
         (Operation::Get, 200 | 404) => {
             found.push((message.status == 200).then_some(message.body..message.end));
