@@ -4,7 +4,8 @@
 //! empty line is a request; nothing of it is looked at. The answer is, to the byte, what kvcache says
 //! to a GET of the key `k000000000000000` that has a value of 128 bytes, so that `kvcache load
 //! --mix get=1 --keys 1 --fill off` finds it right. Sockets, reads and writes are as in the server:
-//! an epoll set, one read for each event, one write for all answers to it.
+//! an epoll set, one read for each event, one write for all answers to it, some reads before the
+//! first write.
 
 use rustix::{buffer::spare_capacity, event::epoll, io::Errno};
 use std::{
@@ -13,7 +14,9 @@ use std::{
     os::fd::OwnedFd,
 };
 
-const EVENTS_MAX: usize = 256;
+const EVENTS_MAX: usize = 128;
+/// Clients that are read before the first of them is sent its answers.
+const SERVED_MAX: usize = 16;
 const READ_BYTES_MAX: usize = 32 << 10;
 /// Answers in one write.
 const BATCH_MAX: usize = 1024;
@@ -39,6 +42,8 @@ struct Client {
     begun: Vec<u8>,
     /// Bytes of answers that the kernel has not taken yet.
     owed: usize,
+    /// The socket is watched for room instead of for requests.
+    is_full: bool,
 }
 
 /// How many requests end in `bytes`, and where the last of them does.
@@ -60,8 +65,11 @@ fn ends(bytes: &[u8]) -> (usize, usize) {
 }
 
 impl Client {
-    /// Reads once and answers what has come. Returns whether the connection is of further use.
-    fn serve(&mut self, scratch: &mut [u8], answers: &[u8], each: usize) -> bool {
+    /// Reads once, unless answers are owed. Returns whether the connection is of further use.
+    fn read(&mut self, scratch: &mut [u8], each: usize) -> bool {
+        if self.owed > 0 {
+            return true;
+        }
         let bytes = match self.stream.read(scratch) {
             Ok(0) => return false,
             Ok(bytes) => &scratch[..bytes],
@@ -78,9 +86,10 @@ impl Client {
             requests
         };
         self.owed += requests * each;
-        self.send(answers, each)
+        true
     }
 
+    /// Returns whether the connection is of further use.
     fn send(&mut self, answers: &[u8], each: usize) -> bool {
         while self.owed > 0 {
             // All answers are alike, so what is left of one is its end.
@@ -118,29 +127,32 @@ fn main() {
             Ok(_) | Err(Errno::INTR) => {}
             Err(error) => panic!("an epoll set: {error}"),
         }
-        for event in &events {
-            if event.data.u64() == LISTENER {
-                accept(&listener, &epoll, &mut clients);
-                continue;
+        for some in events.chunks(SERVED_MAX) {
+            for event in some {
+                if event.data.u64() == LISTENER {
+                    accept(&listener, &epoll, &mut clients);
+                } else {
+                    clients[number(event)].take_if(|client| !client.read(&mut scratch, each));
+                }
             }
-            let at = usize::try_from(event.data.u64()).expect("a client's number");
-            let Some(client) = &mut clients[at] else { continue };
-            let owed_before = client.owed > 0;
-            let goes_on = if owed_before {
-                client.send(&answers, each)
-            } else {
-                client.serve(&mut scratch, &answers, each)
-            };
-            if !goes_on {
-                clients[at] = None;
-            } else if owed_before != (client.owed > 0) {
-                let awaits =
-                    if owed_before { epoll::EventFlags::IN } else { epoll::EventFlags::OUT };
-                epoll::modify(&epoll, &client.stream, event.data, awaits)
-                    .expect("it is in the set");
+            for event in some.iter().filter(|event| event.data.u64() != LISTENER) {
+                let slot = &mut clients[number(event)];
+                slot.take_if(|client| !client.send(&answers, each));
+                let Some(client) = slot else { continue };
+                let is_full = client.owed > 0;
+                if std::mem::replace(&mut client.is_full, is_full) != is_full {
+                    let awaits =
+                        if is_full { epoll::EventFlags::OUT } else { epoll::EventFlags::IN };
+                    epoll::modify(&epoll, &client.stream, event.data, awaits)
+                        .expect("it is in the set");
+                }
             }
         }
     }
+}
+
+fn number(event: &epoll::Event) -> usize {
+    usize::try_from(event.data.u64()).expect("a client's number")
 }
 
 fn accept(listener: &TcpListener, epoll: &OwnedFd, clients: &mut Vec<Option<Client>>) {
@@ -153,6 +165,6 @@ fn accept(listener: &TcpListener, epoll: &OwnedFd, clients: &mut Vec<Option<Clie
         });
         let data = epoll::EventData::new_u64(at as u64);
         epoll::add(epoll, &stream, data, epoll::EventFlags::IN).expect("a new socket");
-        clients[at] = Some(Client { stream, begun: Vec::new(), owed: 0 });
+        clients[at] = Some(Client { stream, begun: Vec::new(), owed: 0, is_full: false });
     }
 }

@@ -3,7 +3,9 @@
 //!
 //! A connection costs a slab entry and a descriptor: no task, no timer and no buffer of its own.
 //! One pass over what epoll reports, or over one batch of messages from another shard, is a turn;
-//! at its end all answers are sent and all calls to other shards leave.
+//! at its end all answers are sent and all calls to other shards leave. In a long turn this is so
+//! after every few connections: not after each, as the code of either way through the network stack
+//! is more than the nearest cache holds; and not once, so that other shards do not run out of work.
 
 use crate::{
     auth::Tokens,
@@ -43,6 +45,9 @@ use std::{
 const EVENTS_MAX: usize = 128;
 /// Connections accepted in one turn.
 const ACCEPTS_MAX: usize = 16;
+/// Connections, and bytes of theirs, that are read before the first of them is sent its answers.
+const SERVED_MAX: usize = 16;
+const SERVED_BYTES_MAX: usize = 16 << 10;
 /// Sends to one socket in a row, so that a fast reader of long answers leaves others theirs.
 const SENDS_MAX: usize = 8;
 /// Admin connections, and connections being told that there is no room, at once.
@@ -146,6 +151,14 @@ enum SocketRole {
     Refused,
 }
 
+/// Connections that were read and not sent their answers yet.
+#[derive(Default)]
+struct Served {
+    ids: Vec<ConnectionId>,
+    /// That were read.
+    bytes: usize,
+}
+
 struct Listener {
     socket: TcpListener,
     /// Out of the epoll set until the next beat.
@@ -163,6 +176,7 @@ pub struct Driver {
     /// By the connection's slot.
     sockets: Vec<Option<Socket>>,
     scratch: Box<[u8]>,
+    served: Served,
     listed: Vec<ConnectionId>,
     data: Option<Listener>,
     admin: Option<Listener>,
@@ -278,8 +292,7 @@ impl Driver {
             // One shard tells of the process as a whole.
             let since_start = Duration::from_micros(parts.clock.micros());
             let started = Clock::wall().duration_since(UNIX_EPOCH).unwrap_or_default();
-            let started = started.saturating_sub(since_start);
-            counters.process.started_ms = u64::try_from(started.as_millis()).unwrap_or(0);
+            counters.process.started_ms = millis(started.saturating_sub(since_start));
             shard.set_process(process::look);
         }
         let now_us = parts.clock.micros();
@@ -290,6 +303,7 @@ impl Driver {
             events: Vec::with_capacity(EVENTS_MAX),
             sockets: Vec::new(),
             scratch: vec![0; config.limits.read_bytes_max].into_boxed_slice(),
+            served: Served::default(),
             listed: Vec::new(),
             data: Some(listener(parts.data)),
             admin,
@@ -395,27 +409,28 @@ impl Driver {
         self.shard.tick(now_us);
         self.has_work = self.shard.begin_turn(now);
         let mut busy = self.has_work;
-        if self.take_parcels() {
-            busy = true;
-            self.shard.tick(self.clock.micros());
-        }
+        busy |= self.take_parcels();
         busy |= self.take_done();
         let is_idle = !busy && events.is_empty() && patience != Some(NONE);
-        for event in &events {
-            match event.data.u64() {
-                DATA_LISTENER => self.accept_data(),
-                ADMIN_LISTENER => self.accept_admin(),
-                CONTROL => self.heed(),
-                BELL => {
-                    if let Some(struck_us) = self.struck_us.take() {
-                        self.shard.record_queue_delay(now_us - struck_us);
+        for some in events.chunks(SERVED_MAX) {
+            for event in some {
+                match event.data.u64() {
+                    DATA_LISTENER => self.accept_data(),
+                    ADMIN_LISTENER => self.accept_admin(),
+                    CONTROL => self.heed(),
+                    BELL => {
+                        if let Some(struck_us) = self.struck_us.take() {
+                            self.shard.record_queue_delay(now_us - struck_us);
+                        }
+                        continue;
                     }
-                    continue;
+                    TIMER => continue,
+                    slot => self.serve(usize::try_from(slot).unwrap_or(usize::MAX), event.flags),
                 }
-                TIMER => continue,
-                slot => self.serve(usize::try_from(slot).unwrap_or(usize::MAX), event.flags),
+                busy = true;
             }
-            busy = true;
+            self.send();
+            busy |= self.take_parcels();
         }
         self.note_wait(events.len(), now_us);
         self.events = events;
@@ -428,7 +443,8 @@ impl Driver {
         }
         busy |= self.shard.save_on(now, is_idle);
         self.submit_jobs();
-        self.end_turn();
+        self.send();
+        self.tell_placer();
         self.has_work |= self.shard.has_unswept();
         busy || self.has_work
     }
@@ -524,11 +540,15 @@ impl Driver {
                 }
             }
         }
+        if any {
+            self.shard.tick(self.clock.micros());
+        }
         any
     }
 
     /// Sends answers to clients and messages to shards.
-    fn end_turn(&mut self) {
+    fn send(&mut self) {
+        self.attend_served();
         loop {
             let mut listed = std::mem::take(&mut self.listed);
             self.shard.take_listed(&mut listed);
@@ -542,7 +562,6 @@ impl Driver {
                 break;
             }
         }
-        self.tell_placer();
     }
 
     /// Serves a connection, wherever it was accepted.
@@ -711,6 +730,7 @@ impl Driver {
         }
     }
 
+    /// Reads what has arrived and answers it; the answers are sent later in the turn.
     fn serve(&mut self, slot: usize, flags: epoll::EventFlags) {
         use epoll::EventFlags as Flags;
         let Some(Some(socket)) = self.sockets.get_mut(slot) else { return };
@@ -724,6 +744,7 @@ impl Driver {
                 Ok(bytes) => {
                     let more = bytes == self.scratch.len();
                     socket.has_more |= more;
+                    self.served.bytes += bytes;
                     self.shard.receive(id, &self.scratch[..bytes], more);
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
@@ -733,7 +754,18 @@ impl Driver {
                 Err(_) => return self.close(id),
             }
         }
-        self.attend(id);
+        self.served.ids.push(id);
+        if self.served.ids.len() >= SERVED_MAX || self.served.bytes >= SERVED_BYTES_MAX {
+            self.attend_served();
+        }
+    }
+
+    fn attend_served(&mut self) {
+        let mut ids = std::mem::take(&mut self.served.ids);
+        for id in ids.drain(..) {
+            self.attend(id);
+        }
+        self.served = Served { ids, bytes: 0 };
     }
 
     /// Sends what can be sent and sets the socket to wait for what comes next.
