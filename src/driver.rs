@@ -19,6 +19,7 @@ use crate::{
     metrics::{self, Reload, Snapshots, Step},
     placement::Placement,
     process,
+    sends::{Sends, TOGETHER_MAX},
     shard::{BEAT_MAX_MS, BEAT_MS, Clocks, ConnectionId, Role, Saved, Shard, Slow, Ticket},
     snapshot::{Block, Summary},
 };
@@ -46,7 +47,7 @@ const EVENTS_MAX: usize = 128;
 /// Connections accepted in one turn.
 const ACCEPTS_MAX: usize = 16;
 /// Connections, and bytes of theirs, that are read before the first of them is sent its answers.
-const SERVED_MAX: usize = 16;
+const SERVED_MAX: usize = TOGETHER_MAX;
 const SERVED_BYTES_MAX: usize = 16 << 10;
 /// Sends to one socket in a row, so that a fast reader of long answers leaves others theirs.
 const SENDS_MAX: usize = 8;
@@ -177,6 +178,7 @@ pub struct Driver {
     sockets: Vec<Option<Socket>>,
     scratch: Box<[u8]>,
     served: Served,
+    sends: Sends<ConnectionId>,
     listed: Vec<ConnectionId>,
     data: Option<Listener>,
     admin: Option<Listener>,
@@ -266,16 +268,12 @@ impl Driver {
         let data = epoll::EventData::new_u64(CONTROL);
         epoll::add(&epoll, &parts.control, data, epoll::EventFlags::IN)?;
         let data = epoll::EventData::new_u64(BELL);
-        epoll::add(
-            &epoll,
-            parts.links.bell(),
-            data,
-            epoll::EventFlags::IN | epoll::EventFlags::ET,
-        )?;
+        let edge = epoll::EventFlags::IN | epoll::EventFlags::ET;
+        epoll::add(&epoll, parts.links.bell(), data, edge)?;
         let flags = TimerfdFlags::CLOEXEC | TimerfdFlags::NONBLOCK;
         let timer = timerfd_create(TimerfdClockId::Monotonic, flags)?;
         let data = epoll::EventData::new_u64(TIMER);
-        epoll::add(&epoll, &timer, data, epoll::EventFlags::IN | epoll::EventFlags::ET)?;
+        epoll::add(&epoll, &timer, data, edge)?;
         set_timer(&timer, BEAT_MAX_MS);
         let placement = (parts.shard.me() == PLACER)
             .then(|| Placement::new(config.shards, config.limits.connections_max));
@@ -304,6 +302,7 @@ impl Driver {
             sockets: Vec::new(),
             scratch: vec![0; config.limits.read_bytes_max].into_boxed_slice(),
             served: Served::default(),
+            sends: Sends::open(),
             listed: Vec::new(),
             data: Some(listener(parts.data)),
             admin,
@@ -552,9 +551,8 @@ impl Driver {
         loop {
             let mut listed = std::mem::take(&mut self.listed);
             self.shard.take_listed(&mut listed);
-            for id in listed.drain(..) {
-                self.attend(id);
-            }
+            self.attend_all(&listed);
+            listed.clear();
             self.listed = listed;
             let links = &mut self.links;
             self.shard.flush(|shard, message| send(links, shard, message));
@@ -754,7 +752,10 @@ impl Driver {
                 Err(_) => return self.close(id),
             }
         }
-        self.served.ids.push(id);
+        // Where the end begins, all are read again.
+        if !self.served.ids.contains(&id) {
+            self.served.ids.push(id);
+        }
         if self.served.ids.len() >= SERVED_MAX || self.served.bytes >= SERVED_BYTES_MAX {
             self.attend_served();
         }
@@ -762,10 +763,35 @@ impl Driver {
 
     fn attend_served(&mut self) {
         let mut ids = std::mem::take(&mut self.served.ids);
-        for id in ids.drain(..) {
-            self.attend(id);
-        }
+        self.attend_all(&ids);
+        ids.clear();
         self.served = Served { ids, bytes: 0 };
+    }
+
+    fn attend_all(&mut self, ids: &[ConnectionId]) {
+        for some in ids.chunks(TOGETHER_MAX) {
+            if some.len() > 1 {
+                self.send_together(some);
+            }
+            for &id in some {
+                self.attend(id);
+            }
+        }
+    }
+
+    /// Sends what is ready to these connections, none of which is named twice. What is left, and
+    /// what is wrong, [`Driver::attend`] finds.
+    fn send_together(&mut self, ids: &[ConnectionId]) {
+        let (sockets, shard) = (&self.sockets, &self.shard);
+        let parts = ids.iter().filter_map(|&id| {
+            let socket = sockets.get(id.slot())?.as_ref().filter(|socket| socket.id == id)?;
+            Some((id, socket.stream.as_fd(), shard.ready(id)))
+        });
+        let sent = self.sends.send(parts);
+        self.shard.tick(self.clock.micros());
+        for &(id, bytes) in sent.iter().filter(|(_, bytes)| *bytes > 0) {
+            self.shard.sent(id, bytes);
+        }
     }
 
     /// Sends what can be sent and sets the socket to wait for what comes next.

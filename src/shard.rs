@@ -147,6 +147,11 @@ impl Connections {
         ConnectionId { slot, serial: self.serials }
     }
 
+    fn get(&self, id: ConnectionId) -> Option<&Connection<Owing>> {
+        let slot = self.slots.get(id.slot())?;
+        if slot.serial == id.serial { slot.connection.as_ref() } else { None }
+    }
+
     fn get_mut(&mut self, id: ConnectionId) -> Option<&mut Connection<Owing>> {
         let slot = self.slots.get_mut(id.slot())?;
         if slot.serial == id.serial { slot.connection.as_mut() } else { None }
@@ -1074,6 +1079,12 @@ impl Shard {
             self.receive(id, &[], more);
         }
         self.connections.get_mut(id).map_or(&[], |connection| connection.responses.unsent())
+    }
+
+    /// Those of them that are there already.
+    #[must_use]
+    pub fn ready(&self, id: ConnectionId) -> &[u8] {
+        self.connections.get(id).map_or(&[], |connection| connection.responses.unsent())
     }
 
     /// The kernel took so many of the bytes of [`Shard::unsent`]; 0 where it took none.
