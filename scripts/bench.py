@@ -975,7 +975,7 @@ def main(description, commands):
     parser = argparse.ArgumentParser(description=description)
     choices = parser.add_subparsers(dest="command", required=True)
     for command in commands:
-        choices.add_parser(name(command), help=command.__doc__)
+        choices.add_parser(name(command), help=command.__doc__.replace("%", "%%"))
     choices.add_parser("all", help="All of these, one after the other.")
     choices.add_parser("fill", help=fill.__doc__).add_argument("url", nargs="?", default=URL)
     arguments = parser.parse_args()
