@@ -46,9 +46,9 @@ use std::{
 const EVENTS_MAX: usize = 128;
 /// Connections accepted in one turn.
 const ACCEPTS_MAX: usize = 16;
-/// Connections, and bytes of theirs, that are read before the first of them is sent its answers.
-const SERVED_MAX: usize = TOGETHER_MAX;
-const SERVED_BYTES_MAX: usize = 16 << 10;
+/// Bytes that are read before the first connection is sent its answers, if [`TOGETHER_MAX`] of them
+/// do not have as many.
+const READ_AHEAD_BYTES_MAX: usize = 16 << 10;
 /// Sends to one socket in a row, so that a fast reader of long answers leaves others theirs.
 const SENDS_MAX: usize = 8;
 /// Admin connections, and connections being told that there is no room, at once.
@@ -152,14 +152,6 @@ enum SocketRole {
     Refused,
 }
 
-/// Connections that were read and not sent their answers yet.
-#[derive(Default)]
-struct Served {
-    ids: Vec<ConnectionId>,
-    /// That were read.
-    bytes: usize,
-}
-
 struct Listener {
     socket: TcpListener,
     /// Out of the epoll set until the next beat.
@@ -177,7 +169,8 @@ pub struct Driver {
     /// By the connection's slot.
     sockets: Vec<Option<Socket>>,
     scratch: Box<[u8]>,
-    served: Served,
+    /// Since answers were sent last.
+    read_bytes: usize,
     sends: Sends<ConnectionId>,
     listed: Vec<ConnectionId>,
     data: Option<Listener>,
@@ -301,7 +294,7 @@ impl Driver {
             events: Vec::with_capacity(EVENTS_MAX),
             sockets: Vec::new(),
             scratch: vec![0; config.limits.read_bytes_max].into_boxed_slice(),
-            served: Served::default(),
+            read_bytes: 0,
             sends: Sends::open(),
             listed: Vec::new(),
             data: Some(listener(parts.data)),
@@ -411,7 +404,7 @@ impl Driver {
         busy |= self.take_parcels();
         busy |= self.take_done();
         let is_idle = !busy && events.is_empty() && patience != Some(NONE);
-        for some in events.chunks(SERVED_MAX) {
+        for some in events.chunks(TOGETHER_MAX) {
             for event in some {
                 match event.data.u64() {
                     DATA_LISTENER => self.accept_data(),
@@ -428,8 +421,8 @@ impl Driver {
                 }
                 busy = true;
             }
-            self.send();
             busy |= self.take_parcels();
+            self.send();
         }
         self.note_wait(events.len(), now_us);
         self.events = events;
@@ -547,13 +540,8 @@ impl Driver {
 
     /// Sends answers to clients and messages to shards.
     fn send(&mut self) {
-        self.attend_served();
         loop {
-            let mut listed = std::mem::take(&mut self.listed);
-            self.shard.take_listed(&mut listed);
-            self.attend_all(&listed);
-            listed.clear();
-            self.listed = listed;
+            self.attend_listed();
             let links = &mut self.links;
             self.shard.flush(|shard, message| send(links, shard, message));
             if !self.shard.has_listed() {
@@ -742,7 +730,7 @@ impl Driver {
                 Ok(bytes) => {
                     let more = bytes == self.scratch.len();
                     socket.has_more |= more;
-                    self.served.bytes += bytes;
+                    self.read_bytes += bytes;
                     self.shard.receive(id, &self.scratch[..bytes], more);
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
@@ -752,20 +740,19 @@ impl Driver {
                 Err(_) => return self.close(id),
             }
         }
-        // Where the end begins, all are read again.
-        if !self.served.ids.contains(&id) {
-            self.served.ids.push(id);
-        }
-        if self.served.ids.len() >= SERVED_MAX || self.served.bytes >= SERVED_BYTES_MAX {
-            self.attend_served();
+        self.shard.list(id);
+        if self.shard.listed() >= TOGETHER_MAX || self.read_bytes >= READ_AHEAD_BYTES_MAX {
+            self.attend_listed();
         }
     }
 
-    fn attend_served(&mut self) {
-        let mut ids = std::mem::take(&mut self.served.ids);
-        self.attend_all(&ids);
-        ids.clear();
-        self.served = Served { ids, bytes: 0 };
+    fn attend_listed(&mut self) {
+        let mut listed = std::mem::take(&mut self.listed);
+        self.shard.take_listed(&mut listed);
+        self.attend_all(&listed);
+        listed.clear();
+        self.listed = listed;
+        self.read_bytes = 0;
     }
 
     fn attend_all(&mut self, ids: &[ConnectionId]) {
@@ -779,7 +766,7 @@ impl Driver {
         }
     }
 
-    /// Sends what is ready to these connections, none of which is named twice. What is left, and
+    /// Sends what is ready to these connections, of which none may be named twice. What is left, and
     /// what is wrong, [`Driver::attend`] finds.
     fn send_together(&mut self, ids: &[ConnectionId]) {
         let (sockets, shard) = (&self.sockets, &self.shard);

@@ -108,8 +108,7 @@ struct Slot {
     connection: Option<Connection<Owing>>,
 }
 
-/// The connections by slot; those whose state changed without their socket having said so are
-/// listed for a second look.
+/// The connections by slot; those that are to be looked at again are listed.
 #[derive(Debug, Default)]
 struct Connections {
     slots: Vec<Slot>,
@@ -1148,8 +1147,15 @@ impl Shard {
         mesh.flush(send, |arrival| Service::arrive(date, counters, connections, room, &arrival));
     }
 
-    /// Moves the connections that are to be looked at again, although their sockets said nothing,
-    /// to `listed`.
+    /// Sees to it that a connection is in what [`Shard::take_listed`] takes, once.
+    pub fn list(&mut self, id: ConnectionId) {
+        if self.connections.get(id).is_some() {
+            self.connections.list(id);
+        }
+    }
+
+    /// Moves the connections that are to be looked at again to `listed`: those that were named, and
+    /// those whose state changed although their sockets said nothing.
     pub fn take_listed(&mut self, listed: &mut Vec<ConnectionId>) {
         listed.append(&mut self.connections.listed);
         for id in listed {
@@ -1159,7 +1165,12 @@ impl Shard {
 
     #[must_use]
     pub fn has_listed(&self) -> bool {
-        !self.connections.listed.is_empty()
+        self.listed() > 0
+    }
+
+    #[must_use]
+    pub fn listed(&self) -> usize {
+        self.connections.listed.len()
     }
 
     /// Moves the deadlines on; every [`BEAT_MS`]. This and the next turns list the connections that
