@@ -766,7 +766,7 @@ impl Driver {
         }
     }
 
-    /// Sends what is ready to these connections, of which none may be named twice. What is left, and
+    /// Sends what is ready to these connections; none may be named twice. What is left, and
     /// what is wrong, [`Driver::attend`] finds.
     fn send_together(&mut self, ids: &[ConnectionId]) {
         let (sockets, shard) = (&self.sockets, &self.shard);
