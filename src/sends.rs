@@ -3,7 +3,7 @@
 //! Nothing waits here: a send that its socket does not take at once is over too. So the call that
 //! submits the sends also ends them, and bytes and sockets need be borrowed for no longer.
 
-use io_uring::{IoUring, opcode, types};
+use io_uring::{IoUring, opcode, squeue, types};
 use rustix::net::SendFlags;
 use std::{
     io::ErrorKind,
@@ -18,6 +18,7 @@ const _: () = assert!(TOGETHER_MAX.is_power_of_two(), "a ring has room for no ot
 pub struct Sends<T> {
     /// `None`: there is none, or it has failed, and each socket is to be sent to by itself.
     ring: Option<IoUring>,
+    entries: Vec<squeue::Entry>,
     sent: Vec<(T, usize)>,
 }
 
@@ -26,19 +27,19 @@ impl<T: Copy> Sends<T> {
     #[must_use]
     pub fn open() -> Self {
         let ring = IoUring::new(u32::try_from(TOGETHER_MAX).expect("a small number")).ok();
-        Self { ring, sent: Vec::with_capacity(TOGETHER_MAX) }
+        Self { ring, entries: Vec::new(), sent: Vec::new() }
     }
 
-    /// Sends to each socket, of which at most [`TOGETHER_MAX`] have bytes, what it takes at once.
-    /// Returns how many bytes that was, each beside the name that came with the socket. 0 may stand
-    /// for any error: whoever sends to that socket meets it again.
+    /// Sends to each socket, of which at most [`TOGETHER_MAX`] may have bytes, what it takes at
+    /// once. Returns how many bytes that was, each beside the name that came with the socket. 0 may
+    /// stand for any error: whoever sends to that socket meets it again.
     pub fn send<'a>(
         &mut self,
         parts: impl Iterator<Item = (T, BorrowedFd<'a>, &'a [u8])>,
     ) -> &[(T, usize)] {
         self.sent.clear();
+        self.entries.clear();
         let Some(ring) = &mut self.ring else { return &[] };
-        let mut due = 0;
         for (index, (name, socket, bytes)) in parts.enumerate() {
             self.sent.push((name, 0));
             if bytes.is_empty() {
@@ -50,26 +51,27 @@ impl<T: Copy> Sends<T> {
                 .flags(flags.bits().cast_signed())
                 .build()
                 .user_data(index as u64);
-            #[expect(unsafe_code, reason = "one call instead of many")]
-            // SAFETY: what the entry names is borrowed until this function returns. Before that,
-            // either every entry is completed, or the ring is gone, and the entries with it that
-            // the kernel has not taken; those that it has taken it has ended, as none may wait.
-            let pushed = unsafe { ring.submission().push(&entry) };
-            pushed.expect("the ring has as much room as may be sent together");
-            due += 1;
+            self.entries.push(entry);
         }
+        #[expect(unsafe_code, reason = "one call instead of many")]
+        // SAFETY: what the entries name is borrowed until this function returns. From here to there
+        // nothing panics, and either every entry is completed, or the ring is given up: with it go
+        // the entries that the kernel has not taken, and those that it has taken it has ended, as
+        // none may wait.
+        let pushed = unsafe { ring.submission().push_multiple(&self.entries) };
+        let mut due = if pushed.is_ok() { self.entries.len() } else { 0 };
         while due > 0 {
-            match ring.submit_and_wait(due) {
-                Err(error) if error.kind() != ErrorKind::Interrupted => {
-                    self.ring = None;
-                    break;
-                }
-                _ => {}
-            }
+            let outcome = ring.submit_and_wait(due);
             for entry in ring.completion() {
-                due -= 1;
-                let index = usize::try_from(entry.user_data()).expect("it was an index");
-                self.sent[index].1 = usize::try_from(entry.result()).unwrap_or(0);
+                due = due.saturating_sub(1);
+                let index = usize::try_from(entry.user_data()).ok();
+                if let Some((_, sent)) = index.and_then(|index| self.sent.get_mut(index)) {
+                    *sent = usize::try_from(entry.result()).unwrap_or(0);
+                }
+            }
+            if outcome.is_err_and(|error| error.kind() != ErrorKind::Interrupted) {
+                self.ring = None;
+                break;
             }
         }
         &self.sent
@@ -117,6 +119,10 @@ mod tests {
             }
         }
         assert!(sends.send(std::iter::empty()).is_empty());
+        // More than may be: none is sent, and the next call is as good as the first.
+        let all = || pairs.iter().map(|(ours, _)| (7, ours.as_fd(), &b"abc"[..]));
+        assert_eq!(sends.send(all()), [(7, 0); TOGETHER_MAX + 1]);
+        assert_eq!(sends.send(all().take(TOGETHER_MAX)), [(7, 3); TOGETHER_MAX]);
     }
 
     #[test]
