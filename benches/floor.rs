@@ -1,22 +1,22 @@
 //! What HTTP costs here at least: a server of one thread that answers everything with one constant.
 //!
-//! `cargo bench --bench floor -- PORT` serves on 127.0.0.1 until it is killed; `-- PORT together`
-//! sends to several clients in one system call, as the server does. Whatever ends in an
+//! `cargo bench --bench floor -- PORT` serves on 127.0.0.1 until it is killed. Whatever ends in an
 //! empty line is a request; nothing of it is looked at. The answer is, to the byte, what kvcache says
 //! to a GET of the key `k000000000000000` that has a value of 128 bytes, so that `kvcache load
 //! --mix get=1 --keys 1 --fill off` finds it right. Sockets, reads and writes are as in the server:
 //! an epoll set, one read for each event, one write for all answers to it, some reads before the
 //! first write.
 
-use kvcache::sends::{Sends, TOGETHER_MAX};
 use rustix::{buffer::spare_capacity, event::epoll, io::Errno};
 use std::{
     io::{ErrorKind, Read, Write},
     net::{TcpListener, TcpStream},
-    os::fd::{AsFd, OwnedFd},
+    os::fd::OwnedFd,
 };
 
 const EVENTS_MAX: usize = 128;
+/// Clients that are read before the first of them is sent its answers.
+const SERVED_MAX: usize = 16;
 const READ_BYTES_MAX: usize = 32 << 10;
 /// Answers in one write.
 const BATCH_MAX: usize = 1024;
@@ -89,18 +89,13 @@ impl Client {
         true
     }
 
-    /// Bytes that are owed, or some of them.
-    fn unsent<'a>(&self, answers: &'a [u8], each: usize) -> &'a [u8] {
-        // All answers are alike, so what is left of one is its end.
-        let from = (each - self.owed % each) % each;
-        let most = answers.len() - from;
-        &answers[from..from + self.owed.min(most)]
-    }
-
     /// Returns whether the connection is of further use.
     fn send(&mut self, answers: &[u8], each: usize) -> bool {
         while self.owed > 0 {
-            match self.stream.write(self.unsent(answers, each)) {
+            // All answers are alike, so what is left of one is its end.
+            let from = (each - self.owed % each) % each;
+            let most = answers.len() - from;
+            match self.stream.write(&answers[from..from + self.owed.min(most)]) {
                 Ok(bytes) => self.owed -= bytes,
                 Err(error) => return error.kind() == ErrorKind::WouldBlock,
             }
@@ -111,12 +106,11 @@ impl Client {
 
 fn main() {
     // Cargo adds a flag of its own.
-    let mut arguments = std::env::args().skip(1).filter(|argument| argument != "--bench");
-    let Some(port) = arguments.next().and_then(|port| port.parse::<u16>().ok()) else {
-        eprintln!("floor: PORT [together]");
+    let port = std::env::args().skip(1).find(|argument| argument != "--bench");
+    let Some(port) = port.and_then(|port| port.parse::<u16>().ok()) else {
+        eprintln!("floor: PORT");
         return;
     };
-    let mut sends = arguments.next().filter(|word| word == "together").map(|_| Sends::open());
     let listener = TcpListener::bind(("127.0.0.1", port)).expect("a free port");
     listener.set_nonblocking(true).expect("a new socket");
     let epoll = epoll::create(epoll::CreateFlags::CLOEXEC).expect("an epoll set");
@@ -133,22 +127,12 @@ fn main() {
             Ok(_) | Err(Errno::INTR) => {}
             Err(error) => panic!("an epoll set: {error}"),
         }
-        for some in events.chunks(TOGETHER_MAX) {
+        for some in events.chunks(SERVED_MAX) {
             for event in some {
                 if event.data.u64() == LISTENER {
                     accept(&listener, &epoll, &mut clients);
                 } else {
                     clients[number(event)].take_if(|client| !client.read(&mut scratch, each));
-                }
-            }
-            if let Some(sends) = &mut sends {
-                let parts = some.iter().filter(|event| event.data.u64() != LISTENER);
-                let parts = parts.filter_map(|event| {
-                    let client = clients[number(event)].as_ref()?;
-                    Some((number(event), client.stream.as_fd(), client.unsent(&answers, each)))
-                });
-                for &(at, bytes) in sends.send(parts) {
-                    clients[at].as_mut().expect("it was sent to").owed -= bytes;
                 }
             }
             for event in some.iter().filter(|event| event.data.u64() != LISTENER) {

@@ -26,7 +26,7 @@ import bench
 from bench import FLOOR_PORT, PORT, REDIS_PORT, ROUNDS, SECONDS
 from bench import listens, on_core, process, resident_bytes, table
 
-MEMCACHED_PORT, NGINX_PORT, TOGETHER_PORT, OTHER_PORT = 17180, 17182, 17184, 17190
+MEMCACHED_PORT, NGINX_PORT, OTHER_PORT = 17180, 17182, 17190
 KEYS = 5000
 
 
@@ -70,8 +70,6 @@ def servers():
     yield Server("kvcache", ours, PORT, "http")
     command = [bench.bench_binary("floor"), str(FLOOR_PORT)]
     yield Server("floor", command, FLOOR_PORT, "http", stores=False)
-    # It sends to several clients in one system call, as we do.
-    yield Server("floor, together", [command[0], str(TOGETHER_PORT), "together"], TOGETHER_PORT, "http", stores=False)
     redis = shutil.which("redis-server") or shutil.which("valkey-server")
     if redis:
         command = [redis, "--port", str(REDIS_PORT), "--bind", "127.0.0.1", "--save", ""]

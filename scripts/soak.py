@@ -453,15 +453,21 @@ def near_peak():
         port = compare.MEMCACHED_PORT
         command = compare.memcached_command(1)
         chosen.append(compare.Server("memcached", command, port, "memcached"))
-    resident, is_over = [], threading.Event()
+    resident, is_loaded, is_over = [], threading.Event(), threading.Event()
 
     def watch():
         while not is_over.wait(1):
-            resident.append(bench.resident_bytes(ours.child.pid))
+            # While it rests, nothing could drift.
+            if is_loaded.is_set():
+                resident.append(bench.resident_bytes(ours.child.pid))
 
     def load(server, *flags, seconds):
         shape = ["--mix=get=90,put=10", "--value-bytes=32..256", "--connections=32", *flags]
-        return server.load(*shape, keys=200_000, seconds=seconds)[0]
+        if server is ours:
+            is_loaded.set()
+        told = server.load(*shape, keys=200_000, seconds=seconds)[0]
+        is_loaded.clear()
+        return told
 
     rows = [("server", "minutes", "requests", "rate", "errors", "p50 us", "p99 us", "p99.9 us", "RSS MiB")]
     found = {server.name: [] for server in chosen}
@@ -479,10 +485,13 @@ def near_peak():
         return minute + minutes
 
     with compare.running(chosen):
-        told = [{server.name: load(server, seconds=10)["rate"] for server in chosen} for _ in range(5)]
-        peaks = {server.name: statistics.median(each[server.name] for each in told) for server in chosen}
         watcher = threading.Thread(target=watch)
-        watcher.start()
+        told = []
+        for _ in range(5):
+            told.append({server.name: load(server, seconds=10)["rate"] for server in chosen})
+            if not watcher.is_alive():
+                watcher.start()
+        peaks = {server.name: statistics.median(each[server.name] for each in told) for server in chosen}
         minute = 0
         for _ in range(max(2, MINUTES // 5)):
             for server in chosen[1:]:

@@ -19,7 +19,6 @@ use crate::{
     metrics::{self, Reload, Snapshots, Step},
     placement::Placement,
     process,
-    sends::{Sends, TOGETHER_MAX},
     shard::{BEAT_MAX_MS, BEAT_MS, Clocks, ConnectionId, Role, Saved, Shard, Slow, Ticket},
     snapshot::{Block, Summary},
 };
@@ -46,8 +45,8 @@ use std::{
 const EVENTS_MAX: usize = 128;
 /// Connections accepted in one turn.
 const ACCEPTS_MAX: usize = 16;
-/// Bytes that are read before the first connection is sent its answers, if [`TOGETHER_MAX`] of them
-/// do not have as many.
+/// Connections, and bytes of theirs, that are read before the first of them is sent its answers.
+const READ_AHEAD_MAX: usize = 16;
 const READ_AHEAD_BYTES_MAX: usize = 16 << 10;
 /// Sends to one socket in a row, so that a fast reader of long answers leaves others theirs.
 const SENDS_MAX: usize = 8;
@@ -171,7 +170,6 @@ pub struct Driver {
     scratch: Box<[u8]>,
     /// Since answers were sent last.
     read_bytes: usize,
-    sends: Sends<ConnectionId>,
     listed: Vec<ConnectionId>,
     data: Option<Listener>,
     admin: Option<Listener>,
@@ -295,7 +293,6 @@ impl Driver {
             sockets: Vec::new(),
             scratch: vec![0; config.limits.read_bytes_max].into_boxed_slice(),
             read_bytes: 0,
-            sends: Sends::open(),
             listed: Vec::new(),
             data: Some(listener(parts.data)),
             admin,
@@ -404,7 +401,7 @@ impl Driver {
         busy |= self.take_parcels();
         busy |= self.take_done();
         let is_idle = !busy && events.is_empty() && patience != Some(NONE);
-        for some in events.chunks(TOGETHER_MAX) {
+        for some in events.chunks(READ_AHEAD_MAX) {
             for event in some {
                 match event.data.u64() {
                     DATA_LISTENER => self.accept_data(),
@@ -741,7 +738,7 @@ impl Driver {
             }
         }
         self.shard.list(id);
-        if self.shard.listed() >= TOGETHER_MAX || self.read_bytes >= READ_AHEAD_BYTES_MAX {
+        if self.shard.listed() >= READ_AHEAD_MAX || self.read_bytes >= READ_AHEAD_BYTES_MAX {
             self.attend_listed();
         }
     }
@@ -749,36 +746,11 @@ impl Driver {
     fn attend_listed(&mut self) {
         let mut listed = std::mem::take(&mut self.listed);
         self.shard.take_listed(&mut listed);
-        self.attend_all(&listed);
-        listed.clear();
+        for id in listed.drain(..) {
+            self.attend(id);
+        }
         self.listed = listed;
         self.read_bytes = 0;
-    }
-
-    fn attend_all(&mut self, ids: &[ConnectionId]) {
-        for some in ids.chunks(TOGETHER_MAX) {
-            if some.len() > 1 {
-                self.send_together(some);
-            }
-            for &id in some {
-                self.attend(id);
-            }
-        }
-    }
-
-    /// Sends what is ready to these connections; none may be named twice. What is left, and
-    /// what is wrong, [`Driver::attend`] finds.
-    fn send_together(&mut self, ids: &[ConnectionId]) {
-        let (sockets, shard) = (&self.sockets, &self.shard);
-        let parts = ids.iter().filter_map(|&id| {
-            let socket = sockets.get(id.slot())?.as_ref().filter(|socket| socket.id == id)?;
-            Some((id, socket.stream.as_fd(), shard.ready(id)))
-        });
-        let sent = self.sends.send(parts);
-        self.shard.tick(self.clock.micros());
-        for &(id, bytes) in sent.iter().filter(|(_, bytes)| *bytes > 0) {
-            self.shard.sent(id, bytes);
-        }
     }
 
     /// Sends what can be sent and sets the socket to wait for what comes next.

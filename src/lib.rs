@@ -34,8 +34,6 @@ pub mod server;
 pub mod notify;
 // One core's sockets: the ready set, accept, and bytes between sockets and the shard.
 pub mod driver;
-// Bytes to many sockets in one system call.
-pub mod sends;
 // Files written through the runtime, without waiting for the disk.
 pub mod disk;
 // What the host must offer before anything starts.

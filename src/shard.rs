@@ -146,11 +146,6 @@ impl Connections {
         ConnectionId { slot, serial: self.serials }
     }
 
-    fn get(&self, id: ConnectionId) -> Option<&Connection<Owing>> {
-        let slot = self.slots.get(id.slot())?;
-        if slot.serial == id.serial { slot.connection.as_ref() } else { None }
-    }
-
     fn get_mut(&mut self, id: ConnectionId) -> Option<&mut Connection<Owing>> {
         let slot = self.slots.get_mut(id.slot())?;
         if slot.serial == id.serial { slot.connection.as_mut() } else { None }
@@ -1080,12 +1075,6 @@ impl Shard {
         self.connections.get_mut(id).map_or(&[], |connection| connection.responses.unsent())
     }
 
-    /// Those of them that are there already.
-    #[must_use]
-    pub fn ready(&self, id: ConnectionId) -> &[u8] {
-        self.connections.get(id).map_or(&[], |connection| connection.responses.unsent())
-    }
-
     /// The kernel took so many of the bytes of [`Shard::unsent`]; 0 where it took none.
     pub fn sent(&mut self, id: ConnectionId, bytes: usize) {
         let beat = self.beat;
@@ -1149,7 +1138,7 @@ impl Shard {
 
     /// Sees to it that a connection is in what [`Shard::take_listed`] takes, once.
     pub fn list(&mut self, id: ConnectionId) {
-        if self.connections.get(id).is_some() {
+        if self.connections.get_mut(id).is_some() {
             self.connections.list(id);
         }
     }

@@ -132,12 +132,11 @@ fn every_source_file_says_what_it_is() {
 }
 
 #[test]
-fn unsafe_code_lives_in_the_store_and_where_a_ring_is_told_what_to_send() {
+fn unsafe_code_lives_in_the_store() {
     for file in files("src", &[".rs"]).iter().filter(|file| file.module() != "store") {
-        let found =
-            file.code().filter(|(_, line)| words(line).any(|word| word == "unsafe")).count();
-        let most = usize::from(file.path == "src/sends.rs");
-        assert!(found <= most, "{}: {found} lines with unsafe", file.path);
+        for (number, line) in file.code() {
+            assert!(words(line).all(|word| word != "unsafe"), "{}:{number}: unsafe", file.path);
+        }
     }
 }
 
