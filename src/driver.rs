@@ -329,15 +329,15 @@ impl Driver {
         self.epoll.try_clone()
     }
 
-    /// Takes turns until there is nothing to do. Then the shard counts as asleep until the next
-    /// call, and [`Driver::pollable`] tells when there is something again. After many turns it
-    /// does so at once.
+    /// Takes turns until there is nothing to do and no waiting for it. Then the shard counts as
+    /// asleep until the next call, and [`Driver::pollable`] tells when there is something again.
+    /// After many turns it does so at once.
     pub fn work(&mut self) {
         let mut patience = Some(NONE);
         for _ in 0..TURNS_MAX {
             let busy = self.turn(patience) || self.spin();
             let nothing = self.links.doze();
-            if nothing && !busy {
+            if nothing && !busy && patience.is_some() {
                 return;
             }
             patience = if nothing { self.patience() } else { Some(NONE) };
@@ -535,15 +535,16 @@ impl Driver {
         any
     }
 
-    /// Sends answers to clients and messages to shards.
+    /// Sends messages to shards and answers to clients. In this order, as a client that is woken
+    /// may take the core, and no shard should wait for that.
     fn send(&mut self) {
         loop {
-            self.attend_listed();
             let links = &mut self.links;
             self.shard.flush(|shard, message| send(links, shard, message));
             if !self.shard.has_listed() {
                 break;
             }
+            self.attend_listed();
         }
     }
 
