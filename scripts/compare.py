@@ -219,26 +219,34 @@ def two_threads(_):
 
 
 def hop(_):
-    """One connection to an idle server of two shards: keys of its own shard and of the other."""
-    command = bench.command_line("--shards=2", port=OTHER_PORT, admin=OTHER_PORT + 1)
-    server = Server("kvcache", command, OTHER_PORT, "http", core=None)
-    told = {"local": [], "foreign": []}
-    with running([server]):
+    """One connection to an idle server of two shards, and to one that polls before it sleeps: keys of either shard."""
+    chosen = [
+        Server(name, bench.command_line("--shards=2", *flags, port=port, admin=port + 1), port, "http", core=None)
+        for name, flags, port in (("kvcache", [], OTHER_PORT), ("--spin-us=50", ["--spin-us=50"], OTHER_PORT + 2))
+    ]
+    told = {(server.name, keys): [] for server in chosen for keys in ("local", "foreign")}
+
+    def hops(server):
+        return bench.stats(server.port + 1)["totals"]["hops"]["calls"]
+
+    with running(chosen):
         # One key each, of another length and so of another hash.
         for key_bytes in itertools.cycle(range(16, 48)):
             flags = ["--mix=get=1", "--connections=1", f"--key-bytes={key_bytes}"]
-            before = bench.stats(OTHER_PORT + 1)["totals"]["hops"]["calls"]
-            found, _ = server.load(*flags, keys=1, seconds=1, core=None)
-            hops = bench.stats(OTHER_PORT + 1)["totals"]["hops"]["calls"] - before
-            told["foreign" if hops >= found["requests"] else "local"].append(found["latency_us"])
+            for server in chosen:
+                before = hops(server)
+                found, spent = server.load(*flags, keys=1, seconds=1, core=None)
+                keys = "foreign" if hops(server) - before >= found["requests"] else "local"
+                latency = found["latency_us"]
+                told[server.name, keys].append((latency["p50"], latency["p99"], spent / found["requests"] * 1e6))
             if min(len(found) for found in told.values()) >= ROUNDS:
                 break
-    rows = [("keys", "p50 us", "p99 us", "p50 to local's")]
-    local = statistics.median(each["p50"] for each in told["local"])
-    for name, found in told.items():
-        p50, p99 = ([each[key] for each in found] for key in ("p50", "p99"))
-        ratio = statistics.median(p50) / local
-        rows.append((name, spread(p50, ".0f"), spread(p99, ".0f"), f"{ratio:.2f}"))
+    rows = [("server", "keys", "p50 us", "p99 us", "CPU us/request", "p50 to local's")]
+    for (name, keys), found in told.items():
+        p50, p99, cpu = zip(*found)
+        local = statistics.median(each[0] for each in told[name, "local"])
+        rows.append((name, keys, spread(p50, ".0f"), spread(p99, ".0f"), spread(cpu, ".1f")))
+        rows[-1] += (f"{statistics.median(p50) / local:.2f}",)
     table(*rows)
 
 
