@@ -132,7 +132,7 @@ def closed(chosen):
     """CPU time per request and rate, each connection waiting for its answers."""
     peaks = {}
     shapes = [("get=1", 1, 1), ("get=1", 32, 1), ("get=1", 256, 1), ("get=1", 32, 16), ("put=1", 32, 1)]
-    rows = [("mix", "connections", "depth", "server", "CPU us/request", "requests/s", "CPU to kvcache's")]
+    rows = [("mix", "connections", "depth", "server", "CPU us/request", "requests/s", "CPU to kvcache's", "of each round")]
     for mix, connections, depth in shapes:
         cpu, rate = {}, {}
         reads = mix == "get=1"
@@ -144,10 +144,12 @@ def closed(chosen):
             rate.setdefault(server.name, []).append(found["rate"])
         for server in asked:
             ratio = statistics.median(cpu[server.name]) / statistics.median(cpu["kvcache"])
+            # A round sees one state of the machine.
+            ratios = [theirs / ours for theirs, ours in zip(cpu[server.name], cpu["kvcache"])]
             if (mix, connections, depth) == ("get=1", 32, 1):
                 peaks[server.name] = statistics.median(rate[server.name])
             rows.append((mix, connections, depth, server.name, spread(cpu[server.name], ".2f"))
-                        + (spread(rate[server.name], ".0f"), f"{ratio:.2f}"))
+                        + (spread(rate[server.name], ".0f"), f"{ratio:.2f}", spread(ratios, ".2f")))
     table(*rows)
     return peaks
 
