@@ -274,7 +274,7 @@ def main():
     known = {part.__name__: part for part in (closed, opened, evicting, two_threads, hop, memory)}
     if unknown := set(parts) - set(known):
         sys.exit(f"there is no part {', '.join(unknown)}\n{__doc__}")
-    subprocess.run(["cargo", "build", "--quiet", "--release"], cwd=bench.ROOT, check=True)
+    bench.build_release()
     chosen = list(servers())
     print("one thread each:", ", ".join(server.name for server in chosen), flush=True)
 
