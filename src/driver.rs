@@ -740,7 +740,7 @@ impl Driver {
         }
         self.shard.list(id);
         if self.shard.listed() >= READ_AHEAD_MAX || self.read_bytes >= READ_AHEAD_BYTES_MAX {
-            self.attend_listed();
+            self.send();
         }
     }
 
