@@ -1,5 +1,6 @@
 //! Shards without sockets: bytes, messages and time move only when a test says so.
 
+use super::recording::{self, Exchange};
 use kvcache::{
     auth::Tokens,
     clock::Millis,
@@ -43,6 +44,12 @@ pub(crate) enum End {
 struct Wire {
     shard: usize,
     id: ConnectionId,
+    /// What it is connected to.
+    port: String,
+    /// All that was ever sent, and all that ever came.
+    sent: Vec<u8>,
+    got: Vec<u8>,
+    was_reset: bool,
     /// Sent by the client and not yet read by the server.
     arrived: VecDeque<u8>,
     finished: bool,
@@ -59,6 +66,7 @@ pub(crate) struct Cluster {
     wires: Vec<Wire>,
     now: Millis,
     read_bytes_max: usize,
+    is_recorded: bool,
 }
 
 /// Sun, 06 Nov 1994 08:49:37 GMT, always.
@@ -77,7 +85,13 @@ impl Cluster {
             wires: Vec::new(),
             now,
             read_bytes_max: config.limits.read_bytes_max,
+            is_recorded: true,
         }
+    }
+
+    /// What is answered here depends on `_reason`, so it is not recorded.
+    pub(crate) fn leave_unrecorded(&mut self, _reason: &str) {
+        self.is_recorded = false;
     }
 
     /// From here on clients need one of these tokens.
@@ -86,19 +100,28 @@ impl Cluster {
     }
 
     pub(crate) fn connect(&mut self, shard: usize, role: Role) -> Client {
-        self.open(shard, |shard| shard.open(role))
+        self.open(shard, format!("{role:?}"), |shard| shard.open(role))
     }
 
     /// A connection above the limit.
     pub(crate) fn connect_in_vain(&mut self, shard: usize) -> Client {
-        self.open(shard, Shard::open_refused)
+        self.open(shard, "Above the limit".to_owned(), Shard::open_refused)
     }
 
-    fn open(&mut self, shard: usize, open: impl FnOnce(&mut Shard) -> ConnectionId) -> Client {
+    fn open(
+        &mut self,
+        shard: usize,
+        port: String,
+        open: impl FnOnce(&mut Shard) -> ConnectionId,
+    ) -> Client {
         let id = open(&mut self.shards[shard]);
         self.wires.push(Wire {
             shard,
             id,
+            port,
+            sent: Vec::new(),
+            got: Vec::new(),
+            was_reset: false,
             arrived: VecDeque::new(),
             finished: false,
             finish_was_read: false,
@@ -112,13 +135,15 @@ impl Cluster {
 
     /// Sends bytes and lets everything happen that follows from them.
     pub(crate) fn send(&mut self, client: Client, bytes: impl AsRef<[u8]>) {
-        self.wires[client.0].arrived.extend(bytes.as_ref());
+        self.send_bytes(client, bytes);
         self.settle();
     }
 
     /// Sends bytes that nobody reads for now.
     pub(crate) fn send_bytes(&mut self, client: Client, bytes: impl AsRef<[u8]>) {
-        self.wires[client.0].arrived.extend(bytes.as_ref());
+        let wire = &mut self.wires[client.0];
+        wire.arrived.extend(bytes.as_ref());
+        wire.sent.extend_from_slice(bytes.as_ref());
     }
 
     /// Sends bytes, and every shard takes one turn.
@@ -136,6 +161,7 @@ impl Cluster {
     /// The connection breaks.
     pub(crate) fn reset(&mut self, client: Client) {
         let wire = &mut self.wires[client.0];
+        wire.was_reset = wire.end != End::Closed;
         wire.end = End::Closed;
         self.shards[wire.shard].forget(wire.id);
         self.settle();
@@ -268,6 +294,7 @@ impl Cluster {
             }
             let taken = unsent.len().min(wire.window);
             wire.output.extend_from_slice(&unsent[..taken]);
+            wire.got.extend_from_slice(&unsent[..taken]);
             wire.window -= if wire.window == usize::MAX { 0 } else { taken };
             shard.sent(wire.id, taken);
             moved |= taken > 0;
@@ -307,5 +334,18 @@ impl Cluster {
             return false;
         }
         true
+    }
+}
+
+impl Drop for Cluster {
+    fn drop(&mut self) {
+        if !self.is_recorded || std::thread::panicking() {
+            return;
+        }
+        for Wire { port, sent, got, finished, was_reset, end, .. } in &self.wires {
+            let client = if *finished { format!("{port}, closes") } else { port.clone() };
+            let end = if *was_reset { "Reset".to_owned() } else { format!("{end:?}") };
+            recording::check(&Exchange { client, sent, got, end });
+        }
     }
 }

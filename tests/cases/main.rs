@@ -4,11 +4,14 @@
 //! cut anywhere; all of these must say the same, byte for byte.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+#[path = "../common"]
 mod common {
     pub(crate) mod answer;
     pub(crate) mod cluster;
+    pub(crate) mod recording;
     pub(crate) mod requests;
 }
+#[path = "../routes"]
 mod routes {
     mod events;
     mod gzip;
@@ -16,6 +19,7 @@ mod routes {
     mod overload;
     mod unsent;
 }
+mod whole_run;
 
 use common::{
     answer::Answer,
@@ -1682,6 +1686,7 @@ fn row_55_the_budget_holds_and_nothing_is_missing_before_it_is_reached() {
     for shards in [1, 2] {
         let mut cluster = Cluster::new(&config(shards));
         let client = cluster.connect(0, Role::Data);
+        cluster.leave_unrecorded("how many entries fit into the memory");
         let key = |number: u32| format!("key-{number:012}");
         let within = |cluster: &Cluster, percent: u64| {
             let reports = cluster.reports();
