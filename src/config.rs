@@ -3,8 +3,8 @@
 //! [`SETTINGS`] is the one table of names, defaults, bounds and help. Flags, `KVCACHE_*` variables,
 //! the keys of the TOML file, `--help` and `--print-config` all come from it.
 
-mod host;
 mod read;
+mod host;
 
 use crate::{
     log::{Format, Level, Log},

@@ -10,15 +10,15 @@
 //!
 //! `ledger` has the rule of what a read may find.
 
-mod ledger;
-mod protocol;
 mod report;
-mod session;
-mod settings;
-mod tally;
-mod value;
 mod worker;
+mod session;
+mod ledger;
+mod tally;
+mod protocol;
 mod workload;
+mod settings;
+mod value;
 
 use crate::{
     clock::Clock,

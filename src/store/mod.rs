@@ -8,25 +8,25 @@
 //! budget at the start and index, queue and wheel live in it, so the bound holds by construction.
 //! A value too large for a slot lies in chunks and can be lent: read piece by piece, as it was.
 
-mod arena;
+mod version;
+mod lease;
+mod tags;
+mod scan;
+mod room;
+mod walk;
+mod index;
+mod policy;
+mod stats;
+mod wheel;
 #[cfg(any(test, debug_assertions))]
 mod check;
+mod loan;
 mod entry;
 mod extras;
-mod hash;
-mod index;
-mod lease;
-mod loan;
-mod op;
-mod policy;
-mod room;
-mod scan;
-mod stats;
-mod tags;
-mod version;
-mod walk;
-mod wheel;
 mod words;
+mod hash;
+mod arena;
+mod op;
 
 pub use hash::{KeyHasher, TagKey};
 pub use loan::Loan;
