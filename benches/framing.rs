@@ -7,7 +7,8 @@
 
 use kvcache::{
     config::Limits,
-    http::{Error, Next, Request, Requests, request::RepeatedFields},
+    http::{Error, Next, Port, Reader, Request, request::RepeatedFields},
+    wire::Input,
 };
 use serde_json::{Value, json};
 use std::io::{self, BufWriter, Read, Write};
@@ -38,11 +39,11 @@ fn main() -> io::Result<()> {
 
 /// Appends what `stream` holds. Returns whether more may follow.
 fn read(stream: &[u8], taken: &mut Vec<Value>) -> Result<bool, Error> {
-    let mut requests = Requests::default();
-    let mut input = requests.input(stream, false);
+    let mut reader = Reader::new(Port::Data);
+    let mut input = Input::new(Vec::new(), stream, false);
     let mut fields = RepeatedFields::default();
     loop {
-        match requests.next(&mut input, &mut fields, &Limits::DEFAULT)? {
+        match reader.next(&mut input, &mut fields, &Limits::DEFAULT)? {
             Next::Request(request) => {
                 taken.push(describe(&request));
                 if !request.head.keep_alive {

@@ -16,7 +16,6 @@
 
 use kvcache::clock::Millis;
 use kvcache::config::Config;
-use kvcache::http::response::Date;
 use kvcache::shard::{Role, Shard};
 use kvcache::store::{
     Condition, EXPIRE_STEPS_MAX, Extras, Key, KeyHasher, Op, SCAN_STEPS_MAX, Scan, Settings, Store,
@@ -207,7 +206,7 @@ fn over_http(memory_bytes: usize, entries: u64) {
     let mut config = Config { memory_bytes, ..Config::default() };
     config.limits.value_bytes_max = 1 << 20;
     config.limits.body_bytes_max = 8 << 20;
-    let date = Date::of(std::time::SystemTime::UNIX_EPOCH);
+    let date = std::time::SystemTime::UNIX_EPOCH;
     let mut shard = Shard::new(0, config, KeyHasher::random(), Millis(0), date);
     let client = shard.open(Role::Data);
     let mut turn = |bytes: &[u8]| {

@@ -9,9 +9,8 @@
 use kvcache::{
     clock::{Clock, Millis},
     config::Config,
-    http::response::Date,
     latency::{Latency, Start, Timing},
-    metrics::Operation,
+    metrics::{Operation, Outcome, Protocol},
     shard::{ConnectionId, Role, Shard},
     store::KeyHasher,
 };
@@ -72,7 +71,7 @@ fn cases() -> Vec<Case> {
 /// A full shard with its connections.
 fn shard() -> (Shard, Vec<ConnectionId>) {
     let config = Config { shards: 1, memory_bytes: 64 << 20, ..Config::default() };
-    let date = Date::of(SystemTime::UNIX_EPOCH + Duration::from_secs(784_111_777));
+    let date = SystemTime::UNIX_EPOCH + Duration::from_secs(784_111_777);
     let mut shard = Shard::new(0, config, KeyHasher::random(), Millis(1), date);
     let ids: Vec<_> = (0..CONNECTIONS).map(|_| shard.open(Role::Data)).collect();
     for key in 0..KEYS {
@@ -105,8 +104,9 @@ fn time(latency: &mut Latency, clock: &Clock) {
         let took = 1 << (number.wrapping_mul(0x9e37_79b9).leading_zeros() % 15);
         #[expect(clippy::cast_possible_truncation, reason = "as the server's own")]
         let micros = (now_us as u32).wrapping_sub(took);
-        let start = Start { operation: Operation::Get, micros };
-        black_box(latency.record(&Timing { start, answers: 1, end: 0 }, now_us));
+        let start = Start { protocol: Protocol::Http, operation: Operation::Get, micros };
+        let timing = Timing { start, answers: 1, outcome: Outcome::Ok, end: 0 };
+        black_box(latency.record(&timing, now_us));
     }
 }
 

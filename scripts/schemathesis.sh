@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Sends a server what src/api/openapi.json allows and what it forbids, and holds the answers to it.
+# Sends a server what src/http/admin/openapi.json allows and what it forbids, and holds the answers to it.
 #
 #   scripts/schemathesis.sh [PROGRAM]      # target/debug/kvcache; EXAMPLES (200) of each operation
 set -euo pipefail

@@ -1,4 +1,4 @@
-//! Who may do what: the tokens of `--auth-token-file`, and whether a request brings one of them.
+//! Who may do what: the tokens of `--auth-token-file`, and what each of them gives.
 //!
 //! One token a line, after `read` or `write` where it may not do everything; empty lines and lines
 //! that begin with `#` do not count. A token is written as RFC 6750 has it (section 2.1).
@@ -6,10 +6,6 @@
 //! Tokens are compared in full width and each with all, so that the time it takes tells nothing
 //! about them. They are not hashed: a fixed width does the same with less.
 
-use crate::http::{
-    request::{Field, Lines},
-    response::Problem,
-};
 use std::{fmt, fs, path::Path};
 use subtle::{Choice, ConstantTimeEq};
 
@@ -90,22 +86,9 @@ impl Tokens {
         self.0.len()
     }
 
-    /// Whether the fields of a request bring a token that gives `needed`.
-    pub fn admit(&self, fields: Lines<'_>, needed: Access) -> Result<(), Problem> {
-        if needed == Access::Open {
-            return Ok(());
-        }
-        match fields.values(Field::Authorization).find_map(bearer).and_then(|it| self.given(it)) {
-            Some(given) if given >= needed => Ok(()),
-            Some(_) => Err(Problem::new(403, "forbidden", "This token may read only.")),
-            None => {
-                let message = "This needs one of the server's tokens: Authorization: Bearer ...";
-                Err(Problem::new(401, "unauthorized", message))
-            }
-        }
-    }
-
-    fn given(&self, text: &[u8]) -> Option<Access> {
+    /// What a token gives, if it is one of these. It takes as long whatever the token is.
+    #[must_use]
+    pub fn judge(&self, text: &[u8]) -> Option<Access> {
         let text = padded(text)?;
         let (mut may_read, mut may_write) = (Choice::from(0), Choice::from(0));
         for token in &self.0 {
@@ -119,12 +102,6 @@ impl Tokens {
             bool::from(may_read).then_some(Access::Read)
         }
     }
-}
-
-/// The token of a field's value. The scheme is known in any case (RFC 9110, 11.1).
-fn bearer(value: &[u8]) -> Option<&[u8]> {
-    let (scheme, token) = value.split_at_checked("Bearer ".len())?;
-    scheme.eq_ignore_ascii_case(b"Bearer ").then(|| token.trim_ascii_start())
 }
 
 /// A well-formed token in full width.
@@ -141,10 +118,10 @@ fn padded(text: &[u8]) -> Option<[u8; TOKEN_BYTES_MAX]> {
 
 #[cfg(test)]
 mod tests {
-    use super::{Access, TOKEN_BYTES_MAX, TOKENS_MAX, Tokens, bearer};
+    use super::{Access, TOKEN_BYTES_MAX, TOKENS_MAX, Tokens};
 
     fn given(file: &str, token: &str) -> Option<Access> {
-        Tokens::parse(file.as_bytes()).unwrap().given(token.as_bytes())
+        Tokens::parse(file.as_bytes()).unwrap().judge(token.as_bytes())
     }
 
     #[test]
@@ -194,19 +171,5 @@ mod tests {
     #[test]
     fn no_token_is_ever_shown() {
         assert_eq!(format!("{:?}", Tokens::parse(b"secret\nread b").unwrap()), "2 tokens");
-    }
-
-    #[test]
-    fn the_scheme_is_bearer() {
-        for (value, token) in [
-            ("Bearer abc", Some("abc")),
-            ("bEARER   abc", Some("abc")),
-            ("Bearer", None),
-            ("Bearer\tabc", None),
-            ("Basic abc", None),
-            ("abc", None),
-        ] {
-            assert_eq!(bearer(value.as_bytes()), token.map(str::as_bytes), "{value}");
-        }
     }
 }

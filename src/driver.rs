@@ -12,7 +12,6 @@ use crate::{
     clock::{Clock, Millis},
     config::Config,
     disk::Disk,
-    http::{Intent, response::Date},
     link::Links,
     log::{self, Level, Log, Repeats},
     mesh::{self, Message},
@@ -21,6 +20,7 @@ use crate::{
     process,
     shard::{BEAT_MAX_MS, BEAT_MS, Clocks, ConnectionId, Role, Saved, Shard, Slow, Ticket},
     snapshot::{Block, Summary},
+    wire::Intent,
 };
 use rustix::{
     buffer::spare_capacity,
@@ -128,7 +128,6 @@ const TIMER: u64 = u64::MAX - 4;
 
 struct Socket {
     id: ConnectionId,
-    role: SocketRole,
     stream: TcpStream,
     interest: epoll::EventFlags,
     /// There was more to read or room to write than was used: no event tells of that again.
@@ -142,13 +141,6 @@ fn interest(read: bool, write: bool) -> epoll::EventFlags {
     interest.set(epoll::EventFlags::IN | epoll::EventFlags::RDHUP, read);
     interest.set(epoll::EventFlags::OUT, write);
     interest
-}
-
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum SocketRole {
-    Data,
-    Admin,
-    Refused,
 }
 
 struct Listener {
@@ -550,8 +542,7 @@ impl Driver {
 
     /// Serves a connection, wherever it was accepted.
     fn adopt(&mut self, stream: TcpStream) {
-        let id = self.shard.open(Role::Data);
-        self.register(id, SocketRole::Data, stream);
+        self.register(Role::Data, stream);
     }
 
     /// Moves time on.
@@ -568,7 +559,7 @@ impl Driver {
         if let Some(struck_us) = self.struck_us {
             self.shard.record_pending_delay(now_us - struck_us);
         }
-        self.shard.beat(now, Date::of(Clock::wall()));
+        self.shard.beat(now, Clock::wall());
         self.tell_slow();
         self.resume_accepting();
         if self.is_ending() {
@@ -589,11 +580,13 @@ impl Driver {
 
     /// Tells of the slowest request since the last beat, if it was slow.
     fn tell_slow(&mut self) {
-        if let Some(Slow { operation, micros, status, bytes, more }) = self.shard.take_slow() {
+        if let Some(slow) = self.shard.take_slow() {
+            let Slow { protocol, operation, micros, outcome, bytes, more } = slow;
             let fields: log::Fields<'_> = &[
+                ("protocol", &protocol.name()),
                 ("operation", &operation.name()),
                 ("us", &micros),
-                ("status", &status),
+                ("outcome", &outcome.name()),
                 ("bytes", &bytes),
                 ("shard", &self.shard.me()),
                 ("more", &more),
@@ -813,34 +806,35 @@ impl Driver {
     }
 
     fn close(&mut self, id: ConnectionId) {
-        let Some(socket) = self.sockets[id.slot()].take_if(|socket| socket.id == id) else {
+        if self.sockets[id.slot()].take_if(|socket| socket.id == id).is_none() {
             return;
-        };
-        self.shard.forget(id);
-        match socket.role {
-            SocketRole::Data => self.closed_untold += 1,
-            SocketRole::Admin => self.admin_open -= 1,
-            SocketRole::Refused => self.refused_open -= 1,
+        }
+        match self.shard.forget(id) {
+            Some(Role::Data) => self.closed_untold += 1,
+            Some(Role::Admin) => self.admin_open -= 1,
+            Some(Role::Refused) => self.refused_open -= 1,
+            None => {}
         }
     }
 
     /// Watches a new connection. Where even that fails, it is closed.
-    fn register(&mut self, id: ConnectionId, role: SocketRole, stream: TcpStream) {
+    fn register(&mut self, role: Role, stream: TcpStream) {
+        let id = self.shard.open(role);
         let interest = interest(true, false);
         let data = epoll::EventData::new_u64(id.slot() as u64);
         let watched = epoll::add(&self.epoll, &stream, data, interest).is_ok();
         if self.sockets.len() <= id.slot() {
             self.sockets.resize_with(id.slot() + 1, || None);
         }
-        self.sockets[id.slot()] = Some(Socket { id, role, stream, interest, has_more: false });
+        self.sockets[id.slot()] = Some(Socket { id, stream, interest, has_more: false });
         match role {
-            SocketRole::Data => {}
-            SocketRole::Admin => self.admin_open += 1,
-            SocketRole::Refused => self.refused_open += 1,
+            Role::Data => {}
+            Role::Admin => self.admin_open += 1,
+            Role::Refused => self.refused_open += 1,
         }
         if !watched {
             self.close(id);
-        } else if role == SocketRole::Refused {
+        } else if role == Role::Refused {
             self.attend(id);
         } else if self.is_ending() {
             self.serve(id.slot(), epoll::EventFlags::IN);
@@ -860,8 +854,7 @@ impl Driver {
     fn accept_admin(&mut self) {
         while let Some(stream) = accept(self.admin.as_mut(), &self.epoll) {
             if self.admin_open < ADMIN_CONNECTIONS_MAX {
-                let id = self.shard.open(Role::Admin);
-                self.register(id, SocketRole::Admin, stream);
+                self.register(Role::Admin, stream);
             } else {
                 self.turn_away(stream);
             }
@@ -923,8 +916,7 @@ impl Driver {
 
     fn turn_away(&mut self, stream: TcpStream) {
         if self.refused_open < REFUSED_MAX {
-            let id = self.shard.open_refused();
-            self.register(id, SocketRole::Refused, stream);
+            self.register(Role::Refused, stream);
         }
     }
 

@@ -1,10 +1,14 @@
-//! What befalls entries that nobody asked for by their key, sampled for whoever listens.
+//! What happens to entries that nobody asked for by their key, sampled for subscribers.
 //!
 //! A sample holds every k-th event of its kind since it was taken last. k is 1 until the sample is
 //! full; then every second of what it holds goes, and k doubles. So a sample says how many events
 //! each of its own stands for, and however many there are, it takes the same memory.
 
-/// Something that can be listened for.
+mod past;
+
+pub use past::{Past, Position};
+
+/// Something that can be subscribed to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
     Evicted,

@@ -44,16 +44,14 @@ pub mod placement;
 pub mod link;
 // One core without its sockets: connections, the mesh's end, counters, deadlines.
 pub mod shard;
-// The routes of the admin listener.
-pub mod admin;
-// The key-value routes: request to operation, reply to response.
-pub mod api;
-// Who may do what.
-pub mod auth;
-// The sans-IO HTTP/1.1 connection.
+// HTTP/1.1: requests and responses, the key-value routes and those of the admin listener.
 pub mod http;
+// The seam between a shard and a protocol.
+pub mod protocol;
 // The store's verbs over all shards: a local call or a hop.
 pub mod mesh;
+// The bytes of a connection: input, answers in order, deadlines.
+pub mod wire;
 // Histograms per shard and operation, and the forms in which they are handed out.
 pub mod latency;
 // What the kernel says of this process.
@@ -64,6 +62,8 @@ pub mod metrics;
 pub mod snapshot;
 // What was typed becomes what the program uses; every limit.
 pub mod config;
+// Who may do what.
+pub mod auth;
 // One shard's data.
 pub mod store;
 // What befalls entries, sampled for whoever listens.

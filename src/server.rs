@@ -14,7 +14,6 @@ use crate::{
         ASK, DRAIN, Driver, FINISH, News, PARCELS_MAX, Parcel, Parts, RELOADED, Reloaded, SAVE,
         START,
     },
-    http::response::Date,
     link::Links,
     log::{self, Level},
     metrics::Reload,
@@ -599,8 +598,8 @@ impl Plan {
             blocks,
             links,
         } = self;
-        let date = Date::of(Clock::wall());
-        let shard = Shard::new(number, config.clone(), hasher, clock.now(), date);
+        let wall = Clock::wall();
+        let shard = Shard::new(number, config.clone(), hasher, clock.now(), wall);
         let bell = links.bell().clone();
         let file = config.snapshot_path.clone().filter(|_| number == WRITER);
         let disk = file.map(|file| Disk::start(file, move || bell.strike()));

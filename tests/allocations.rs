@@ -5,7 +5,6 @@ use allocation_counter::measure;
 use kvcache::{
     clock::Millis,
     config::Config,
-    http::response::Date,
     mesh::Message,
     shard::{ConnectionId, Role, Shard, Ticket},
     store::KeyHasher,
@@ -30,7 +29,7 @@ impl World {
     fn new(count: usize) -> Self {
         let config = Config { shards: count, memory_bytes: 64 << 20, ..Config::default() };
         let hasher = KeyHasher::random();
-        let date = Date::of(SystemTime::UNIX_EPOCH + Duration::from_secs(784_111_777));
+        let date = SystemTime::UNIX_EPOCH + Duration::from_secs(784_111_777);
         let shard = |me| Shard::new(me, config.clone(), hasher.clone(), Millis(1), date);
         let mut shards: Vec<Shard> = (0..count).map(shard).collect();
         let ids = shards.iter_mut().map(|shard| shard.open(Role::Data)).collect();

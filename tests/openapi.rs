@@ -4,7 +4,6 @@
 use kvcache::{
     clock::Millis,
     config::Config,
-    http::response::Date,
     shard::{Role, Shard},
     store::KeyHasher,
 };
@@ -21,7 +20,7 @@ const METHODS: [&str; 6] = ["GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS"];
 type Routes = BTreeMap<String, BTreeSet<String>>;
 
 fn document() -> Value {
-    serde_json::from_str(include_str!("../src/api/openapi.json")).unwrap()
+    serde_json::from_str(include_str!("../src/http/admin/openapi.json")).unwrap()
 }
 
 fn readme() -> String {
@@ -47,7 +46,7 @@ fn sources() -> String {
 /// Head and body of the answer.
 fn answer_to(role: Role, method: &str, target: &str) -> (String, String) {
     let config = Config { memory_bytes: 1 << 20, ..Config::default() };
-    let date = Date::of(SystemTime::UNIX_EPOCH);
+    let date = SystemTime::UNIX_EPOCH;
     let mut shard = Shard::new(0, config, KeyHasher::random(), Millis(1), date);
     let id = shard.open(role);
     let request = format!("{method} {target} HTTP/1.1\r\nHost: h\r\n\r\n");

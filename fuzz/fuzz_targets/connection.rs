@@ -7,17 +7,18 @@ mod common;
 
 use kvcache::config::Limits;
 use kvcache::http::request::{Expect, Method, RepeatedFields};
-use kvcache::http::{Next, Requests};
+use kvcache::http::{Next, Port, Reader};
+use kvcache::wire::Input;
 use libfuzzer_sys::fuzz_target;
 
 /// Requests that the bytes hold, one that is wrong included, and whether any is to HEAD or may
 /// hold its body back, on which answers are not read or depend on the cut.
 fn count(input: &[u8]) -> (usize, bool) {
-    let (mut requests, mut count, mut special) = (Requests::default(), 0, false);
-    let mut input = requests.input(input, false);
+    let (mut reader, mut count, mut special) = (Reader::new(Port::Data), 0, false);
+    let mut input = Input::new(Vec::new(), input, false);
     let mut fields = RepeatedFields::default();
     loop {
-        match requests.next(&mut input, &mut fields, &Limits::DEFAULT) {
+        match reader.next(&mut input, &mut fields, &Limits::DEFAULT) {
             Ok(Next::Request(request)) => {
                 count += 1;
                 special |= request.head.method == Method::Head;

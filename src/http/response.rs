@@ -1,33 +1,13 @@
 //! Responses: status line, headers and the JSON bodies, written straight into an output buffer.
 
-use super::{etag::EntityTag, gzip};
+use super::{
+    etag::EntityTag,
+    form::{Exchange, Persistence},
+    gzip,
+    refusal::Refusal,
+};
 use crate::text::{JsonString, push_decimal};
-use std::{borrow::Cow, time::SystemTime};
-
-/// What a response must know of the request that it answers.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Exchange {
-    /// HEAD: the head of the answer without its body.
-    pub head_only: bool,
-    /// The client takes a compressed body.
-    pub accepts_gzip: bool,
-    pub persistence: Persistence,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Persistence {
-    /// Stays open, and HTTP/1.1 need not be told.
-    Implicit,
-    /// Stays open for an HTTP/1.0 client that asked.
-    KeepAlive,
-    Close,
-}
-
-impl Exchange {
-    /// For an answer that no well-formed request asked for.
-    pub const LAST: Self =
-        Self { head_only: false, accepts_gzip: false, persistence: Persistence::Close };
-}
+use std::time::SystemTime;
 
 /// The Date header, rendered once a second.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,9 +18,8 @@ pub struct Date {
     time: SystemTime,
 }
 
-impl Date {
-    #[must_use]
-    pub fn of(time: SystemTime) -> Self {
+impl From<SystemTime> for Date {
+    fn from(time: SystemTime) -> Self {
         let line = format!("Date: {}\r\n", httpdate::HttpDate::from(time));
         let json_head = [b"HTTP/1.1 200 OK\r\n", line.as_bytes(), JSON_LENGTH].concat();
         Self {
@@ -49,47 +28,13 @@ impl Date {
             time,
         }
     }
+}
 
+impl Date {
     /// What it is the date of.
     #[must_use]
     pub fn time(&self) -> SystemTime {
         self.time
-    }
-}
-
-/// Why a request was not carried out: a status, a stable code and a sentence for people.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Problem {
-    pub status: u16,
-    pub code: &'static str,
-    pub message: Cow<'static, str>,
-    /// The methods that the route has, where the method was the problem.
-    pub allow: Option<&'static str>,
-    pub retry_after_seconds: Option<u32>,
-    /// The connection is closed after it: a body that nobody wants may be on its way.
-    pub closes: bool,
-}
-
-impl Problem {
-    #[must_use]
-    pub fn new(status: u16, code: &'static str, message: impl Into<Cow<'static, str>>) -> Self {
-        let message = message.into();
-        Self { status, code, message, allow: None, retry_after_seconds: None, closes: false }
-    }
-
-    #[must_use]
-    pub fn allowing(self, allow: &'static str) -> Self {
-        Self { allow: Some(allow), ..self }
-    }
-
-    #[must_use]
-    pub fn retry_after(self, seconds: u32) -> Self {
-        Self { retry_after_seconds: Some(seconds), ..self }
-    }
-
-    #[must_use]
-    pub fn closing(self) -> Self {
-        Self { closes: true, ..self }
     }
 }
 
@@ -315,24 +260,24 @@ pub fn write_json(
 }
 
 /// Writes the one shape that all errors have.
-pub fn write_problem(out: &mut Vec<u8>, exchange: Exchange, date: &Date, problem: &Problem) {
+pub fn write_refusal(out: &mut Vec<u8>, exchange: Exchange, date: &Date, refusal: &Refusal) {
     const PARTS: [&[u8]; 3] = [b"{\"status\":\"ERROR\",\"code\":\"", b"\",\"message\":", b"}"];
-    let mut response = Response::begin(out, exchange, date, problem.status);
-    if let Some(allow) = problem.allow {
+    let mut response = Response::begin(out, exchange, date, refusal.status);
+    if let Some(allow) = refusal.allow {
         response = response.header("Allow", allow);
     }
-    if problem.status == 401 {
+    if refusal.status == 401 {
         response = response.header("WWW-Authenticate", "Bearer");
     }
-    if let Some(seconds) = problem.retry_after_seconds {
+    if let Some(seconds) = refusal.retry_after_seconds {
         response = response.number("Retry-After: ", seconds.into());
     }
-    let message = JsonString::new(&problem.message);
+    let message = JsonString::new(&refusal.message);
     let length: usize =
-        PARTS.iter().map(|part| part.len()).sum::<usize>() + problem.code.len() + message.length;
+        PARTS.iter().map(|part| part.len()).sum::<usize>() + refusal.code.len() + message.length;
     response.body(JSON, length, |out| {
         out.extend_from_slice(PARTS[0]);
-        out.extend_from_slice(problem.code.as_bytes());
+        out.extend_from_slice(refusal.code.as_bytes());
         out.extend_from_slice(PARTS[1]);
         message.write(out);
         out.extend_from_slice(PARTS[2]);
@@ -370,21 +315,21 @@ fn status_line(status: u16) -> &'static [u8] {
 
 #[cfg(test)]
 mod tests {
-    use super::{Date, Exchange, Persistence, Problem, write_problem};
+    use super::{Date, Exchange, Persistence, Refusal, write_refusal};
     use std::time::{Duration, SystemTime};
 
     const OPEN: Exchange =
         Exchange { head_only: false, accepts_gzip: false, persistence: Persistence::Implicit };
 
     fn date() -> Date {
-        Date::of(SystemTime::UNIX_EPOCH + Duration::from_secs(784_111_777))
+        Date::from(SystemTime::UNIX_EPOCH + Duration::from_secs(784_111_777))
     }
 
     #[test]
     fn a_problem_is_one_json_object_with_its_headers() {
-        let problem = Problem::new(405, "method_not_allowed", "no \"PUT\" here").allowing("GET");
+        let refusal = Refusal::new(405, "method_not_allowed", "no \"PUT\" here").allowing("GET");
         let mut out = Vec::new();
-        write_problem(&mut out, OPEN, &date(), &problem);
+        write_refusal(&mut out, OPEN, &date(), &refusal);
         let expected = "HTTP/1.1 405 Method Not Allowed\r\nDate: Sun, 06 Nov 1994 08:49:37 GMT\r\n\
             Allow: GET\r\nContent-Type: application/json\r\nContent-Length: 74\r\n\r\n\
             {\"status\":\"ERROR\",\"code\":\"method_not_allowed\",\"message\":\"no \\\"PUT\\\" here\"}";
@@ -393,10 +338,10 @@ mod tests {
 
     #[test]
     fn head_gets_the_same_head_and_no_body() {
-        let problem = Problem::new(404, "not_found", "Key not found.");
+        let refusal = Refusal::new(404, "not_found", "Key not found.");
         let (mut full, mut head) = (Vec::new(), Vec::new());
-        write_problem(&mut full, OPEN, &date(), &problem);
-        write_problem(&mut head, Exchange { head_only: true, ..OPEN }, &date(), &problem);
+        write_refusal(&mut full, OPEN, &date(), &refusal);
+        write_refusal(&mut head, Exchange { head_only: true, ..OPEN }, &date(), &refusal);
         assert!(head.ends_with(b"\r\n\r\n") && full.starts_with(&head) && full.len() > head.len());
     }
 }

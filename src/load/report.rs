@@ -7,8 +7,8 @@ use super::{
     workload::Operation,
 };
 use crate::{
-    admin::REVISION,
     config::Host,
+    http::admin::REVISION,
     latency::{self, IntervalLog},
 };
 use serde_json::{Map, Value, json};

@@ -1,6 +1,6 @@
 //! A shard takes up what a snapshot holds for it, block by block, before it serves.
 
-use super::{Service, Shard};
+use super::Shard;
 use crate::{
     clock::Millis,
     config::TTL_MAX,
@@ -32,15 +32,16 @@ impl Clocks {
 impl Shard {
     /// Puts those entries of a block that this shard owns.
     pub fn restore(&mut self, block: &Block, clocks: Clocks) {
-        let Service { mesh, hasher, counters, now, .. } = &mut self.service;
+        let (facts, service) = (&self.facts, &mut self.service);
+        let (mesh, counters) = (&mut service.mesh, &mut service.counters);
         mesh.start_restore();
         let tally = &mut counters.snapshots;
         for entry in block.entries() {
-            let Some(verb) = verb(&entry, clocks, *now) else {
+            let Some(verb) = verb(&entry, clocks, facts.now) else {
                 tally.restored_expired += u64::from(mesh.owner(entry.key) == mesh.me());
                 continue;
             };
-            match mesh.restore(entry.key, || hasher.hash(entry.key), verb, *now) {
+            match mesh.restore(entry.key, || facts.hasher.hash(entry.key), verb, facts.now) {
                 None => {}
                 Some(Reply::Created | Reply::Replaced) => tally.restored += 1,
                 Some(_) => tally.restored_too_large += 1,
@@ -50,7 +51,7 @@ impl Shard {
 
     /// Everything was restored.
     pub fn finish_restore(&mut self) {
-        let Service { mesh, counters, .. } = &mut self.service;
+        let (mesh, counters) = (&mut self.service.mesh, &mut self.service.counters);
         let evicted = mesh.finish_restore();
         counters.snapshots.restored_evicted += evicted;
         counters.snapshots.restored = mesh.store().stats().entries;
@@ -58,7 +59,7 @@ impl Shard {
 
     /// What was restored is no good: starts empty.
     pub fn forget_restored(&mut self) {
-        let Service { mesh, counters, .. } = &mut self.service;
+        let (mesh, counters) = (&mut self.service.mesh, &mut self.service.counters);
         mesh.forget_restored();
         counters.snapshots = crate::metrics::Snapshots::default();
     }

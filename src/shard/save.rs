@@ -8,12 +8,12 @@
 //!
 //! Whatever fails ends the attempt; the file of the snapshot before stays as it was.
 
-use super::{Service, Shard, Ticket};
+use super::{Shard, Ticket, arrivals::Desk};
 use crate::{
     clock::Millis,
-    http::response::Problem,
     mesh::{Arrival, Finding, Mesh, Order, PARTS_MAX},
-    metrics::Snapshots,
+    metrics::{Snapshots, Stage as ServerStage},
+    protocol::Problem,
     snapshot::{Failure, Header, Summary, Writer},
     store::TagKey,
 };
@@ -44,33 +44,6 @@ pub enum Done {
     Failed(Failure),
 }
 
-/// Why no snapshot is begun.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Refusal {
-    /// There is no place for one.
-    Off,
-    /// What there was before is not restored yet.
-    Starting,
-    Running,
-}
-
-impl Refusal {
-    pub(super) fn problem(self) -> Problem {
-        match self {
-            Self::Off => {
-                let message = "There is no place for a snapshot (--snapshot-path).";
-                Problem::new(409, "no_snapshot_path", message)
-            }
-            Self::Starting => {
-                Problem::new(503, "starting", "The server is starting.").retry_after(1)
-            }
-            Self::Running => {
-                Problem::new(409, "snapshot_running", "A snapshot is being written already.")
-            }
-        }
-    }
-}
-
 /// A snapshot that was written, or was not.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Saved {
@@ -82,7 +55,7 @@ pub struct Saved {
 #[derive(Debug)]
 pub(super) struct Save {
     /// Whether there may be one at all.
-    gate: Result<(), Refusal>,
+    gate: Result<(), Problem>,
     interval_ms: Option<u64>,
     due: Millis,
     stage: Stage,
@@ -136,7 +109,11 @@ impl Save {
     /// `is_on`: there is a place for snapshots, and this shard writes them.
     pub(super) fn new(is_on: bool, interval_ms: Option<u64>, now: Millis) -> Self {
         Self {
-            gate: Err(if is_on { Refusal::Starting } else { Refusal::Off }),
+            gate: Err(if is_on {
+                Problem::NotServing(ServerStage::Starting)
+            } else {
+                Problem::NoSnapshotPath
+            }),
             interval_ms,
             due: Millis(now.0.saturating_add(interval_ms.unwrap_or(u64::MAX))),
             stage: Stage::Idle,
@@ -149,10 +126,10 @@ impl Save {
         }
     }
 
-    pub(super) fn begin(&mut self, now: Millis) -> Result<(), Refusal> {
+    pub(super) fn begin(&mut self, now: Millis) -> Result<(), Problem> {
         self.gate?;
         if self.is_running() {
-            return Err(Refusal::Running);
+            return Err(Problem::SnapshotRunning);
         }
         self.stage = Stage::Creating;
         self.number += 1;
@@ -166,8 +143,8 @@ impl Save {
     pub(super) fn begin_last(&mut self, now: Millis) -> bool {
         match self.begin(now) {
             Ok(()) => self.is_last = true,
-            Err(Refusal::Running) => self.is_last_wanted = true,
-            Err(Refusal::Off | Refusal::Starting) => return false,
+            Err(Problem::SnapshotRunning) => self.is_last_wanted = true,
+            Err(_) => return false,
         }
         true
     }
@@ -256,7 +233,12 @@ impl Save {
         };
         self.stage = Stage::Idle;
         self.jobs.clear();
-        counters.note(&outcome);
+        match &outcome {
+            Ok(Summary { entries, bytes, duration_ms }) => {
+                counters.note_written(*entries, *bytes, *duration_ms);
+            }
+            Err(_) => counters.failed += 1,
+        }
         let saved = Saved { outcome, is_last: std::mem::take(&mut self.is_last) };
         if std::mem::take(&mut self.is_last_wanted) {
             self.begin_last(now);
@@ -284,18 +266,17 @@ impl Shard {
     /// Gives this shard's share of a snapshot a slice: a large one where the core was idle, else
     /// one in proportion to the time since the last. Returns whether there is more to do.
     pub fn save_on(&mut self, now: Millis, was_idle: bool) -> bool {
-        let Service { mesh, save, .. } = &mut self.service;
         let steps = if was_idle {
             IDLE_STEPS
         } else {
             let elapsed_ms = now.since(self.last_save).min(ELAPSED_MAX_MS);
             u32::try_from(elapsed_ms).expect("at most ELAPSED_MAX_MS") * STEPS_PER_MS
         };
-        let is_wanted = mesh.save(now, steps);
+        let is_wanted = self.service.mesh.save(now, steps);
         if steps > 0 {
             self.last_save = now;
         }
-        save.take_parts(mesh);
+        self.service.save.take_parts(&mut self.service.mesh);
         is_wanted
     }
 
@@ -307,7 +288,7 @@ impl Shard {
 
     /// Begins a last snapshot, now or after the one that runs. False where there is none to come.
     pub fn save_last(&mut self) -> bool {
-        self.service.save.begin_last(self.service.now)
+        self.service.save.begin_last(self.facts.now)
     }
 
     /// The next thing to be done to the file.
@@ -318,15 +299,15 @@ impl Shard {
     /// Takes in what came of a job, and answers who waits. Returns how the snapshot ended, if it
     /// did.
     pub fn job_done(&mut self, done: Done) -> Option<Saved> {
-        let Service { mesh, save, counters, hasher, now, .. } = &mut self.service;
-        let saved = save.done(done, *now, hasher.tag_key(), mesh, &mut counters.snapshots)?;
-        self.service.tell_of_ended_snapshot(&saved);
-        let Service { save, counters, date, config, .. } = &mut self.service;
-        if let Some(ticket) = save.waiting.take() {
+        let (facts, service) = (&self.facts, &mut self.service);
+        let counters = &mut service.counters.snapshots;
+        let tag_key = facts.hasher.tag_key();
+        let saved = service.save.done(done, facts.now, tag_key, &mut service.mesh, counters)?;
+        service.report_ended_snapshot(&saved);
+        if let Some(ticket) = service.save.waiting.take() {
             let findings = vec![Finding::Saved(saved.outcome.clone())];
-            let arrival = Arrival::Findings { ticket, findings };
-            let room = config.limits.piece_bytes_max;
-            Service::arrive(date, counters, &mut self.connections, room, &arrival);
+            let (counters, connections) = (&mut service.counters, &mut self.connections);
+            Desk { facts, counters, connections }.arrive(&Arrival::Findings { ticket, findings });
         }
         Some(saved)
     }
@@ -334,7 +315,7 @@ impl Shard {
     /// From here on snapshots may be written.
     pub fn serve(&mut self) {
         let gate = &mut self.service.save.gate;
-        if *gate == Err(Refusal::Starting) {
+        if matches!(gate, Err(Problem::NotServing(_))) {
             *gate = Ok(());
         }
     }

@@ -30,7 +30,6 @@ use kvcache::{
     auth::Tokens,
     clock::Millis,
     config::{Config, Limits},
-    http::response::Date,
     shard::{BEAT_MS, Role, Shard},
     store::{Eviction, KeyHasher, SCAN_STEPS_MAX},
 };
@@ -1534,7 +1533,7 @@ fn row_51_a_head_that_trickles_is_408() {
 #[test]
 fn row_51_many_that_are_late_at_once_do_not_fill_a_turn() {
     const LATE: usize = 2_000;
-    let date = || Date::of(SystemTime::UNIX_EPOCH);
+    let date = || SystemTime::UNIX_EPOCH;
     let mut now = Millis(1_000);
     let mut shard = Shard::new(0, config(1), KeyHasher::random(), now, date());
     for _ in 0..LATE {

@@ -5,11 +5,11 @@ use kvcache::{
     auth::Tokens,
     clock::Millis,
     config::Config,
-    http::{Intent, response::Date},
     mesh::Message,
     metrics::Report,
     shard::{BEAT_MS, ConnectionId, Role, Shard, Ticket},
     store::KeyHasher,
+    wire::Intent,
 };
 use std::{
     collections::VecDeque,
@@ -70,8 +70,8 @@ pub(crate) struct Cluster {
 }
 
 /// Sun, 06 Nov 1994 08:49:37 GMT, always.
-fn date() -> Date {
-    Date::of(SystemTime::UNIX_EPOCH + Duration::from_secs(784_111_777))
+fn date() -> SystemTime {
+    SystemTime::UNIX_EPOCH + Duration::from_secs(784_111_777)
 }
 
 impl Cluster {
@@ -105,7 +105,7 @@ impl Cluster {
 
     /// A connection above the limit.
     pub(crate) fn connect_in_vain(&mut self, shard: usize) -> Client {
-        self.open(shard, "Above the limit".to_owned(), Shard::open_refused)
+        self.open(shard, "Above the limit".to_owned(), |shard| shard.open(Role::Refused))
     }
 
     fn open(

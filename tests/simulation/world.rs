@@ -14,10 +14,10 @@ use fastrand::Rng;
 use kvcache::{
     clock::Millis,
     config::Limits,
-    http::{Intent, response::Date},
     mesh::{self, Message},
     shard::{BEAT_MAX_MS, ConnectionId, Role, Shard, Ticket},
     store::KeyHasher,
+    wire::Intent,
 };
 use std::{
     collections::{HashMap, VecDeque},
@@ -349,7 +349,7 @@ impl World {
         let id = match script.visit {
             Visit::Data => core.shard.open(Role::Data),
             Visit::Admin => core.shard.open(Role::Admin),
-            Visit::Refused => core.shard.open_refused(),
+            Visit::Refused => core.shard.open(Role::Refused),
         };
         let number = self.clients.len();
         if id.slot() < core.sockets.len() {
@@ -722,6 +722,6 @@ fn check_history(key: &str, history: &[Operation]) {
     }
 }
 
-fn date(now_ms: u64) -> Date {
-    Date::of(SystemTime::UNIX_EPOCH + Duration::from_millis(now_ms))
+fn date(now_ms: u64) -> SystemTime {
+    SystemTime::UNIX_EPOCH + Duration::from_millis(now_ms)
 }

@@ -3,8 +3,8 @@
 use crate::{
     config::{Config, TTL_MAX},
     http::{
+        refusal::Refusal,
         request::{Field, Lines},
-        response::Problem,
     },
 };
 use std::{num::NonZeroU64, time::Duration};
@@ -21,7 +21,7 @@ pub(super) enum Span {
 }
 
 /// The answer where a client names something else than a time.
-pub(super) fn bad(span: Span) -> Problem {
+pub(super) fn bad(span: Span) -> Refusal {
     let (code, name, least) = match span {
         Span::Ttl => ("bad_ttl", "ttl", "above 0"),
         Span::NewTtl => ("bad_ttl", "ttl", "from 0, which is for ever,"),
@@ -31,11 +31,11 @@ pub(super) fn bad(span: Span) -> Problem {
     };
     let max = TTL_MAX.as_secs();
     let message = format!("`{name}` is a number of seconds {least} and at most {max} (ten years).");
-    Problem::new(400, code, message)
+    Refusal::new(400, code, message)
 }
 
 /// Milliseconds of a time above zero.
-pub(super) fn millis(span: Span, seconds: f64) -> Result<NonZeroU64, Problem> {
+pub(super) fn millis(span: Span, seconds: f64) -> Result<NonZeroU64, Refusal> {
     if seconds > 0.0 && seconds <= TTL_MAX.as_secs_f64() {
         return Ok(whole_millis(Duration::from_secs_f64(seconds)));
     }
@@ -49,12 +49,12 @@ fn whole_millis(span: Duration) -> NonZeroU64 {
 }
 
 /// The same of a parameter, if it is there.
-pub(super) fn parameter(span: Span, text: Option<&[u8]>) -> Result<Option<NonZeroU64>, Problem> {
+pub(super) fn parameter(span: Span, text: Option<&[u8]>) -> Result<Option<NonZeroU64>, Refusal> {
     text.map(|text| millis(span, seconds(span, text)?)).transpose()
 }
 
 /// The new time to live that a touch must name; `None` is for ever.
-pub(super) fn new_ttl(text: Option<&[u8]>) -> Result<Option<NonZeroU64>, Problem> {
+pub(super) fn new_ttl(text: Option<&[u8]>) -> Result<Option<NonZeroU64>, Refusal> {
     match seconds(Span::NewTtl, text.unwrap_or_default())? {
         0.0 => Ok(None),
         above => millis(Span::NewTtl, above).map(Some),
@@ -62,7 +62,7 @@ pub(super) fn new_ttl(text: Option<&[u8]>) -> Result<Option<NonZeroU64>, Problem
 }
 
 /// A number as in JSON.
-fn seconds(span: Span, text: &[u8]) -> Result<f64, Problem> {
+fn seconds(span: Span, text: &[u8]) -> Result<f64, Refusal> {
     let is_bare = !text.iter().any(u8::is_ascii_whitespace);
     is_bare.then(|| serde_json::from_slice(text).ok()).flatten().ok_or_else(|| bad(span))
 }
@@ -74,7 +74,7 @@ pub(super) fn default_ttl(config: &Config) -> Option<NonZeroU64> {
 
 /// The first `max-age` of `Cache-Control` (RFC 9111, 5.2). No other directive of a request says
 /// anything about what it puts.
-pub(super) fn max_age(lines: Lines<'_>) -> Result<Option<NonZeroU64>, Problem> {
+pub(super) fn max_age(lines: Lines<'_>) -> Result<Option<NonZeroU64>, Refusal> {
     let argument = lines.members(Field::CacheControl).find_map(|directive| {
         let at = directive.iter().position(|&byte| byte == b'=').unwrap_or(directive.len());
         let (name, argument) = directive.split_at(at);

@@ -1,7 +1,7 @@
 //! JSON bodies: a full parser, and a short way for the plain bodies that nearly all clients send.
 
 use super::lifetime::{self, Span};
-use crate::{http::response::Problem, text::plain_bytes};
+use crate::{http::refusal::Refusal, text::plain_bytes};
 use serde::de::{
     Deserialize, DeserializeSeed, Deserializer as _, Error as _, IgnoredAny, MapAccess, SeqAccess,
     Visitor,
@@ -20,12 +20,12 @@ pub(super) struct PutBody<'a> {
 }
 
 impl<'a> PutBody<'a> {
-    fn of(members: Members<'a>) -> Result<Self, Problem> {
+    fn of(members: Members<'a>) -> Result<Self, Refusal> {
         let seconds = |span, member: Option<serde_json::Value>| {
             member.map(|it| it.as_f64().ok_or_else(|| lifetime::bad(span))).transpose()
         };
         let tags = members.tags.map_or(Ok(Vec::new()), serde_json::from_value).map_err(|_| {
-            Problem::new(400, "bad_tags", "The member `tags` is an array of strings.")
+            Refusal::new(400, "bad_tags", "The member `tags` is an array of strings.")
         })?;
         Ok(PutBody {
             key: members.key.ok_or_else(|| missing("missing_key", "a string member `key`"))?,
@@ -39,7 +39,7 @@ impl<'a> PutBody<'a> {
     }
 }
 
-pub(super) fn put_body(body: &[u8]) -> Result<PutBody<'_>, Problem> {
+pub(super) fn put_body(body: &[u8]) -> Result<PutBody<'_>, Refusal> {
     let text = utf8(body)?;
     match plain_put_body(text) {
         Some(put) => Ok(put),
@@ -47,20 +47,20 @@ pub(super) fn put_body(body: &[u8]) -> Result<PutBody<'_>, Problem> {
     }
 }
 
-/// The members of the body of a question to all shards, as far as they are there.
+/// The members of the body of a query of all shards, as far as they are there.
 #[derive(Debug, Default, PartialEq)]
-pub(super) struct QuestionBody<'a> {
-    pub(super) tag: Option<Cow<'a, str>>,
-    pub(super) prefix: Option<Cow<'a, str>>,
-    pub(super) dry_run: Option<bool>,
+pub(in crate::http) struct QueryBody<'a> {
+    pub(in crate::http) tag: Option<Cow<'a, str>>,
+    pub(in crate::http) prefix: Option<Cow<'a, str>>,
+    pub(in crate::http) dry_run: Option<bool>,
 }
 
-pub(super) fn question_body(body: &[u8]) -> Result<QuestionBody<'_>, Problem> {
-    object(utf8(body)?, "question", QuestionVisitor)
+pub(in crate::http) fn query_body(body: &[u8]) -> Result<QueryBody<'_>, Refusal> {
+    object(utf8(body)?, "query", QueryVisitor)
 }
 
 /// The keys of a batch. Those past the first `items_max` are counted but not read.
-pub(super) fn keys_body(body: &[u8], items_max: usize) -> Result<List<Cow<'_, str>>, Problem> {
+pub(super) fn keys_body(body: &[u8], items_max: usize) -> Result<List<Cow<'_, str>>, Refusal> {
     let list = list_body::<Text<'_>>(body, "keys", "missing_keys", items_max)?;
     Ok(List { items: list.items.into_iter().map(|Text(key)| key).collect(), count: list.count })
 }
@@ -69,7 +69,7 @@ pub(super) fn keys_body(body: &[u8], items_max: usize) -> Result<List<Cow<'_, st
 pub(super) fn entries_body(
     body: &[u8],
     items_max: usize,
-) -> Result<List<Result<PutBody<'_>, Problem>>, Problem> {
+) -> Result<List<Result<PutBody<'_>, Refusal>>, Refusal> {
     let list = list_body::<Members<'_>>(body, "entries", "missing_entries", items_max)?;
     Ok(List { items: list.items.into_iter().map(PutBody::of).collect(), count: list.count })
 }
@@ -87,20 +87,20 @@ fn list_body<'a, T: Deserialize<'a>>(
     name: &'static str,
     missing_code: &'static str,
     items_max: usize,
-) -> Result<List<T>, Problem> {
+) -> Result<List<T>, Refusal> {
     let visitor = ListVisitor { name, items_max, item: PhantomData };
     let list = object(utf8(body)?, "batch", ListBodyVisitor(visitor))?;
     list.ok_or_else(|| missing(missing_code, &format!("a list `{name}`")))
 }
 
-fn utf8(body: &[u8]) -> Result<&str, Problem> {
+fn utf8(body: &[u8]) -> Result<&str, Refusal> {
     std::str::from_utf8(body).map_err(|error| {
         bad_json(format!("The body is not UTF-8 from byte {} on.", error.valid_up_to()))
     })
 }
 
 /// Reads an object that is all of the text.
-fn object<'a, V: Visitor<'a>>(text: &'a str, what: &str, visitor: V) -> Result<V::Value, Problem> {
+fn object<'a, V: Visitor<'a>>(text: &'a str, what: &str, visitor: V) -> Result<V::Value, Refusal> {
     let mut parser = serde_json::Deserializer::from_str(text);
     parser
         .deserialize_map(visitor)
@@ -108,12 +108,12 @@ fn object<'a, V: Visitor<'a>>(text: &'a str, what: &str, visitor: V) -> Result<V
         .map_err(|error| bad_json(format!("The body is not the JSON of a {what}: {error}.")))
 }
 
-fn bad_json(message: String) -> Problem {
-    Problem::new(400, "bad_json", message)
+fn bad_json(message: String) -> Refusal {
+    Refusal::new(400, "bad_json", message)
 }
 
-pub(super) fn missing(code: &'static str, what: &str) -> Problem {
-    Problem::new(400, code, format!("There must be {what}."))
+pub(in crate::http) fn missing(code: &'static str, what: &str) -> Refusal {
+    Refusal::new(400, code, format!("There must be {what}."))
 }
 
 /// Reads `{"key":"K","value":"V"}` where neither text holds an escape. `None` means no more than
@@ -155,7 +155,7 @@ fn plain_string<'a>(rest: &mut &'a str) -> Option<&'a str> {
     Some(string)
 }
 
-fn any_put_body(text: &str) -> Result<PutBody<'_>, Problem> {
+fn any_put_body(text: &str) -> Result<PutBody<'_>, Refusal> {
     PutBody::of(object(text, "put", MembersVisitor)?)
 }
 
@@ -205,17 +205,17 @@ impl<'de> Visitor<'de> for MembersVisitor {
     }
 }
 
-struct QuestionVisitor;
+struct QueryVisitor;
 
-impl<'de> Visitor<'de> for QuestionVisitor {
-    type Value = QuestionBody<'de>;
+impl<'de> Visitor<'de> for QueryVisitor {
+    type Value = QueryBody<'de>;
 
     fn expecting(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         out.write_str("an object")
     }
 
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<QuestionBody<'de>, A::Error> {
-        let mut body = QuestionBody::default();
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<QueryBody<'de>, A::Error> {
+        let mut body = QueryBody::default();
         while let Some(Text(name)) = map.next_key()? {
             let first = match &*name {
                 "tag" => body.tag.replace(map.next_value::<Text<'_>>()?.0).is_none(),

@@ -1,6 +1,9 @@
 //! The live page: one file that asks `/stats` and `/latency` once a second and draws what they say.
 
-use crate::http::response::{Date, Exchange, Response};
+use super::super::{
+    form::Exchange,
+    response::{Date, Response},
+};
 
 const PAGE: &str = include_str!("page.html");
 

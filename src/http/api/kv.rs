@@ -1,58 +1,47 @@
 //! The routes under `/kv/`: one entry each, as raw bytes with everything that HTTP says of it.
 
 use super::{
-    Action, Render, Rest, Route, check_key,
+    super::{
+        etag::EntityTag,
+        form::{Exchange, Form, Http, Shape},
+        reader::Request,
+        refusal::Refusal,
+        request::{Field, Framing, Head, Method},
+        response::{Date, Response},
+        route::Route,
+    },
+    Style, check_key,
     condition::{Demand, demand},
-    lend_above,
     lifetime::{self, Span},
-    query, say_stale, tags,
+    pin_above, query, say_stale, tags,
 };
 use crate::{
     config::Config,
-    http::{
-        Request,
-        etag::EntityTag,
-        request::{Field, Framing, Head, Method},
-        response::{Date, Exchange, Problem, Response},
-    },
-    store::{CONTENT_TYPE_BYTES_MAX, Extras, KeyHasher, Lease, Reply, Verb},
+    protocol::{About, Ask, Command, Rest},
+    store::{CONTENT_TYPE_BYTES_MAX, Extras, Lease, Reply, Verb},
 };
 use std::{borrow::Cow, num::NonZeroU64};
 
 /// The bytes are what their type says, whatever they look like.
 const NO_SNIFF: &str = "X-Content-Type-Options: nosniff\r\n";
 
-const ROOT: &[u8] = b"/kv/";
-
 /// The type of a value that was stored without one.
 const BYTES: &[u8] = b"application/octet-stream";
 
-/// The route of a path. A key is one segment: a slash in it is written `%2F`.
-pub(super) fn route(path: &[u8]) -> Option<Route> {
-    let mut segments = path.strip_prefix(ROOT)?.splitn(2, |&byte| byte == b'/');
-    let _key = segments.next()?;
-    match segments.next() {
-        None => Some(Route::Entry),
-        Some(b"incr") => Some(Route::Incr),
-        Some(b"touch") => Some(Route::Touch),
-        Some(_) => None,
-    }
-}
-
 /// Refuses a body that is known to be too long before it is read.
-pub(super) fn admit(head: &Head<'_>, config: &Config) -> Result<(), Problem> {
+pub(super) fn admit(head: &Head<'_>, config: &Config) -> Result<(), Refusal> {
     match head.framing {
         Framing::Length(length) if head.method == Method::Put => check_value(length, config),
         _ => Ok(()),
     }
 }
 
-fn check_value(length: usize, config: &Config) -> Result<(), Problem> {
+fn check_value(length: usize, config: &Config) -> Result<(), Refusal> {
     let limit = config.limits.value_bytes_max;
     if length > limit {
         let message =
             format!("The value has {length} bytes; at most {limit} are taken (--value-bytes-max).");
-        return Err(Problem::new(413, "value_too_long", message).closing());
+        return Err(Refusal::new(413, "value_too_long", message).closing());
     }
     Ok(())
 }
@@ -61,14 +50,15 @@ fn check_value(length: usize, config: &Config) -> Result<(), Problem> {
 pub(super) fn read<'a>(
     request: &Request<'a>,
     route: Route,
-    config: &Config,
-    hasher: &KeyHasher,
-) -> Result<Action<'a>, Problem> {
+    form: &mut Form,
+    about: &About<'_, Http>,
+) -> Result<Ask<'a, Http>, Refusal> {
+    let (config, hasher) = (about.config, about.hasher);
     let head = &request.head;
-    let segment = head.path[ROOT.len()..].split(|&byte| byte == b'/').next().unwrap_or_default();
-    let key = query::path_key(segment)?;
+    let key = query::path_key(Route::key_segment(head.path))?;
     check_key(&key, config)?;
-    let Demand { condition, knows_coded } = demand(head)?;
+    let Demand { condition, knows_coded } = demand(head, form.exchange.accepts_gzip)?;
+    form.shape = Shape::Entry { knows_coded };
     let verb = match (route, head.method) {
         (Route::Incr, _) => {
             let [by] = query::parameters(head.query, ["by"])?;
@@ -101,32 +91,32 @@ pub(super) fn read<'a>(
             let [lease] = query::parameters(head.query, ["lease"])?;
             let lease_ms = lifetime::parameter(Span::Lease, lease.as_deref())?;
             let is_use = head.method != Method::Head;
-            let above = lend_above(head, config);
+            let above = pin_above(form.exchange, config);
             Verb::Read { condition, lease_ms: lease_ms.filter(|_| is_use), is_use, above }
         }
     };
-    Ok(Action::Call { key, verb, render: Render::Entry { knows_coded } })
+    Ok(Ask::Call(Command { key, verb }))
 }
 
-fn content_type<'a>(head: &Head<'a>) -> Result<Option<&'a [u8]>, Problem> {
+fn content_type<'a>(head: &Head<'a>) -> Result<Option<&'a [u8]>, Refusal> {
     let content_type = head.content_type.filter(|content_type| !content_type.is_empty());
     match content_type.map(<[u8]>::len) {
         Some(length) if length > CONTENT_TYPE_BYTES_MAX => {
             let message = format!(
                 "The content type has {length} bytes; at most {CONTENT_TYPE_BYTES_MAX} are taken."
             );
-            Err(Problem::new(400, "content_type_too_long", message))
+            Err(Refusal::new(400, "content_type_too_long", message))
         }
         _ => Ok(content_type),
     }
 }
 
 /// What `by` says to add; 1 if it is not there.
-fn summand(by: Option<&[u8]>) -> Result<i64, Problem> {
+fn summand(by: Option<&[u8]>) -> Result<i64, Refusal> {
     let Some(by) = by else { return Ok(1) };
     str::from_utf8(by).ok().and_then(|by| by.parse().ok()).ok_or_else(|| {
         let message = format!("`by` is a whole number from {} to {}.", i64::MIN, i64::MAX);
-        Problem::new(400, "bad_by", message)
+        Refusal::new(400, "bad_by", message)
     })
 }
 
@@ -138,9 +128,9 @@ pub(super) fn write_reply(
     date: &Date,
     knows_coded: bool,
     reply: &Reply<&[u8]>,
-    rest: &mut Option<Rest>,
-) -> Result<u16, Problem> {
-    let refuse = |status, code, message| Err(Problem::new(status, code, message));
+    rest: &mut Option<Rest<Style>>,
+) -> Result<u16, Refusal> {
+    let refuse = |status, code, message| Err(Refusal::new(status, code, message));
     let status = match reply {
         Reply::Entry { .. } | Reply::LentEntry { .. } | Reply::Number(_) => 200,
         Reply::Unchanged { .. } => 304,
@@ -172,7 +162,7 @@ pub(super) fn write_reply(
                 .lines(NO_SNIFF)
                 .version(version)
                 .body_in_pieces(content_type.unwrap_or(BYTES), bytes);
-            *rest = body.map(|_| Rest { loan, from: 0, bytes, is_json: false, is_plain: true });
+            *rest = body.map(|_| Rest { pin: loan, from: 0, bytes, style: Style::Raw });
         }
         &Reply::Unchanged { version, ttl_ms, stale } => {
             let tag = EntityTag { version, is_coded: knows_coded };

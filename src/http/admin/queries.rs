@@ -1,44 +1,26 @@
 //! What is asked of every shard at once: one request, and one answer when all have done it.
 
-use super::{json, query, tags};
+use super::super::{
+    api::{json, query},
+    form::{Exchange, Shape},
+    refusal::Refusal,
+    request::{Head, Method},
+    response::{Date, JSON, Response, write_refusal},
+};
 use crate::{
     config::Config,
     events::{Kind, Kinds},
-    http::{
-        request::{Head, Method},
-        response::{Date, Exchange, JSON, Problem, Response, write_problem},
-    },
-    latency::{self, Since},
+    latency::{Format, Since},
     mesh::{Finding, Question},
     metrics::Operation,
-    store::KeyHasher,
 };
 
-/// How the findings become a response.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Form {
-    /// Every shard's counters.
-    Stats,
-    /// Whether all of them serve.
-    Ready,
-    /// Every counter and histogram for Prometheus.
-    Metrics { connections_max: usize },
-    /// How long requests took: of one operation, or of all.
-    Latency { operation: Option<Operation>, form: latency::Form },
-    /// That it is done.
-    Done,
-    /// How a snapshot ended.
-    Snapshot,
-    /// How many entries it was done to, under this name.
-    Count(&'static str),
-}
-
-fn bad(name: &str, values: &str) -> Problem {
-    Problem::new(400, "bad_parameter", format!("The parameter `{name}` is {values}."))
+fn bad(name: &str, values: &str) -> Refusal {
+    Refusal::new(400, "bad_parameter", format!("The parameter `{name}` is {values}."))
 }
 
 /// Reads which events are wanted.
-pub(super) fn events(head: &Head<'_>) -> Result<Kinds, Problem> {
+pub(super) fn events(head: &Head<'_>) -> Result<Kinds, Refusal> {
     let [kinds] = query::parameters(head.query, ["types"])?;
     let names = Kind::ALL.map(|(_, name)| name).join(",");
     kinds
@@ -47,8 +29,9 @@ pub(super) fn events(head: &Head<'_>) -> Result<Kinds, Problem> {
 }
 
 /// Reads what is wanted of the latencies. A HEAD begins no interval: nobody sees what it ends.
-pub(super) fn latency(head: &Head<'_>) -> Result<(Question, Form), Problem> {
-    let [operation, form, interval] = query::parameters(head.query, ["op", "format", "interval"])?;
+pub(super) fn latency(head: &Head<'_>) -> Result<(Question, Shape), Refusal> {
+    let [operation, format, interval] =
+        query::parameters(head.query, ["op", "format", "interval"])?;
     let operation = match operation.as_deref() {
         None | Some(b"all") => None,
         Some(wanted) => {
@@ -57,11 +40,11 @@ pub(super) fn latency(head: &Head<'_>) -> Result<(Question, Form), Problem> {
             Some(known.ok_or_else(|| bad("op", &format!("one of all, {names}")))?.0)
         }
     };
-    let form = match form.as_deref() {
-        None | Some(b"hgrm") => latency::Form::Hgrm,
-        Some(b"hlog") => latency::Form::Hlog,
-        Some(b"hlog-each") => latency::Form::HlogEach,
-        Some(b"json") => latency::Form::Json,
+    let format = match format.as_deref() {
+        None | Some(b"hgrm") => Format::Hgrm,
+        Some(b"hlog") => Format::Hlog,
+        Some(b"hlog-each") => Format::HlogEach,
+        Some(b"json") => Format::Json,
         Some(_) => return Err(bad("format", "one of hgrm, hlog, hlog-each, json")),
     };
     let (since, anew) = match (head.method, interval.as_deref()) {
@@ -70,39 +53,33 @@ pub(super) fn latency(head: &Head<'_>) -> Result<(Question, Form), Problem> {
         (method, Some(b"1")) => (Since::Interval, method == Method::Get),
         (_, Some(_)) => return Err(bad("interval", "one of 0, 1")),
     };
-    Ok((Question::Latency { since, anew }, Form::Latency { operation, form }))
+    Ok((Question::Latency { since, anew }, Shape::Latency { operation, format }))
 }
 
-pub(super) fn invalidate(body: &[u8], hasher: &KeyHasher) -> Result<Question, Problem> {
-    let tag = json::question_body(body)?.tag;
-    let tag = tag.ok_or_else(|| json::missing("missing_tag", "a string member `tag`"))?;
-    Ok(Question::Invalidate { tag: tags::hash(tag.as_bytes(), hasher)? })
-}
-
-pub(super) fn delete_prefix(body: &[u8], config: &Config) -> Result<(Question, Form), Problem> {
-    let body = json::question_body(body)?;
+pub(super) fn delete_prefix(body: &[u8], config: &Config) -> Result<(Question, Shape), Refusal> {
+    let body = json::query_body(body)?;
     let prefix =
         body.prefix.ok_or_else(|| json::missing("missing_prefix", "a string member `prefix`"))?;
     let limit = config.limits.key_bytes_max;
     if prefix.is_empty() {
         let message = "The prefix must have at least one byte; /flush removes everything.";
-        return Err(Problem::new(400, "empty_prefix", message));
+        return Err(Refusal::new(400, "empty_prefix", message));
     }
     if prefix.len() > limit {
         let message = format!(
             "The prefix has {} bytes; no key has more than {limit} (--key-bytes-max).",
             prefix.len()
         );
-        return Err(Problem::new(400, "prefix_too_long", message));
+        return Err(Refusal::new(400, "prefix_too_long", message));
     }
     let dry_run = body.dry_run.unwrap_or(false);
-    let form = Form::Count(if dry_run { "matched" } else { "deleted" });
-    Ok((Question::DeletePrefix { prefix: prefix.as_bytes().into(), dry_run }, form))
+    let shape = Shape::Count(if dry_run { "matched" } else { "deleted" });
+    Ok((Question::DeletePrefix { prefix: prefix.as_bytes().into(), dry_run }, shape))
 }
 
 /// Writes what the findings of all shards amount to, where that is no more than a word or a
 /// number. Returns the status.
-pub fn write_findings(
+pub(super) fn write(
     out: &mut Vec<u8>,
     exchange: Exchange,
     date: &Date,
@@ -115,9 +92,9 @@ pub fn write_findings(
             Finding::Done { entries } => total += entries,
             Finding::Full => {
                 let message = "Too many tags were invalidated at once; try again.";
-                let problem = Problem::new(503, "overloaded", message).retry_after(1);
-                write_problem(out, exchange, date, &problem);
-                return problem.status;
+                let refusal = Refusal::new(503, "overloaded", message).retry_after(1);
+                write_refusal(out, exchange, date, &refusal);
+                return refusal.status;
             }
             Finding::Report(_) | Finding::Latency(_) | Finding::Saved(_) => {
                 unreachable!("nobody asked for it")

@@ -1,9 +1,11 @@
 //! The answer to a request for a snapshot: what was written, or why nothing was.
 
-use crate::{
-    http::response::{Date, Exchange, JSON, Problem, Response, write_problem},
-    mesh::Finding,
+use super::super::{
+    form::Exchange,
+    refusal::Refusal,
+    response::{Date, JSON, Response, write_refusal},
 };
+use crate::mesh::Finding;
 use serde_json::json;
 
 /// Writes how it ended. Returns the status.
@@ -24,8 +26,8 @@ pub fn write(out: &mut Vec<u8>, exchange: Exchange, date: &Date, findings: &[Fin
             let (status, code) =
                 if failure.is_full { (507, "disk_full") } else { (500, "snapshot_failed") };
             let message = format!("No snapshot was written: {}.", failure.reason);
-            let problem = Problem::new(status, code, message);
-            write_problem(out, exchange, date, &problem);
+            let refusal = Refusal::new(status, code, message);
+            write_refusal(out, exchange, date, &refusal);
             status
         }
     }

@@ -1,56 +1,32 @@
 //! Batches: many keys in one request, and one answer put together from the replies to all of them.
 //!
-//! A batch is read and checked as a whole before any of it is done. Its commands then run in
-//! their order on each shard, and nothing runs between two of them there; between shards there is
-//! no order.
+//! A batch is read and checked as a whole before any of it is done.
 
 use super::{
-    Command, bytes_of, check_key, full, json, no_room, not_text, put_command, unavailable,
+    super::{
+        form::{BatchKind, Exchange},
+        refusal::Refusal,
+        response::{Date, JSON, Response, write_refusal},
+    },
+    bytes_of, check_key, full, json, no_room, not_text, put_command,
 };
 use crate::{
-    config::{Config, Limits},
-    http::response::{Date, Exchange, JSON, Problem, Response, write_problem},
+    config::Config,
+    protocol::{Batch, Command, Problem},
     store::{KeyHasher, Reply, Verb},
     text::JsonString,
 };
 use std::{borrow::Cow, collections::HashSet, ops::Range};
 
-/// What a batch does with each of its keys.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
-    Get,
-    Put,
-    Delete,
-}
-
-/// What is to be done, in the order of the request.
-#[derive(Debug, PartialEq)]
-pub struct Batch<'a> {
-    pub kind: Kind,
-    pub commands: Vec<Command<'a>>,
-}
-
-impl Batch<'_> {
-    /// About the most that its answer has, where nothing in it is escaped.
-    #[must_use]
-    pub fn reply_bytes(&self, limits: &Limits) -> usize {
-        if self.kind != Kind::Get {
-            return 0;
-        }
-        let member = |command: &Command<'_>| command.key.len() + limits.value_bytes_max;
-        self.commands.iter().map(member).sum::<usize>().min(limits.reply_bytes_max)
-    }
-}
-
 pub(super) fn read<'a>(
-    kind: Kind,
+    kind: BatchKind,
     body: &'a [u8],
     config: &Config,
     hasher: &KeyHasher,
-) -> Result<Batch<'a>, Problem> {
+) -> Result<Batch<'a>, Refusal> {
     let max = config.limits.batch_items_max;
     let commands = match kind {
-        Kind::Put => {
+        BatchKind::Put => {
             let list = json::entries_body(body, max)?;
             check_count(list.count, max)?;
             let put = |(index, entry): (usize, Result<_, _>)| {
@@ -60,13 +36,13 @@ pub(super) fn read<'a>(
             };
             list.items.into_iter().enumerate().map(put).collect::<Result<_, _>>()?
         }
-        Kind::Get | Kind::Delete => {
+        BatchKind::Get | BatchKind::Delete => {
             let list = json::keys_body(body, max)?;
             check_count(list.count, max)?;
             for (index, key) in list.items.iter().enumerate() {
                 check_key(key.as_bytes(), config).map_err(at("keys", index))?;
             }
-            if kind == Kind::Get {
+            if kind == BatchKind::Get {
                 get_once(list.items)
             } else {
                 let delete = |key| Command { key: bytes_of(key), verb: Verb::Delete };
@@ -74,7 +50,12 @@ pub(super) fn read<'a>(
             }
         }
     };
-    Ok(Batch { kind, commands })
+    let reply_bytes_max = (kind == BatchKind::Get).then(|| {
+        let member = |command: &Command<'_>| command.key.len() + config.limits.value_bytes_max;
+        // As far as nothing in it is escaped.
+        commands.iter().map(member).sum::<usize>().min(config.limits.reply_bytes_max)
+    });
+    Ok(Batch { commands, reply_bytes_max })
 }
 
 /// A member of a JSON object stands once, and to read a key twice in a row says nothing new.
@@ -85,20 +66,20 @@ fn get_once(keys: Vec<Cow<'_, str>>) -> Vec<Command<'_>> {
     keys.map(|(key, _)| Command { key: bytes_of(key), verb: Verb::Get }).collect()
 }
 
-fn check_count(count: usize, max: usize) -> Result<(), Problem> {
+fn check_count(count: usize, max: usize) -> Result<(), Refusal> {
     if count <= max {
         return Ok(());
     }
     let message =
         format!("The batch has {count} items; at most {max} are taken (--batch-items-max).");
-    Err(Problem::new(413, "batch_too_large", message))
+    Err(Refusal::new(413, "batch_too_large", message))
 }
 
-/// Says which item a problem is about.
-fn at(list: &'static str, index: usize) -> impl Fn(Problem) -> Problem {
-    move |problem| {
-        let message = format!("{list}[{index}]: {}", problem.message);
-        Problem { message: message.into(), ..problem }
+/// Says which item a refusal is about.
+fn at(list: &'static str, index: usize) -> impl Fn(Refusal) -> Refusal {
+    move |refusal| {
+        let message = format!("{list}[{index}]: {}", refusal.message);
+        Refusal { message: message.into(), ..refusal }
     }
 }
 
@@ -108,7 +89,7 @@ const VALUES: [&[u8]; 2] = [b"{\"status\":\"OK\",\"values\":{", b"}}"];
 /// The answer to a batch while the replies come in, in any order.
 #[derive(Debug)]
 pub struct Assembly {
-    kind: Kind,
+    kind: BatchKind,
     /// Replies that are still to come.
     missing: usize,
     /// Of a get: what stands in the answer for each key, and where; in the order of the replies.
@@ -120,19 +101,18 @@ pub struct Assembly {
     /// Commands that a put or delete counts.
     done: usize,
     /// Of the first command that has one.
-    problem: Option<(usize, Problem)>,
+    refusal: Option<(usize, Refusal)>,
     is_too_large: bool,
     is_lost: bool,
 }
 
 impl Assembly {
-    /// For the replies to `batch`, and a body of at most `body_bytes_max`.
+    /// For the replies to `count` commands, and a body of at most `body_bytes_max`.
     #[must_use]
-    pub fn new(batch: &Batch<'_>, body_bytes_max: usize) -> Self {
-        let count = batch.commands.len();
-        let is_get = batch.kind == Kind::Get;
+    pub fn new(kind: BatchKind, count: usize, body_bytes_max: usize) -> Self {
+        let is_get = kind == BatchKind::Get;
         Self {
-            kind: batch.kind,
+            kind,
             missing: count,
             text: Vec::new(),
             members: if is_get { vec![0..0; count] } else { Vec::new() },
@@ -143,7 +123,7 @@ impl Assembly {
             },
             body_bytes_max,
             done: 0,
-            problem: None,
+            refusal: None,
             is_too_large: false,
             is_lost: false,
         }
@@ -159,7 +139,7 @@ impl Assembly {
     pub fn take(&mut self, index: usize, key: &[u8], reply: Reply<&[u8]>) {
         self.missing -= 1;
         match (self.kind, reply) {
-            (Kind::Get, Reply::Value(value) | Reply::Entry { value, .. }) => {
+            (BatchKind::Get, Reply::Value(value) | Reply::Entry { value, .. }) => {
                 match JsonString::of(value) {
                     Ok(value) => self.add(index, key, Some(value)),
                     Err(valid_bytes) => {
@@ -168,11 +148,11 @@ impl Assembly {
                     }
                 }
             }
-            (Kind::Get, _) => self.add(index, key, None),
-            (Kind::Put, Reply::TooLarge) => self.fail(index, no_room()),
-            (Kind::Put, Reply::Full) => self.fail(index, full()),
-            (Kind::Put, _) => self.done += 1,
-            (Kind::Delete, reply) => self.done += usize::from(reply == Reply::Deleted),
+            (BatchKind::Get, _) => self.add(index, key, None),
+            (BatchKind::Put, Reply::TooLarge) => self.fail(index, no_room()),
+            (BatchKind::Put, Reply::Full) => self.fail(index, full()),
+            (BatchKind::Put, _) => self.done += 1,
+            (BatchKind::Delete, reply) => self.done += usize::from(reply == Reply::Deleted),
         }
     }
 
@@ -188,9 +168,9 @@ impl Assembly {
         self.is_lost = true;
     }
 
-    fn fail(&mut self, index: usize, problem: Problem) {
-        if self.problem.as_ref().is_none_or(|(first, _)| index < *first) {
-            self.problem = Some((index, problem));
+    fn fail(&mut self, index: usize, refusal: Refusal) {
+        if self.refusal.as_ref().is_none_or(|(first, _)| index < *first) {
+            self.refusal = Some((index, refusal));
         }
     }
 
@@ -220,20 +200,20 @@ impl Assembly {
     pub fn write(self, out: &mut Vec<u8>, exchange: Exchange, date: &Date) -> u16 {
         debug_assert!(self.is_complete(), "all replies are there");
         let counted = |name| format!("{{\"status\":\"OK\",\"{name}\":{}}}", self.done);
-        let problem = match (self.kind, self.problem) {
-            _ if self.is_lost => unavailable(),
+        let refusal = match (self.kind, self.refusal) {
+            _ if self.is_lost => Problem::ShardGone.into(),
             _ if self.is_too_large => {
                 let max = self.body_bytes_max;
                 let message = format!("The answer is longer than {max} bytes (--reply-bytes-max).");
-                Problem::new(413, "reply_too_large", message)
+                Refusal::new(413, "reply_too_large", message)
             }
-            (Kind::Get, Some((_, problem))) => problem,
-            (_, Some((index, problem))) => {
-                let problem = at("entries", index)(problem);
-                let message = format!("{} Stored: {}.", problem.message, self.done);
-                Problem { message: message.into(), ..problem }
+            (BatchKind::Get, Some((_, refusal))) => refusal,
+            (_, Some((index, refusal))) => {
+                let refusal = at("entries", index)(refusal);
+                let message = format!("{} Stored: {}.", refusal.message, self.done);
+                Refusal { message: message.into(), ..refusal }
             }
-            (Kind::Get, None) => {
+            (BatchKind::Get, None) => {
                 Response::begin(out, exchange, date, 200).body(JSON, self.body_bytes, |out| {
                     out.extend_from_slice(VALUES[0]);
                     for (index, member) in self.members.into_iter().enumerate() {
@@ -247,41 +227,35 @@ impl Assembly {
                 return 200;
             }
             (kind, None) => {
-                let body = counted(if kind == Kind::Put { "stored" } else { "deleted" });
+                let body = counted(if kind == BatchKind::Put { "stored" } else { "deleted" });
                 Response::begin(out, exchange, date, 200).text(JSON, body.as_bytes());
                 return 200;
             }
         };
-        write_problem(out, exchange, date, &problem);
-        problem.status
+        write_refusal(out, exchange, date, &refusal);
+        refusal.status
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{Assembly, Batch, Command, Kind, Verb};
-    use crate::{
-        http::response::{Date, Exchange},
-        store::Reply,
-    };
-    use std::{borrow::Cow, time::SystemTime};
+    use super::{Assembly, BatchKind, Date, Exchange};
+    use crate::store::Reply;
+    use std::time::SystemTime;
 
     const KEYS: [&str; 3] = ["a", "b", "c"];
 
-    fn of_three(kind: Kind, take: impl Fn(&mut Assembly)) -> (u16, String) {
-        let command =
-            |key: &'static str| Command { key: Cow::Borrowed(key.as_bytes()), verb: Verb::Get };
-        let batch = Batch { kind, commands: KEYS.map(command).into() };
-        let mut assembly = Assembly::new(&batch, 1_000);
+    fn of_three(kind: BatchKind, take: impl Fn(&mut Assembly)) -> (u16, String) {
+        let mut assembly = Assembly::new(kind, KEYS.len(), 1_000);
         take(&mut assembly);
         assert!(assembly.is_complete());
         let mut out = Vec::new();
-        let status = assembly.write(&mut out, Exchange::LAST, &Date::of(SystemTime::UNIX_EPOCH));
+        let status = assembly.write(&mut out, Exchange::LAST, &Date::from(SystemTime::UNIX_EPOCH));
         let text = String::from_utf8(out).unwrap();
         (status, text.split("\r\n\r\n").nth(1).unwrap().to_owned())
     }
 
-    fn of_replies(kind: Kind, replies: [(usize, Reply<&[u8]>); 3]) -> (u16, String) {
+    fn of_replies(kind: BatchKind, replies: [(usize, Reply<&[u8]>); 3]) -> (u16, String) {
         of_three(kind, |assembly| {
             for (index, reply) in replies {
                 assembly.take(index, KEYS[index].as_bytes(), reply);
@@ -293,13 +267,13 @@ mod tests {
     fn values_stand_in_the_order_of_the_request() {
         let replies = [(2, Reply::Value(&b"3"[..])), (0, Reply::Value(b"1")), (1, Reply::Absent)];
         let body = r#"{"status":"OK","values":{"a":"1","b":null,"c":"3"}}"#;
-        assert_eq!(of_replies(Kind::Get, replies), (200, body.to_owned()));
+        assert_eq!(of_replies(BatchKind::Get, replies), (200, body.to_owned()));
     }
 
     #[test]
     fn the_first_value_that_is_no_text_is_named() {
         let (bad, worse) = (Reply::Value(&b"ab\xff"[..]), Reply::Value(&b"\xff"[..]));
-        let (status, body) = of_replies(Kind::Get, [(2, worse), (1, bad), (0, Reply::Absent)]);
+        let (status, body) = of_replies(BatchKind::Get, [(2, worse), (1, bad), (0, Reply::Absent)]);
         assert_eq!(status, 406);
         assert!(body.contains(r#""code":"not_text""#), "{body}");
         assert!(body.contains(r#"The value of \"b\" is not UTF-8 from byte 2 on."#), "{body}");
@@ -308,7 +282,7 @@ mod tests {
     #[test]
     fn the_first_entry_without_room_is_named() {
         let replies = [(2, Reply::TooLarge), (0, Reply::Created), (1, Reply::Full)];
-        let (status, body) = of_replies(Kind::Put, replies);
+        let (status, body) = of_replies(BatchKind::Put, replies);
         assert_eq!(status, 507);
         assert!(body.contains(r#""code":"full","message":"entries[1]: "#), "{body}");
         assert!(body.ends_with(r#" Stored: 1."}"#), "{body}");
@@ -316,13 +290,13 @@ mod tests {
 
     #[test]
     fn what_is_lost_is_unavailable_and_what_is_left_out_was_too_large() {
-        let (status, body) = of_three(Kind::Delete, |assembly| {
+        let (status, body) = of_three(BatchKind::Delete, |assembly| {
             assembly.take(1, b"b", Reply::Deleted);
             assembly.lose();
             assembly.take(2, b"c", Reply::Deleted);
         });
         assert!(status == 503 && body.contains("unavailable"), "{body}");
-        let (status, body) = of_three(Kind::Get, |assembly| {
+        let (status, body) = of_three(BatchKind::Get, |assembly| {
             assembly.leave_out();
             assembly.take(1, b"b", Reply::Value(b"\xff"));
             assembly.take(2, b"c", Reply::Absent);

@@ -1,7 +1,7 @@
 //! What a target names: the key and the parameters, percent-decoded once.
 
 use crate::{
-    http::response::Problem,
+    http::refusal::Refusal,
     text::{below, check_utf8, equal, run},
 };
 use std::borrow::Cow;
@@ -14,20 +14,20 @@ enum Plus {
 }
 
 /// A key in a path: any bytes, and a `+` is a plus.
-pub(super) fn path_key(segment: &[u8]) -> Result<Cow<'_, [u8]>, Problem> {
+pub(super) fn path_key(segment: &[u8]) -> Result<Cow<'_, [u8]>, Refusal> {
     decode(segment, Plus::Plus)
 }
 
-pub(super) fn missing_key() -> Problem {
-    Problem::new(400, "missing_key", "The query must name the key: /get?key=...")
+pub(super) fn missing_key() -> Refusal {
+    Refusal::new(400, "missing_key", "The query must name the key: /get?key=...")
 }
 
 /// Whether a key that a query names is text.
 #[inline]
-pub(super) fn check_text(key: &[u8]) -> Result<(), Problem> {
+pub(super) fn check_text(key: &[u8]) -> Result<(), Refusal> {
     check_utf8(key).map_err(|valid_bytes| {
         let message = format!("The key is not UTF-8 from byte {valid_bytes} on.");
-        Problem::new(400, "bad_utf8", message)
+        Refusal::new(400, "bad_utf8", message)
     })
 }
 
@@ -42,10 +42,10 @@ pub(super) fn plain_key(query: Option<&[u8]>) -> Option<&[u8]> {
 
 /// The values of the parameters of these names, each of which may stand once: `+` is a space, `%XX`
 /// a byte. Others are skipped.
-pub(super) fn parameters<'a, const N: usize>(
+pub(in crate::http) fn parameters<'a, const N: usize>(
     query: Option<&'a [u8]>,
     names: [&'static str; N],
-) -> Result<[Option<Cow<'a, [u8]>>; N], Problem> {
+) -> Result<[Option<Cow<'a, [u8]>>; N], Refusal> {
     let mut values = [const { None }; N];
     for pair in query.into_iter().flat_map(|query| query.split(|&byte| byte == b'&')) {
         let (name, value) = match pair.iter().position(|&byte| byte == b'=') {
@@ -57,13 +57,13 @@ pub(super) fn parameters<'a, const N: usize>(
         if values[at].replace(value).is_some() {
             let code = if names[at] == "key" { "duplicate_key" } else { "duplicate_parameter" };
             let message = format!("The query has more than one `{}=`.", names[at]);
-            return Err(Problem::new(400, code, message));
+            return Err(Refusal::new(400, code, message));
         }
     }
     Ok(values)
 }
 
-fn decode(text: &[u8], plus: Plus) -> Result<Cow<'_, [u8]>, Problem> {
+fn decode(text: &[u8], plus: Plus) -> Result<Cow<'_, [u8]>, Refusal> {
     let stands_for = if plus == Plus::Space { b' ' } else { b'+' };
     let is_plain = |byte: &u8| *byte != b'%' && (*byte != b'+' || plus == Plus::Plus);
     let Some(first) = text.iter().position(|byte| !is_plain(byte)) else {
@@ -86,7 +86,7 @@ fn decode(text: &[u8], plus: Plus) -> Result<Cow<'_, [u8]>, Problem> {
                     let end = text.len().min(at);
                     let shown = String::from_utf8_lossy(&text[at - 3..end]);
                     let message = format!("`{shown}` in the target is not % and two hex digits.");
-                    Problem::new(400, "bad_percent_encoding", message)
+                    Refusal::new(400, "bad_percent_encoding", message)
                 })?
             }
             byte => byte,
@@ -102,10 +102,10 @@ fn hex(digit: u8) -> Option<u8> {
 #[cfg(test)]
 mod tests {
     use super::{check_text, missing_key, parameters, path_key, plain_key};
-    use crate::http::response::Problem;
+    use crate::http::refusal::Refusal;
     use proptest::prelude::*;
 
-    fn key(query: &[u8]) -> Result<Cow<'_, [u8]>, Problem> {
+    fn key(query: &[u8]) -> Result<Cow<'_, [u8]>, Refusal> {
         let [key] = parameters(Some(query), ["key"])?;
         let key = key.ok_or_else(missing_key)?;
         check_text(&key)?;
@@ -147,7 +147,7 @@ mod tests {
     }
 
     #[test]
-    fn row_46_names_what_is_wrong() {
+    fn what_is_wrong_with_a_query_is_named() {
         assert_eq!(code(""), "missing_key");
         assert_eq!(code("Key=a"), "missing_key");
         assert_eq!(code("key=a&key=a"), "duplicate_key");

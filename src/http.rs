@@ -1,0 +1,26 @@
+//! HTTP/1.1 without sockets: bytes to what is asked, replies to responses.
+//!
+//! ```text
+//!   reader     bytes -> head and body               request/, body: framing and its errors
+//!   speech     request -> claim -> ask -> response  the seam that a shard calls
+//!   api        the key-value routes                 admin: those of the admin listener
+//!   response   status line, header fields, JSON     gzip, etag, bearer: what fields say
+//! ```
+
+mod speech;
+pub mod admin;
+pub mod api;
+mod route;
+mod reader;
+mod bearer;
+pub mod gzip;
+pub mod etag;
+pub mod response;
+pub mod refusal;
+pub mod form;
+pub mod body;
+pub mod request;
+
+pub use form::Http;
+pub use reader::{Next, Port, Reader, Request};
+pub use request::Error;

@@ -1,0 +1,245 @@
+//! HTTP as a shard speaks it.
+
+use super::{
+    admin::{self, events},
+    api::{self, Style, batch::Assembly},
+    bearer::bearer,
+    form::{Exchange, Form, Http, Local, Persistence, Shape},
+    reader::{self, Port, Reader, Request},
+    refusal::{Refusal, outcome_of},
+    request::{Framing, Head, Method, RepeatedFields},
+    response::{CONTINUE, Date, write_refusal},
+    route::{self, Route},
+};
+use crate::{
+    clock::Millis,
+    config::Limits,
+    events::{Kinds, Past},
+    mesh::Finding,
+    metrics::{self, Outcome},
+    protocol::{About, Announced, Arrived, Ask, Batch, Claim, Item, Next, Protocol, Rest},
+    store::Reply,
+    wire::{Awaited, Input},
+};
+
+/// A whole request and where it goes.
+pub struct Routed<'a> {
+    pub(super) request: Request<'a>,
+    pub(super) route: Option<Route>,
+}
+
+#[inline]
+fn claim<'a>(head: &Head<'a>, route: Option<Route>, port: Port, is_last: bool) -> Claim<'a, Http> {
+    Claim {
+        form: Form { exchange: Exchange::of(head, is_last), shape: Shape::Unread },
+        operation: route::operation(route, head.method),
+        needs: route::access(port, route, head.method),
+        token: bearer(head.lines),
+        may_be_shed: head.method != Method::Options,
+        has_body: head.framing != Framing::Length(0),
+    }
+}
+
+impl Protocol for Http {
+    const NAME: metrics::Protocol = metrics::Protocol::Http;
+    type Reader = Reader;
+    type Scratch = RepeatedFields;
+    type Date = Date;
+    type Request<'a> = Routed<'a>;
+    type Form = Form;
+    type Refusal = Refusal;
+    type Style = Style;
+    type Local = Local;
+    type Gather = Assembly;
+    type Stream = events::Stream;
+
+    #[inline]
+    fn next<'a>(
+        reader: &'a mut Reader,
+        scratch: &mut RepeatedFields,
+        input: &'a mut Input<'_>,
+        about: &About<'_, Self>,
+    ) -> Result<Next<'a, Self>, Refusal> {
+        let port = reader.port;
+        match reader.next(input, scratch, &about.config.limits) {
+            Ok(reader::Next::Partial) => Ok(Next::Partial),
+            Ok(reader::Next::Request(request)) => {
+                let route = Route::of(port, request.head.path);
+                let claim = claim(&request.head, route, port, request.is_last && about.closes);
+                let (body_bytes, request) = (request.body.len(), Routed { request, route });
+                Ok(Next::Request(Arrived { claim, body_bytes, request }))
+            }
+            Ok(reader::Next::Body { head, waits }) => {
+                let route = Route::of(port, head.path);
+                Ok(Next::Body(Announced {
+                    claim: claim(&head, route, port, true),
+                    refusal: api::admit(&head, route, about.config).err(),
+                    body_bytes: match head.framing {
+                        Framing::Length(bytes) => bytes,
+                        Framing::Chunked => usize::MAX,
+                    },
+                    waits,
+                    stores: route.is_some_and(Route::stores),
+                }))
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    #[inline]
+    fn read<'a>(
+        request: &Self::Request<'a>,
+        form: &mut Form,
+        about: &About<'_, Self>,
+    ) -> Result<Ask<'a, Self>, Refusal> {
+        let Routed { request, route } = request;
+        let route = api::admit(&request.head, *route, about.config)?;
+        if request.head.method == Method::Options {
+            return Ok(Ask::Local(Local::Options { allow: route.allow() }));
+        }
+        match route {
+            Route::Health => Ok(Ask::Local(Local::Health)),
+            Route::Server => Ok(Ask::Local(Local::Options { allow: route.allow() })),
+            Route::Get
+            | Route::Put
+            | Route::Mget
+            | Route::Mput
+            | Route::Mdelete
+            | Route::Entry
+            | Route::Incr
+            | Route::Touch
+            | Route::Invalidate => api::read(request, route, form, about),
+            _ => admin::read(request, route, form, about),
+        }
+    }
+
+    #[inline]
+    fn awaited(reader: &mut Reader, kept: &[u8], limits: &Limits) -> Awaited {
+        reader.release();
+        reader.awaited(kept, limits)
+    }
+
+    fn buffer_bytes(reader: &Reader) -> usize {
+        reader.buffer_bytes()
+    }
+
+    fn reset(reader: &mut Reader) {
+        reader.reset();
+    }
+
+    #[inline]
+    fn ends(form: Form) -> bool {
+        form.exchange.persistence == Persistence::Close
+    }
+
+    fn closes(refusal: &Refusal) -> bool {
+        refusal.closes
+    }
+
+    fn closing(refusal: Refusal) -> Refusal {
+        refusal.closing()
+    }
+
+    fn go_ahead(out: &mut Vec<u8>) {
+        out.extend_from_slice(CONTINUE);
+    }
+
+    fn refuse(
+        out: &mut Vec<u8>,
+        form: Option<Form>,
+        about: &About<'_, Self>,
+        refusal: &Refusal,
+    ) -> Outcome {
+        let mut exchange = form.map_or(Exchange::LAST, |form| form.exchange);
+        if refusal.closes {
+            exchange.persistence = Persistence::Close;
+        }
+        write_refusal(out, exchange, about.date, refusal);
+        outcome_of(refusal.status)
+    }
+
+    #[inline]
+    fn reply(
+        out: &mut Vec<u8>,
+        form: Form,
+        about: &About<'_, Self>,
+        key: &[u8],
+        reply: &Reply<&[u8]>,
+        rest: &mut Option<Rest<Style>>,
+    ) -> Outcome {
+        outcome_of(api::write_reply(out, form, about.date, key, reply, rest))
+    }
+
+    fn piece(
+        out: &mut Vec<u8>,
+        rest: Rest<Style>,
+        piece: &[u8],
+        room: usize,
+    ) -> Option<Rest<Style>> {
+        api::write_piece(out, rest, piece, room)
+    }
+
+    fn gather(form: Form, batch: &Batch<'_>, about: &About<'_, Self>) -> Assembly {
+        let Shape::Batch(kind) = form.shape else { unreachable!("the form of a batch") };
+        Assembly::new(kind, batch.commands.len(), about.config.limits.reply_bytes_max)
+    }
+
+    fn take(gather: &mut Assembly, index: usize, item: Item<'_>) -> bool {
+        match item {
+            Item::Reply { key, reply } => gather.take(index, key, reply),
+            Item::LeftOut => gather.leave_out(),
+            Item::Lost => gather.lose(),
+        }
+        gather.is_complete()
+    }
+
+    fn finish(out: &mut Vec<u8>, form: Form, about: &About<'_, Self>, gather: Assembly) -> Outcome {
+        outcome_of(gather.write(out, form.exchange, about.date))
+    }
+
+    fn local(out: &mut Vec<u8>, form: Form, about: &About<'_, Self>, local: &Local) -> Outcome {
+        let (exchange, date) = (form.exchange, about.date);
+        match local {
+            Local::Health => api::write_health(out, exchange, date),
+            Local::Options { allow } => api::write_options(out, exchange, date, allow),
+            Local::Config => admin::write_config(out, exchange, date, about.config),
+            Local::OpenApi => admin::write_openapi(out, exchange, date),
+            Local::Page => admin::page::write(out, exchange, date),
+            Local::EventsHead => events::write_head(out, form, date),
+        }
+        Outcome::Ok
+    }
+
+    fn findings(
+        out: &mut Vec<u8>,
+        form: Form,
+        about: &About<'_, Self>,
+        findings: &[Finding],
+    ) -> Outcome {
+        outcome_of(admin::write_findings(out, form, about, findings))
+    }
+
+    fn subscribe(
+        out: &mut Vec<u8>,
+        form: Form,
+        about: &About<'_, Self>,
+        kinds: Kinds,
+        past: &Past,
+    ) -> events::Stream {
+        events::write_head(out, form, about.date);
+        let Shape::Events { is_chunked } = form.shape else { unreachable!("the form of a stream") };
+        events::Stream::new(kinds, is_chunked, past, about.now)
+    }
+
+    fn is_due(stream: &events::Stream, past: &Past, now: Millis) -> bool {
+        stream.is_due(past, now)
+    }
+
+    fn push(out: &mut Vec<u8>, stream: &mut events::Stream, past: &Past, now: Millis, room: usize) {
+        stream.write(past, now, room, out);
+    }
+
+    fn end_stream(out: &mut Vec<u8>, stream: &events::Stream) {
+        stream.end(out);
+    }
+}
