@@ -108,8 +108,7 @@ impl Case {
     fn call(&mut self, index: usize, is_put: bool) {
         let bytes = &self.keys[index];
         let key = Key { bytes: &bytes[..], hash: self.hasher.hash(bytes) };
-        let verb =
-            if is_put { Verb::Put { value: &[7; 128][..], ttl_ms: None } } else { Verb::Get };
+        let verb = if is_put { Verb::put(&[7; 128][..], None) } else { Verb::get() };
         let reply = self.store.execute(Op { key, verb }, Millis(0));
         assert!(matches!(reply, Reply::Value(_) | Reply::Created | Reply::Replaced));
     }

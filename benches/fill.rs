@@ -119,7 +119,7 @@ impl Run {
         self.keys[id] = written;
         let (bytes, value) = (Self::key(id), Self::value(id, written));
         let key = Key { bytes: &bytes[..], hash: self.hasher.hash(&bytes) };
-        let verb = Verb::Put { value: &value[..], ttl_ms: None };
+        let verb = Verb::put(&value[..], None);
         self.store.execute(Op { key, verb }, Millis(0));
     }
 
@@ -127,7 +127,7 @@ impl Run {
         for (id, &written) in self.keys.iter().enumerate() {
             let bytes = Self::key(id);
             let key = Key { bytes: &bytes[..], hash: self.hasher.hash(&bytes) };
-            match self.store.execute(Op { key, verb: Verb::Get }, Millis(0)) {
+            match self.store.execute(Op { key, verb: Verb::get() }, Millis(0)) {
                 Reply::Value(value) => {
                     self.wrong += u64::from(value != Self::value(id, written));
                 }

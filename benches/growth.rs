@@ -75,7 +75,7 @@ impl Row {
         store.prefault();
         let hasher = KeyHasher::random();
         for id in 0..entries {
-            execute(&mut store, &hasher, id, Verb::Put { value: &[7; 128], ttl_ms: None });
+            execute(&mut store, &hasher, id, Verb::put(&[7; 128], None));
         }
         assert_eq!(store.stats().evictions, 0);
         let mut calls = |verb: Verb<&[u8]>| {
@@ -86,7 +86,7 @@ impl Row {
                 }
             })
         };
-        let (peek, get) = (calls(Verb::Peek), calls(Verb::Get));
+        let (peek, get) = (calls(Verb::peek()), calls(Verb::get()));
         let memory_mib = usize::try_from(store.stats().used_bytes >> 20).expect("it is mapped");
         let huge_mib = huge_kib() >> 10;
         drop(store);

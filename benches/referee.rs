@@ -31,8 +31,8 @@ fn main() -> Result<(), Error> {
         let mut store = Store::with_eviction(&settings, eviction);
         for id in &ids {
             let key = Key { bytes: *id, hash: hasher.hash(id) };
-            if store.execute(Op { key, verb: Verb::Get }, Millis(0)) == Reply::Absent {
-                let verb = Verb::Put { value: &b""[..], ttl_ms: None };
+            if store.execute(Op { key, verb: Verb::get() }, Millis(0)) == Reply::Absent {
+                let verb = Verb::put(&b""[..], None);
                 store.execute(Op { key, verb }, Millis(0));
             }
         }

@@ -84,15 +84,15 @@ impl Cache for Kvcache {
     }
 
     fn get(&mut self, id: &Id) -> Option<u8> {
-        self.execute(id, Verb::Get)
+        self.execute(id, Verb::get())
     }
 
     fn set(&mut self, id: &Id, value: &Value) {
-        self.execute(id, Verb::Put { value, ttl_ms: None });
+        self.execute(id, Verb::put(value, None));
     }
 
     fn delete(&mut self, id: &Id) {
-        self.execute(id, Verb::Delete);
+        self.execute(id, Verb::delete());
     }
 }
 

@@ -12,8 +12,8 @@ use crate::{
     latency::Since,
     mesh::Question,
     metrics::Operation,
-    store::{Condition, Extras, KeyHasher, Lease, Loan, Reply, Verb},
-    text::{JsonString, push_escaped},
+    store::{Condition, Extras, KeyHasher, Lease, Pin, Read, Reply, Verb, Write},
+    text::{JsonString, Text, push_escaped},
 };
 use batch::Batch;
 use json::PutBody;
@@ -76,7 +76,7 @@ pub enum Render {
 /// What is left of a value that leaves in pieces.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Rest {
-    pub loan: Loan,
+    pub pin: Pin,
     from: usize,
     bytes: usize,
     /// Inside a string of JSON, with more after it.
@@ -89,7 +89,7 @@ impl Rest {
     /// What fetches the next piece.
     #[must_use]
     pub fn verb<B>(&self, bytes: usize) -> Verb<B> {
-        Verb::Piece { loan: self.loan, from: self.from, bytes }
+        Verb::Piece { pin: self.pin, from: self.from, bytes }
     }
 }
 
@@ -296,7 +296,7 @@ fn is_json(content_type: &[u8]) -> bool {
 
 /// The longest value that is not lent, when no other answer is owed: one that may go out
 /// compressed is taken whole.
-fn lend_above(head: &Head<'_>, config: &Config) -> usize {
+fn pin_above(head: &Head<'_>, config: &Config) -> usize {
     if gzip::is_accepted(head.lines) { GZIP_BYTES_MAX } else { config.limits.piece_bytes_max }
 }
 
@@ -325,12 +325,12 @@ pub fn read<'a>(
             check_key(&key, config)?;
             let lease_ms = lifetime::parameter(Span::Lease, lease.as_deref())?;
             let verb = match request.head.method {
-                Method::Head => Verb::Peek,
-                _ if lease_ms.is_some() => {
-                    let (condition, above) = (Condition::NONE, usize::MAX);
-                    Verb::Read { condition, lease_ms, is_use: true, above }
+                Method::Head => Verb::peek(),
+                _ if lease_ms.is_some() => Verb::Read(Read { lease_ms, ..Read::VALUE }),
+                _ => {
+                    let pin_above = pin_above(&request.head, config);
+                    Verb::Read(Read { pin_above, ..Read::VALUE })
                 }
-                _ => Verb::Lend { above: lend_above(&request.head, config) },
             };
             Ok(Action::Call { key, verb, render: Render::Get })
         }
@@ -395,18 +395,14 @@ fn put_command<'a>(
         None => lifetime::default_ttl(config),
     };
     let value = bytes_of(value);
-    let verb = if stale_ttl.is_none() && tags.is_empty() {
-        Verb::Put { value, ttl_ms }
-    } else {
-        let stale_ms =
-            stale_ttl.map(|seconds| lifetime::millis(Span::StaleTtl, seconds)).transpose()?;
-        let extras = Extras {
-            content_type: None,
-            tags: tags::hashes(tags.iter().map(String::as_bytes), hasher)?,
-            stale_ms: stale_ms.filter(|_| ttl_ms.is_some()),
-        };
-        Verb::Write { value, extras, ttl_ms, condition: Condition::NONE }
+    let stale_ms =
+        stale_ttl.map(|seconds| lifetime::millis(Span::StaleTtl, seconds)).transpose()?;
+    let extras = Extras {
+        content_type: None,
+        tags: tags::hashes(tags.iter().map(String::as_bytes), hasher)?,
+        stale_ms: stale_ms.filter(|_| ttl_ms.is_some()),
     };
+    let verb = Verb::Write(Write { value, extras, ttl_ms, condition: Condition::NONE });
     Ok(Command { key: bytes_of(key), verb })
 }
 
@@ -481,12 +477,15 @@ pub fn write_reply(
     date: &Date,
     render: Render,
     key: &[u8],
-    reply: &Reply<&[u8]>,
+    (reply, text): (&Reply<&[u8]>, Option<Text>),
     rest: &mut Option<Rest>,
 ) -> u16 {
     let problem = match (render, reply) {
         (Render::Get, Reply::Value(value) | Reply::Entry { value, .. }) => {
-            let stale = if let Reply::Entry { stale, .. } = reply { *stale } else { None };
+            let stale = match reply {
+                Reply::Entry { details, .. } => details.stale,
+                _ => None,
+            };
             match JsonString::of(value) {
                 Ok(value) => {
                     write_text(out, exchange, date, (key, value), stale);
@@ -495,21 +494,24 @@ pub fn write_reply(
                 Err(valid_bytes) => not_text("The value", valid_bytes),
             }
         }
-        (Render::Get, &Reply::Lent { loan, text }) => match text.json {
-            Ok(length) => {
-                let found = Found::new(key, length);
-                let response = Response::begin(out, exchange, date, 200);
-                let out = response.body_in_pieces(JSON.as_bytes(), found.length);
-                *rest = out.map(|out| {
-                    found.write_start(out);
-                    out.push(b'"');
-                    let is_plain = text.is_plain();
-                    Rest { loan, from: 0, bytes: text.bytes, is_json: true, is_plain }
-                });
-                return 200;
+        (Render::Get, &Reply::Pinned { pin, bytes, .. }) => {
+            let text = text.expect("a value that is pinned without details is measured");
+            match text.json {
+                Ok(length) => {
+                    let found = Found::new(key, length);
+                    let response = Response::begin(out, exchange, date, 200);
+                    let out = response.body_in_pieces(JSON.as_bytes(), found.length);
+                    *rest = out.map(|out| {
+                        found.write_start(out);
+                        out.push(b'"');
+                        let is_plain = text.is_plain();
+                        Rest { pin, from: 0, bytes, is_json: true, is_plain }
+                    });
+                    return 200;
+                }
+                Err(valid) => not_text("The value", valid),
             }
-            Err(valid) => not_text("The value", valid),
-        },
+        }
         (Render::Put, Reply::Created | Reply::Replaced) => {
             const BODY: &[u8] =
                 b"{\"status\":\"OK\",\"message\":\"Key inserted/updated successfully.\"}";

@@ -32,8 +32,8 @@ use crate::{
     mesh::{Arrival, Books, Called, Mesh, Message, Question},
     metrics::{Counters, Operation, Process, Report, Stage, Step, Usage},
     store::{
-        EXPIRE_STEPS_MAX, INLINE_BYTES_MAX, Key, KeyHasher, Op, Reply, SCAN_STEPS_MAX, Settings,
-        Store, Verb, WAY_STEPS_MAX,
+        EXPIRE_STEPS_MAX, INLINE_BYTES_MAX, Key, KeyHasher, Op, ROOM_STEPS_MAX, Read, Reply,
+        SCAN_STEPS_MAX, Settings, Store, Verb,
     },
 };
 use listen::Listeners;
@@ -399,15 +399,17 @@ impl Service {
         connection: ConnectionId,
         responses: &mut Responses<Owing>,
     ) {
-        if let Verb::Lend { above } | Verb::Read { above, .. } = &mut op.verb
-            && *above < usize::MAX
+        if let Verb::Read(Read { pin_above, .. }) = &mut op.verb
+            && *pin_above < usize::MAX
             && responses.owes()
         {
-            *above = 0;
+            *pin_above = 0;
         }
         let limits = &self.config.limits;
         let bytes_max = match op.verb {
-            Verb::Read { above, .. } => limits.value_bytes_max.min(above.max(INLINE_BYTES_MAX)),
+            Verb::Read(Read { details: true, pin_above, .. }) => {
+                limits.value_bytes_max.min(pin_above.max(INLINE_BYTES_MAX))
+            }
             _ => limits.answer_bytes_max(),
         };
         // Short values are not counted, and long ones mostly lent.
@@ -418,23 +420,24 @@ impl Service {
         let ticket = Ticket { connection, sequence: responses.next_sequence(), item: 0 };
         let mut unused = None;
         // The reply is read where the store wrote it: to move it costs more than to use it.
-        let called = self.mesh.call(op, self.now, ticket, |reply| {
+        let called = self.mesh.call(op, self.now, ticket, |reply, text| {
             let is_kept = responses.begin(start, |out| {
                 let (date, key) = (&self.date, op.key.bytes);
                 let mut rest = None;
-                let status = api::write_reply(out, exchange, date, render, key, reply, &mut rest);
+                let status =
+                    api::write_reply(out, exchange, date, render, key, (reply, text), &mut rest);
                 self.counters.answers.count(operation, status);
                 rest.map(|rest| {
                     let answer = Answer::Piece { key: key.into(), rest };
                     Owing { exchange, operation, answer }
                 })
             });
-            unused = reply.loan().filter(|_| !is_kept);
+            unused = reply.pin().filter(|_| !is_kept);
         });
         match called {
             Called::Here => {
-                if let Some(loan) = unused {
-                    self.mesh.give_back(self.mesh.me(), loan);
+                if let Some(pin) = unused {
+                    self.mesh.give_back(self.mesh.me(), pin);
                 }
             }
             Called::Away => {
@@ -655,13 +658,13 @@ impl Service {
         let ticket = Ticket { connection: id, sequence, item: 0 };
         let (date, counters) = (&self.date, &mut self.counters);
         let mut unused = None;
-        self.mesh.call(op, self.now, ticket, |reply| {
-            let arrival = Arrival::Reply { ticket, key: &[], reply: *reply };
+        self.mesh.call(op, self.now, ticket, |reply, text| {
+            let arrival = Arrival::Reply { ticket, key: &[], reply: *reply, text };
             let is_kept = Self::settle(date, counters, connections, bytes, &arrival);
-            unused = reply.loan().filter(|_| !is_kept);
+            unused = reply.pin().filter(|_| !is_kept);
         });
-        if let Some(loan) = unused {
-            self.mesh.give_back(self.mesh.me(), loan);
+        if let Some(pin) = unused {
+            self.mesh.give_back(self.mesh.me(), pin);
         }
     }
 
@@ -685,9 +688,10 @@ impl Service {
             (_, Answer::Piece { .. }) => {
                 return Some(Owing { exchange, operation, answer: Answer::Broken });
             }
-            (Arrival::Reply { key, reply, .. }, Answer::Reply(render)) => {
+            (Arrival::Reply { key, reply, text, .. }, Answer::Reply(render)) => {
                 let mut rest = None;
-                let status = api::write_reply(out, exchange, date, render, key, reply, &mut rest);
+                let status =
+                    api::write_reply(out, exchange, date, render, key, (reply, *text), &mut rest);
                 (status, rest.map(|rest| Answer::Piece { key: (*key).into(), rest }))
             }
             (_, Answer::Batch(assembly)) => (assembly.write(out, exchange, date), None),
@@ -903,7 +907,7 @@ impl Shard {
         let Service { mesh, counters, date, config, .. } = &mut self.service;
         let (connections, room) = (&mut self.connections, config.limits.piece_bytes_max);
         mesh.expire(now, EXPIRE_STEPS_MAX)
-            | mesh.make_way(now, WAY_STEPS_MAX)
+            | mesh.make_way(now, ROOM_STEPS_MAX)
             | mesh.sweep(SCAN_STEPS_MAX)
             | mesh.work(now, SCAN_STEPS_MAX, |arrival| {
                 Service::arrive(date, counters, connections, room, &arrival);
@@ -941,7 +945,7 @@ impl Shard {
         if let Some(connection) = self.connections.get_mut(id) {
             for owing in connection.responses.unfinished() {
                 if let Answer::Piece { key, rest } = &owing.answer {
-                    mesh.give_back(mesh.owner(key), rest.loan);
+                    mesh.give_back(mesh.owner(key), rest.pin);
                 }
             }
         }

@@ -69,7 +69,7 @@ pub(super) fn read<'a>(
             if kind == Kind::Get {
                 get_once(list.items)
             } else {
-                let delete = |key| Command { key: bytes_of(key), verb: Verb::Delete };
+                let delete = |key| Command { key: bytes_of(key), verb: Verb::delete() };
                 list.items.into_iter().map(delete).collect()
             }
         }
@@ -82,7 +82,7 @@ fn get_once(keys: Vec<Cow<'_, str>>) -> Vec<Command<'_>> {
     let mut seen = HashSet::with_capacity(keys.len());
     let is_first: Vec<bool> = keys.iter().map(|key| seen.insert(&**key)).collect();
     let keys = keys.into_iter().zip(is_first).filter(|(_, is_first)| *is_first);
-    keys.map(|(key, _)| Command { key: bytes_of(key), verb: Verb::Get }).collect()
+    keys.map(|(key, _)| Command { key: bytes_of(key), verb: Verb::get() }).collect()
 }
 
 fn check_count(count: usize, max: usize) -> Result<(), Problem> {
@@ -270,7 +270,7 @@ mod tests {
 
     fn of_three(kind: Kind, take: impl Fn(&mut Assembly)) -> (u16, String) {
         let command =
-            |key: &'static str| Command { key: Cow::Borrowed(key.as_bytes()), verb: Verb::Get };
+            |key: &'static str| Command { key: Cow::Borrowed(key.as_bytes()), verb: Verb::get() };
         let batch = Batch { kind, commands: KEYS.map(command).into() };
         let mut assembly = Assembly::new(&batch, 1_000);
         take(&mut assembly);

@@ -33,8 +33,8 @@ const CHUNKS_PER_STEP: usize = 32;
 /// Steps of [`Store::expire`] that one turn of the loop takes: about 30 us where nothing is in the
 /// CPU's caches.
 pub const EXPIRE_STEPS_MAX: u32 = 64;
-/// The same of [`Store::make_way`]: entries of 170 bytes make way for one read of 32 KiB.
-pub const WAY_STEPS_MAX: u32 = 64;
+/// The same of [`Store::make_room_ahead`]: entries of 170 bytes leave room for one read of 32 KiB.
+pub const ROOM_STEPS_MAX: u32 = 64;
 
 impl Store {
     /// Evicts and moves entries until the shape fits, and a little ahead of that.
@@ -69,7 +69,7 @@ impl Store {
     /// Makes room for a value of `bytes` that is on its way, in at most `steps` steps of constant
     /// time. True when there is no more to do: there is room, until other puts take it, or nothing
     /// is left to evict.
-    pub fn make_way(&mut self, bytes: usize, now: Millis, steps: u32) -> bool {
+    pub fn make_room_ahead(&mut self, bytes: usize, now: Millis, steps: u32) -> bool {
         let pages = bytes.div_ceil(self.arena.page_bytes()).min(self.limits.pages_max);
         let want = self.pool_wanted() + pages;
         for _ in 0..steps {

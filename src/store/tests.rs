@@ -1,7 +1,8 @@
 //! Edges of the store that random operations seldom meet.
 
 use super::{
-    Condition, Eviction, Extras, Key, KeyHasher, Loan, Op, Reply, Settings, Store, Verb, Versions,
+    Condition, Details, Eviction, Extras, Key, KeyHasher, Op, Pin, Read, Reply, Settings, Store,
+    Verb, Versions, Write,
 };
 use crate::clock::Millis;
 use std::num::NonZeroU64;
@@ -20,11 +21,11 @@ fn op<'a>(key: &'a [u8], verb: Verb<&'a [u8]>) -> Op<&'a [u8]> {
 }
 
 fn put(value: &[u8]) -> Verb<&[u8]> {
-    Verb::Put { value, ttl_ms: None }
+    Verb::put(value, None)
 }
 
 fn put_for(value: &[u8], ttl_ms: u64) -> Verb<&[u8]> {
-    Verb::Put { value, ttl_ms: NonZeroU64::new(ttl_ms) }
+    Verb::put(value, NonZeroU64::new(ttl_ms))
 }
 
 const NOW: Millis = Millis(1_000);
@@ -33,9 +34,9 @@ const NOW: Millis = Millis(1_000);
 fn an_empty_value_is_a_value() {
     let mut store = Store::new(&SETTINGS);
     assert_eq!(store.execute(op(b"k", put(b"")), NOW), Reply::Created);
-    assert_eq!(store.execute(op(b"k", Verb::Get), NOW), Reply::Value(&b""[..]));
-    assert_eq!(store.execute(op(b"k", Verb::Delete), NOW), Reply::Deleted);
-    assert_eq!(store.execute(op(b"k", Verb::Delete), NOW), Reply::Absent);
+    assert_eq!(store.execute(op(b"k", Verb::get()), NOW), Reply::Value(&b""[..]));
+    assert_eq!(store.execute(op(b"k", Verb::delete()), NOW), Reply::Deleted);
+    assert_eq!(store.execute(op(b"k", Verb::delete()), NOW), Reply::Absent);
 }
 
 #[test]
@@ -43,10 +44,10 @@ fn the_largest_key_and_value_fit_and_one_byte_more_does_not() {
     let mut store = Store::new(&SETTINGS);
     let (key, value) = ([7; 256], [9; 256]);
     assert_eq!(store.execute(op(&key, put(&value)), NOW), Reply::Created);
-    assert_eq!(store.execute(op(&key, Verb::Get), NOW), Reply::Value(&value[..]));
+    assert_eq!(store.execute(op(&key, Verb::get()), NOW), Reply::Value(&value[..]));
     assert_eq!(store.execute(op(&key, put(&[9; 257])), NOW), Reply::TooLarge);
     assert_eq!(store.execute(op(&[7; 257], put(&value)), NOW), Reply::TooLarge);
-    assert_eq!(store.execute(op(&key, Verb::Get), NOW), Reply::Value(&value[..]));
+    assert_eq!(store.execute(op(&key, Verb::get()), NOW), Reply::Value(&value[..]));
     assert_eq!(store.stats().rejected, 2);
 }
 
@@ -57,7 +58,7 @@ fn an_overwrite_may_grow_and_shrink() {
     assert_eq!(store.execute(op(b"k", put(b"")), NOW), Reply::Created);
     for len in [1, 2, 255, 3, 256, 0, 100, 101] {
         assert_eq!(store.execute(op(b"k", put(&value[..len])), NOW), Reply::Replaced);
-        assert_eq!(store.execute(op(b"k", Verb::Get), NOW), Reply::Value(&value[..len]));
+        assert_eq!(store.execute(op(b"k", Verb::get()), NOW), Reply::Value(&value[..len]));
     }
     assert_eq!(store.stats().entries, 1);
 }
@@ -66,8 +67,8 @@ fn an_overwrite_may_grow_and_shrink() {
 fn a_ttl_ends_at_its_millisecond() {
     let mut store = Store::new(&SETTINGS);
     store.execute(op(b"k", put_for(b"v", 250)), NOW);
-    assert_eq!(store.execute(op(b"k", Verb::Get), Millis(1_249)), Reply::Value(&b"v"[..]));
-    assert_eq!(store.execute(op(b"k", Verb::Get), Millis(1_250)), Reply::Absent);
+    assert_eq!(store.execute(op(b"k", Verb::get()), Millis(1_249)), Reply::Value(&b"v"[..]));
+    assert_eq!(store.execute(op(b"k", Verb::get()), Millis(1_250)), Reply::Absent);
     let stats = store.stats();
     assert_eq!((stats.entries, stats.expirations, stats.expired, stats.misses), (0, 1, 1, 1));
 }
@@ -77,7 +78,7 @@ fn an_expired_entry_is_neither_replaced_nor_deleted() {
     let mut store = Store::new(&SETTINGS);
     store.execute(op(b"k", put_for(b"v", 1)), NOW);
     assert_eq!(store.execute(op(b"k", put_for(b"w", 1)), Millis(1_001)), Reply::Created);
-    assert_eq!(store.execute(op(b"k", Verb::Delete), Millis(1_002)), Reply::Absent);
+    assert_eq!(store.execute(op(b"k", Verb::delete()), Millis(1_002)), Reply::Absent);
     assert_eq!(store.stats().expirations, 2);
 }
 
@@ -87,9 +88,9 @@ fn a_put_without_a_ttl_takes_the_old_one_away() {
     store.execute(op(b"k", put_for(b"v", 1)), NOW);
     store.execute(op(b"k", put(b"w")), NOW);
     let in_ten_years = Millis(10 * 365 * 86_400_000);
-    assert_eq!(store.execute(op(b"k", Verb::Get), in_ten_years), Reply::Value(&b"w"[..]));
+    assert_eq!(store.execute(op(b"k", Verb::get()), in_ten_years), Reply::Value(&b"w"[..]));
     store.execute(op(b"k", put_for(b"v", u64::MAX)), NOW);
-    assert_eq!(store.execute(op(b"k", Verb::Get), in_ten_years), Reply::Value(&b"v"[..]));
+    assert_eq!(store.execute(op(b"k", Verb::get()), in_ten_years), Reply::Value(&b"v"[..]));
 }
 
 #[test]
@@ -104,11 +105,11 @@ fn keys_of_one_hash_stay_apart() {
         assert_eq!(store.execute(op, NOW), Reply::Created);
     }
     for &key in keys.iter().step_by(3) {
-        assert_eq!(store.execute(Op { key, verb: Verb::Delete }, NOW), Reply::Deleted);
+        assert_eq!(store.execute(Op { key, verb: Verb::delete() }, NOW), Reply::Deleted);
     }
     for (id, &key) in keys.iter().enumerate() {
         let held = if id % 3 == 0 { Reply::Absent } else { Reply::Value(key.bytes) };
-        assert_eq!(store.execute(Op { key, verb: Verb::Get }, NOW), held);
+        assert_eq!(store.execute(Op { key, verb: Verb::get() }, NOW), held);
     }
 }
 
@@ -118,13 +119,13 @@ fn the_coldest_goes_first_and_a_peek_does_not_warm() {
     for key in [b"a", b"b", b"c"] {
         store.execute(op(key, put(b"")), NOW);
     }
-    store.execute(op(b"a", Verb::Get), NOW);
-    store.execute(op(b"b", Verb::Peek), NOW);
+    store.execute(op(b"a", Verb::get()), NOW);
+    store.execute(op(b"b", Verb::peek()), NOW);
     store.execute(op(b"d", put(b"")), NOW);
-    assert_eq!(store.execute(op(b"b", Verb::Peek), NOW), Reply::Absent);
+    assert_eq!(store.execute(op(b"b", Verb::peek()), NOW), Reply::Absent);
     store.execute(op(b"c", put(b"larger")), NOW);
     store.execute(op(b"e", put(b"")), NOW);
-    assert_eq!(store.execute(op(b"a", Verb::Peek), NOW), Reply::Absent);
+    assert_eq!(store.execute(op(b"a", Verb::peek()), NOW), Reply::Absent);
     assert_eq!(store.stats().evictions, 2);
 }
 
@@ -139,11 +140,11 @@ fn an_overwrite_that_must_evict_leaves_its_own_key() {
     }
     // The coldest key of all that are left is rewritten, larger.
     let coldest = (0..keys)
-        .find(|id| store.execute(op(&id.to_le_bytes(), Verb::Peek), NOW) != Reply::Absent)
+        .find(|id| store.execute(op(&id.to_le_bytes(), Verb::peek()), NOW) != Reply::Absent)
         .expect("some are left")
         .to_le_bytes();
     assert_eq!(store.execute(op(&coldest, put(&large)), NOW), Reply::Replaced);
-    assert_eq!(store.execute(op(&coldest, Verb::Get), NOW), Reply::Value(&large[..]));
+    assert_eq!(store.execute(op(&coldest, Verb::get()), NOW), Reply::Value(&large[..]));
     assert!(store.stats().used_bytes <= store.stats().budget_bytes);
 }
 
@@ -153,32 +154,32 @@ fn what_no_budget_can_hold_is_refused_and_changes_nothing() {
     store.execute(op(b"k", put(b"old")), NOW);
     let before = store.stats();
     assert_eq!(store.execute(op(b"k", put(&vec![0; 1 << 20])), NOW), Reply::TooLarge);
-    assert_eq!(store.execute(op(b"k", Verb::Get), NOW), Reply::Value(&b"old"[..]));
+    assert_eq!(store.execute(op(b"k", Verb::get()), NOW), Reply::Value(&b"old"[..]));
     assert_eq!((store.stats().entries, store.stats().evictions), (before.entries, 0));
 }
 
 const LARGE_SETTINGS: Settings = Settings { value_bytes_max: 1 << 17, ..SETTINGS };
 
-fn lend(store: &mut Store, key: &[u8]) -> Loan {
-    match store.execute(op(key, Verb::Lend { above: 1 << 10 }), NOW) {
-        Reply::Lent { loan, .. } => loan,
+fn pin(store: &mut Store, key: &[u8]) -> Pin {
+    match store.execute(op(key, Verb::Read(Read { pin_above: 1 << 10, ..Read::VALUE })), NOW) {
+        Reply::Pinned { pin, details: None, .. } => pin,
         other => panic!("{other:?}"),
     }
 }
 
-fn piece(store: &mut Store, loan: Loan, from: usize) -> Option<Vec<u8>> {
-    match store.execute(op(b"", Verb::Piece { loan, from, bytes: 9_000 }), NOW) {
-        Reply::Piece { loan: same, bytes } if same == loan => Some(bytes.to_vec()),
+fn piece(store: &mut Store, pin: Pin, from: usize) -> Option<Vec<u8>> {
+    match store.execute(op(b"", Verb::Piece { pin, from, bytes: 9_000 }), NOW) {
+        Reply::Piece { pin: same, bytes } if same == pin => Some(bytes.to_vec()),
         Reply::Gone => None,
         other => panic!("{other:?}"),
     }
 }
 
-/// All of a value on loan.
-fn read_loan(store: &mut Store, loan: Loan) -> Vec<u8> {
+/// All of a pinned value.
+fn read_pinned(store: &mut Store, pin: Pin) -> Vec<u8> {
     let mut value = Vec::new();
     loop {
-        let piece = piece(store, loan, value.len()).expect("still on loan");
+        let piece = piece(store, pin, value.len()).expect("still pinned");
         if piece.is_empty() {
             return value;
         }
@@ -191,8 +192,8 @@ fn bytes_of(len: usize, seed: usize) -> Vec<u8> {
 }
 
 #[test]
-#[cfg_attr(miri, ignore = "moves megabytes; the model lends small values there")]
-fn a_loan_outlives_whatever_becomes_of_its_key() {
+#[cfg_attr(miri, ignore = "moves megabytes; the model pins small values there")]
+fn a_pinned_value_outlives_whatever_becomes_of_its_key() {
     let value = bytes_of(40_000, 0);
     let later = Millis(NOW.0 + 60_000);
     for ending in 0..5 {
@@ -200,28 +201,28 @@ fn a_loan_outlives_whatever_becomes_of_its_key() {
         store.execute(op(b"other", put(&bytes_of(30_000, 9))), NOW);
         store.execute(op(b"k", put_for(&value, 50_000)), NOW);
         let used = store.stats().used_bytes;
-        let (first, second) = (lend(&mut store, b"k"), lend(&mut store, b"k"));
+        let (first, second) = (pin(&mut store, b"k"), pin(&mut store, b"k"));
         assert_eq!((first, store.stats().lent), (second, 1));
         match ending {
             0 => drop(store.execute(op(b"k", put(&bytes_of(40_000, 5))), NOW)),
             1 => drop(store.execute(op(b"k", put(b"small")), NOW)),
-            2 => drop(store.execute(op(b"k", Verb::Delete), NOW)),
-            3 => drop(store.execute(op(b"k", Verb::Get), later)),
+            2 => drop(store.execute(op(b"k", Verb::delete()), NOW)),
+            3 => drop(store.execute(op(b"k", Verb::get()), later)),
             _ => while store.expire(later, 99) || store.stats().expirations == 0 {},
         }
         assert!(store.stats().orphaned_bytes >= 40_000 && store.stats().used_bytes >= used);
         store.check();
         // Chunks of an entry that leaves make others move.
-        store.execute(op(b"other", Verb::Delete), NOW);
+        store.execute(op(b"other", Verb::delete()), NOW);
         store.check();
-        assert_eq!(read_loan(&mut store, first), value, "{ending}");
-        store.give_back(first);
-        assert_eq!(read_loan(&mut store, second), value, "{ending}");
-        store.give_back(second);
+        assert_eq!(read_pinned(&mut store, first), value, "{ending}");
+        store.unpin(first);
+        assert_eq!(read_pinned(&mut store, second), value, "{ending}");
+        store.unpin(second);
         store.check();
         assert_eq!(piece(&mut store, first, 0), None);
-        store.give_back(first);
-        store.execute(op(b"k", Verb::Delete), NOW);
+        store.unpin(first);
+        store.execute(op(b"k", Verb::delete()), NOW);
         let stats = store.stats();
         assert_eq!((stats.lent, stats.orphaned_bytes, stats.revoked), (0, 0, 0));
         assert_eq!(stats.budget_bytes - stats.used_bytes, empty_bytes(), "pages are lost");
@@ -236,8 +237,8 @@ fn empty_bytes() -> u64 {
 
 /// No reader finds it by its key, so there is nothing to sweep.
 #[test]
-#[cfg_attr(miri, ignore = "moves megabytes; the model lends small values there")]
-fn a_sweep_leaves_what_is_only_on_loan() {
+#[cfg_attr(miri, ignore = "moves megabytes; the model pins small values there")]
+fn a_sweep_leaves_what_is_only_pinned() {
     let mut store = Store::new(&LARGE_SETTINGS);
     for id in 0..500_u32 {
         store.execute(op(&id.to_le_bytes(), put(b"small")), NOW);
@@ -245,10 +246,10 @@ fn a_sweep_leaves_what_is_only_on_loan() {
     let (tag, value) = ([7; 8], bytes_of(40_000, 3));
     let extras = Extras { tags: Some(&tag[..]), ..Extras::NONE };
     let condition = Condition::NONE;
-    let verb = Verb::Write { value: &value[..], extras, ttl_ms: None, condition };
+    let verb = Verb::Write(Write { value: &value[..], extras, ttl_ms: None, condition });
     store.execute(op(b"k", verb), NOW);
-    let loan = lend(&mut store, b"k");
-    store.execute(op(b"k", Verb::Delete), NOW);
+    let pin = pin(&mut store, b"k");
+    store.execute(op(b"k", Verb::delete()), NOW);
     assert!(store.invalidate(u64::from_le_bytes(tag)));
     let mut sweeps = 0;
     while store.sweep(1) {
@@ -256,14 +257,14 @@ fn a_sweep_leaves_what_is_only_on_loan() {
         sweeps += 1;
     }
     assert!(sweeps > 10 && store.stats().invalidated == 0);
-    assert_eq!(read_loan(&mut store, loan), value);
-    store.give_back(loan);
+    assert_eq!(read_pinned(&mut store, pin), value);
+    store.unpin(pin);
     store.check();
 }
 
 #[test]
-#[cfg_attr(miri, ignore = "moves megabytes; the model lends small values there")]
-fn a_loan_of_a_live_entry_costs_nothing_and_follows_it() {
+#[cfg_attr(miri, ignore = "moves megabytes; the model pins small values there")]
+fn pinning_a_live_entry_costs_nothing_and_follows_it() {
     let mut store = Store::new(&LARGE_SETTINGS);
     let keys = if cfg!(miri) { 12 } else { 40_usize };
     let value = |id: usize| bytes_of(9_000 + 100 * id, id);
@@ -271,72 +272,72 @@ fn a_loan_of_a_live_entry_costs_nothing_and_follows_it() {
         store.execute(op(&id.to_le_bytes(), put(&value(id))), NOW);
     }
     let used = store.stats().used_bytes;
-    let loans: Vec<Loan> = (0..keys).map(|id| lend(&mut store, &id.to_le_bytes())).collect();
+    let pins: Vec<Pin> = (0..keys).map(|id| pin(&mut store, &id.to_le_bytes())).collect();
     assert_eq!((store.stats().used_bytes, store.stats().lent), (used, keys as u64));
     // Every other one leaves and is given back: slots and chunks of the rest move.
-    for (id, &loan) in loans.iter().enumerate().step_by(2) {
-        store.execute(op(&id.to_le_bytes(), Verb::Delete), NOW);
-        store.give_back(loan);
+    for (id, &pin) in pins.iter().enumerate().step_by(2) {
+        store.execute(op(&id.to_le_bytes(), Verb::delete()), NOW);
+        store.unpin(pin);
         store.check();
     }
     assert!(store.stats().relocations > 0);
-    for (id, &loan) in loans.iter().enumerate().skip(1).step_by(2) {
-        assert_eq!(read_loan(&mut store, loan), value(id));
+    for (id, &pin) in pins.iter().enumerate().skip(1).step_by(2) {
+        assert_eq!(read_pinned(&mut store, pin), value(id));
         assert_eq!(
-            store.execute(op(&id.to_le_bytes(), Verb::Get), NOW),
+            store.execute(op(&id.to_le_bytes(), Verb::get()), NOW),
             Reply::Value(&value(id)[..])
         );
-        store.give_back(loan);
+        store.unpin(pin);
     }
     store.check();
     assert_eq!((store.stats().lent, store.stats().entries), (0, keys as u64 / 2));
 }
 
 #[test]
-#[cfg_attr(miri, ignore = "moves megabytes; the model lends small values there")]
+#[cfg_attr(miri, ignore = "moves megabytes; the model pins small values there")]
 fn beyond_an_eighth_of_the_budget_the_oldest_orphan_is_revoked() {
     let mut store = Store::new(&LARGE_SETTINGS);
-    let mut loans = Vec::new();
+    let mut pins = Vec::new();
     for turn in 0..20 {
         store.execute(op(b"k", put(&bytes_of(30_000, turn))), NOW);
-        loans.push(lend(&mut store, b"k"));
+        pins.push(pin(&mut store, b"k"));
         assert!(store.stats().orphaned_bytes <= store.stats().budget_bytes / 8);
     }
     store.check();
-    let gone = loans.iter().take_while(|&&loan| piece(&mut store, loan, 0).is_none()).count();
+    let gone = pins.iter().take_while(|&&pin| piece(&mut store, pin, 0).is_none()).count();
     assert!((10..19).contains(&gone), "{gone}");
     assert_eq!(store.stats().revoked, gone as u64);
-    for (turn, &loan) in loans.iter().enumerate().skip(gone) {
-        assert_eq!(read_loan(&mut store, loan), bytes_of(30_000, turn));
+    for (turn, &pin) in pins.iter().enumerate().skip(gone) {
+        assert_eq!(read_pinned(&mut store, pin), bytes_of(30_000, turn));
     }
     // One that is larger than all orphans may be is gone with its key.
     store.execute(op(b"l", put(&bytes_of(1 << 17, 0))), NOW);
-    let large = lend(&mut store, b"l");
-    store.execute(op(b"l", Verb::Delete), NOW);
+    let large = pin(&mut store, b"l");
+    store.execute(op(b"l", Verb::delete()), NOW);
     assert_eq!(piece(&mut store, large, 0), None);
-    assert!(loans[..19].iter().all(|&loan| piece(&mut store, loan, 0).is_none()));
+    assert!(pins[..19].iter().all(|&pin| piece(&mut store, pin, 0).is_none()));
     store.flush();
-    assert!(loans.iter().all(|&loan| piece(&mut store, loan, 0).is_none()));
+    assert!(pins.iter().all(|&pin| piece(&mut store, pin, 0).is_none()));
     assert_eq!((store.stats().lent, store.stats().revoked), (0, 21));
     store.execute(op(b"k", put(&bytes_of(30_000, 0))), NOW);
-    let fresh = lend(&mut store, b"k");
-    for loan in loans {
-        store.give_back(loan);
+    let fresh = pin(&mut store, b"k");
+    for pin in pins {
+        store.unpin(pin);
     }
-    assert_eq!(read_loan(&mut store, fresh), bytes_of(30_000, 0));
+    assert_eq!(read_pinned(&mut store, fresh), bytes_of(30_000, 0));
     store.check();
 }
 
 #[test]
-#[cfg_attr(miri, ignore = "moves megabytes; the model lends small values there")]
-fn puts_find_room_among_entries_on_loan() {
+#[cfg_attr(miri, ignore = "moves megabytes; the model pins small values there")]
+fn puts_find_room_among_entries_pinned() {
     let mut store = Store::new(&LARGE_SETTINGS);
     let puts = if cfg!(miri) { 30 } else { 300_usize };
     for id in 0..puts {
         let value = bytes_of(20_000 + id % 7 * 3_000, id);
         assert_eq!(store.execute(op(&id.to_le_bytes(), put(&value)), NOW), Reply::Created);
-        let loan = lend(&mut store, &id.to_le_bytes());
-        assert_eq!(read_loan(&mut store, loan), value);
+        let pin = pin(&mut store, &id.to_le_bytes());
+        assert_eq!(read_pinned(&mut store, pin), value);
         assert!(store.stats().used_bytes <= store.stats().budget_bytes);
     }
     store.check();
@@ -344,46 +345,48 @@ fn puts_find_room_among_entries_on_loan() {
 }
 
 #[test]
-#[cfg_attr(miri, ignore = "moves megabytes; the model lends small values there")]
-fn a_read_lends_a_large_value_and_tells_the_rest() {
+#[cfg_attr(miri, ignore = "moves megabytes; the model pins small values there")]
+fn a_read_with_details_pins_a_large_value() {
     let mut store = Store::new(&LARGE_SETTINGS);
     let value = bytes_of(30_000, 0);
     let extras = Extras { content_type: Some(&b"image/png"[..]), ..Extras::NONE };
     let (ttl_ms, condition) = (NonZeroU64::new(5), Condition::NONE);
-    store.execute(op(b"k", Verb::Write { value: &value, extras, ttl_ms, condition }), NOW);
-    let read = |above| Verb::Read { condition, lease_ms: None, is_use: true, above };
-    let Reply::Entry { value: held, version, .. } = store.execute(op(b"k", read(30_000)), NOW)
+    store.execute(op(b"k", Verb::Write(Write { value: &value, extras, ttl_ms, condition })), NOW);
+    let read = |above| Verb::Read(Read { condition, pin_above: above, ..Read::ENTRY });
+    let Reply::Entry { value: held, details: Details { version, .. } } =
+        store.execute(op(b"k", read(30_000)), NOW)
     else {
-        panic!("it was lent")
+        panic!("it was pinned")
     };
     assert_eq!(held, value);
     assert_eq!(store.stats().lent, 0);
     let reply = store.execute(op(b"k", read(29_999)), NOW);
-    let loan = reply.loan().expect("it is lent");
+    let pin = reply.pin().expect("it is pinned");
     let (bytes, content_type) = (value.len(), extras.content_type);
-    let told = Reply::LentEntry { loan, bytes, content_type, version, ttl_ms, stale: None };
-    assert_eq!(reply, told);
-    store.execute(op(b"k", Verb::Delete), NOW);
-    let piece = Verb::Piece { loan, from: 20_000, bytes: 20_000 };
-    assert_eq!(store.execute(op(b"k", piece), NOW), Reply::Piece { loan, bytes: &value[20_000..] });
-    store.give_back(loan);
+    let details = Some(Details { content_type, version, ttl_ms, stale: None });
+    assert_eq!(reply, Reply::Pinned { pin, bytes, details });
+    store.execute(op(b"k", Verb::delete()), NOW);
+    let piece = Verb::Piece { pin, from: 20_000, bytes: 20_000 };
+    assert_eq!(store.execute(op(b"k", piece), NOW), Reply::Piece { pin, bytes: &value[20_000..] });
+    store.unpin(pin);
     assert_eq!((store.stats().lent, store.stats().orphaned_bytes), (0, 0));
 }
 
 #[test]
-fn small_values_are_not_lent() {
+fn small_values_are_not_pinned() {
     let mut store = Store::new(&LARGE_SETTINGS);
+    let read = |above| Verb::Read(Read { pin_above: above, ..Read::VALUE });
     for (bytes, above) in [(100, 0), (20_000, 20_000)] {
         let value = bytes_of(bytes, 0);
         store.execute(op(b"k", put(&value)), NOW);
-        assert_eq!(store.execute(op(b"k", Verb::Lend { above }), NOW), Reply::Value(&value[..]));
+        assert_eq!(store.execute(op(b"k", read(above)), NOW), Reply::Value(&value[..]));
     }
-    assert_eq!(store.execute(op(b"x", Verb::Lend { above: 0 }), NOW), Reply::Absent);
+    assert_eq!(store.execute(op(b"x", read(0)), NOW), Reply::Absent);
     assert_eq!((store.stats().lent, store.stats().hits, store.stats().misses), (0, 2, 1));
 }
 
 #[test]
-fn way_is_made_for_a_large_value_before_it_comes() {
+fn room_is_made_for_a_large_value_before_it_comes() {
     let settings = Settings { value_bytes_max: 1 << 17, ..SETTINGS };
     let mut store = Store::new(&settings);
     let keys = if cfg!(miri) { 50 } else { 20_000_u32 };
@@ -391,11 +394,11 @@ fn way_is_made_for_a_large_value_before_it_comes() {
         store.execute(op(&id.to_le_bytes(), put(b"small")), NOW);
     }
     let value = vec![2; 1 << 17];
-    while !store.make_way(value.len(), NOW, 64) {}
+    while !store.make_room_ahead(value.len(), NOW, 64) {}
     let before = store.stats();
     assert_eq!(store.execute(op(b"k", put(&value)), NOW), Reply::Created);
     assert_eq!((store.stats().evictions, store.stats().forced), (before.evictions, 0));
-    assert_eq!(store.execute(op(b"k", Verb::Get), NOW), Reply::Value(&value[..]));
+    assert_eq!(store.execute(op(b"k", Verb::get()), NOW), Reply::Value(&value[..]));
 }
 
 #[test]
@@ -426,18 +429,17 @@ fn a_flush_leaves_an_empty_store_that_works() {
     store.execute(op(b"a", put_for(b"old", 500)), NOW);
     store.execute(op(b"b", put(b"old")), NOW);
     store.flush();
-    assert_eq!(store.execute(op(b"b", Verb::Get), NOW), Reply::Absent);
+    assert_eq!(store.execute(op(b"b", Verb::get()), NOW), Reply::Absent);
     assert_eq!((store.stats().entries, store.stats().flushed), (0, 2));
     store.execute(op(b"b", put(b"new")), NOW);
     assert!(!store.expire(Millis(5_000), 9));
-    assert_eq!(store.execute(op(b"b", Verb::Get), NOW), Reply::Value(&b"new"[..]));
+    assert_eq!(store.execute(op(b"b", Verb::get()), NOW), Reply::Value(&b"new"[..]));
 }
 
-const READ: Verb<&[u8]> =
-    Verb::Read { condition: Condition::NONE, lease_ms: None, is_use: true, above: usize::MAX };
+const READ: Verb<&[u8]> = Verb::Read(Read { ..Read::ENTRY });
 
 fn write<'a>(value: &'a [u8], condition: Condition<&'a [u8]>) -> Verb<&'a [u8]> {
-    Verb::Write { value, extras: Extras::NONE, ttl_ms: None, condition }
+    Verb::Write(Write { value, extras: Extras::NONE, ttl_ms: None, condition })
 }
 
 fn touch(ttl_ms: u64) -> Verb<&'static [u8]> {
@@ -459,7 +461,7 @@ fn matches(versions: &[u8]) -> Condition<&[u8]> {
 
 fn version(store: &mut Store, key: &[u8]) -> u64 {
     match store.execute(op(key, READ), NOW) {
-        Reply::Entry { version, .. } => version,
+        Reply::Entry { details: Details { version, .. }, .. } => version,
         other => panic!("{other:?}"),
     }
 }
@@ -478,7 +480,7 @@ fn a_write_keeps_to_its_condition() {
     assert_eq!(store.execute(op(b"k", again), NOW), Reply::Replaced);
     assert_eq!(store.execute(op(b"k", again), NOW), Reply::Refused);
     assert_eq!(store.execute(op(b"k", write(b"3", Condition::PRESENT)), NOW), Reply::Replaced);
-    assert_eq!(store.execute(op(b"k", Verb::Get), NOW), Reply::Value(&b"3"[..]));
+    assert_eq!(store.execute(op(b"k", Verb::get()), NOW), Reply::Value(&b"3"[..]));
 }
 
 #[test]
@@ -488,12 +490,11 @@ fn every_verb_keeps_to_its_condition() {
     let old = version(&mut store, b"k").to_le_bytes();
     store.execute(op(b"k", put(b"2")), NOW);
     let new = version(&mut store, b"k").to_le_bytes();
-    let read =
-        |condition| Verb::Read { condition, lease_ms: None, is_use: true, above: usize::MAX };
+    let read = |condition| Verb::Read(Read { condition, ..Read::ENTRY });
     for condition in [matches(&old), unless(&new), Condition::ABSENT] {
         for verb in [
             write(b"3", condition),
-            Verb::Remove { condition },
+            Verb::Delete { condition },
             Verb::Touch { ttl_ms: None, condition },
             Verb::Add { by: 1, condition },
         ] {
@@ -516,12 +517,12 @@ fn every_verb_keeps_to_its_condition() {
     }
     let add = Verb::Add { by: 1, condition: matches(&new) };
     assert_eq!(store.execute(op(b"k", add), NOW), Reply::Number(3));
-    let remove = Verb::Remove { condition: Condition::PRESENT };
+    let remove = Verb::Delete { condition: Condition::PRESENT };
     assert_eq!(store.execute(op(b"k", remove), NOW), Reply::Deleted);
     // Where nothing is there, only what would put something asks for the condition.
     for condition in [Condition::PRESENT, Condition::ABSENT, matches(&new)] {
         for verb in
-            [read(condition), Verb::Remove { condition }, Verb::Touch { ttl_ms: None, condition }]
+            [read(condition), Verb::Delete { condition }, Verb::Touch { ttl_ms: None, condition }]
         {
             assert_eq!(store.execute(op(b"k", verb), NOW), Reply::Absent, "{verb:?}");
         }
@@ -553,7 +554,7 @@ fn every_write_changes_the_version_and_nothing_else_does() {
         store.execute(op(b"k", verb), NOW);
         let now = version(&mut store, b"k");
         assert!(!seen.contains(&now), "{verb:?}");
-        for verb in [Verb::Get, touch(9), Verb::Peek] {
+        for verb in [Verb::get(), touch(9), Verb::peek()] {
             store.execute(op(b"k", verb), NOW);
             assert_eq!(version(&mut store, b"k"), now);
         }
@@ -573,7 +574,9 @@ fn a_touch_sets_moves_and_takes_away_the_end() {
         {
             assert_eq!(store.execute(op(b"k", verb), NOW), Reply::Touched);
             let reply = store.execute(op(b"k", READ), Millis(NOW.0 + 10));
-            let Reply::Entry { value: held, ttl_ms, .. } = reply else { panic!("{reply:?}") };
+            let Reply::Entry { value: held, details: Details { ttl_ms, .. } } = reply else {
+                panic!("{reply:?}")
+            };
             assert_eq!((held, ttl_ms), (&value[..], NonZeroU64::new(left)));
         }
         assert_eq!(store.execute(op(b"k", READ), Millis(NOW.0 + 30)), Reply::Absent);
@@ -585,16 +588,16 @@ fn an_addition_reads_what_it_would_print() {
     let mut store = Store::new(&SETTINGS);
     assert_eq!(store.execute(op(b"n", add(-5)), NOW), Reply::Number(-5));
     assert_eq!(store.execute(op(b"n", add(105)), NOW), Reply::Number(100));
-    assert_eq!(store.execute(op(b"n", Verb::Get), NOW), Reply::Value(&b"100"[..]));
+    assert_eq!(store.execute(op(b"n", Verb::get()), NOW), Reply::Value(&b"100"[..]));
     assert_eq!(store.execute(op(b"n", add(i64::MAX)), NOW), Reply::Overflow);
     for text in ["", "+1", "01", "-0", " 1", "1 ", "1.0", "9223372036854775808", "x"] {
         store.execute(op(b"t", put(text.as_bytes())), NOW);
         assert_eq!(store.execute(op(b"t", add(1)), NOW), Reply::NotANumber, "{text:?}");
-        assert_eq!(store.execute(op(b"t", Verb::Get), NOW), Reply::Value(text.as_bytes()));
+        assert_eq!(store.execute(op(b"t", Verb::get()), NOW), Reply::Value(text.as_bytes()));
     }
     store.execute(op(b"e", put_for(b"1", 50)), NOW);
     store.execute(op(b"e", add(1)), NOW);
-    assert_eq!(store.execute(op(b"e", Verb::Get), Millis(1_050)), Reply::Absent);
+    assert_eq!(store.execute(op(b"e", Verb::get()), Millis(1_050)), Reply::Absent);
 }
 
 #[test]
@@ -613,11 +616,11 @@ fn where_nothing_is_evicted_a_full_store_refuses_and_keeps_all() {
         let larger = vec![2; 1 << 14];
         for id in 0..held {
             store.execute(op(&id.to_le_bytes(), put(&larger)), NOW);
-            let reply = store.execute(op(&id.to_le_bytes(), Verb::Get), NOW);
+            let reply = store.execute(op(&id.to_le_bytes(), Verb::get()), NOW);
             assert!([Reply::Value(&value[..]), Reply::Value(&larger[..])].contains(&reply));
         }
         assert_eq!((store.stats().entries, store.stats().evictions), (u64::from(held), 0));
-        store.execute(op(&[0; 4], Verb::Delete), NOW);
+        store.execute(op(&[0; 4], Verb::delete()), NOW);
         assert_eq!(store.execute(op(&[0; 4], put(b"")), NOW), Reply::Created);
     }
 }
@@ -629,7 +632,7 @@ fn a_walk_meets_the_coldest_first() {
         store.execute(op(key, put(key)), NOW);
     }
     store.execute(op(b"e", put_for(b"e", 5)), NOW);
-    store.execute(op(b"b", Verb::Get), NOW);
+    store.execute(op(b"b", Verb::get()), NOW);
     store.start_walk();
     let mut met = Vec::new();
     while let Some(item) = store.walk_on(Millis(NOW.0 + 5), &mut { u32::MAX }) {
@@ -667,11 +670,11 @@ fn a_walk_misses_nothing_that_stays() {
                 let key = id.to_le_bytes();
                 match id % 6 {
                     0 | 1 => {}
-                    2 | 3 => drop(store.execute(op(&key, Verb::Get), NOW)),
+                    2 | 3 => drop(store.execute(op(&key, Verb::get()), NOW)),
                     4 => drop(store.execute(op(&key, put(&[2; 80])), NOW)),
                     _ => {
                         gone.insert(id);
-                        store.execute(op(&key, Verb::Delete), NOW);
+                        store.execute(op(&key, Verb::delete()), NOW);
                     }
                 }
             }
@@ -702,7 +705,7 @@ fn a_restore_keeps_the_last_whatever_the_rule() {
         let first = keys - u32::try_from(stats.entries).unwrap();
         assert!(0 < first && first < keys, "{name}");
         for id in 0..keys {
-            let reply = store.execute(op(&id.to_le_bytes(), Verb::Peek), NOW);
+            let reply = store.execute(op(&id.to_le_bytes(), Verb::peek()), NOW);
             assert_eq!(reply != Reply::Absent, id >= first, "{name}: {id}");
         }
         // The rule is in force again.

@@ -32,9 +32,9 @@ impl Cache {
 
     /// Reads, and puts what is not there. True for a hit.
     fn request(&mut self, id: u32) -> bool {
-        let hit = self.run(id, Verb::Get);
+        let hit = self.run(id, Verb::get());
         if !hit {
-            self.run(id, Verb::Put { value: b"", ttl_ms: None });
+            self.run(id, Verb::put(b"", None));
         }
         hit
     }

@@ -28,7 +28,7 @@ impl Cache {
     }
 
     fn put(&mut self, id: u32, value: &[u8], ttl_ms: u64) -> Reply<&[u8]> {
-        self.run(id, Verb::Put { value, ttl_ms: NonZeroU64::new(ttl_ms) })
+        self.run(id, Verb::put(value, NonZeroU64::new(ttl_ms)))
     }
 }
 
@@ -80,7 +80,7 @@ fn scattered_chunks_are_gathered_before_anything_is_refused_or_evicted() {
             held += 1;
         }
         for id in (0..held).step_by(2) {
-            cache.run(id, Verb::Delete);
+            cache.run(id, Verb::delete());
         }
         let before = cache.store.stats().relocations;
         for id in held..held + 60_000 {
@@ -89,7 +89,7 @@ fn scattered_chunks_are_gathered_before_anything_is_refused_or_evicted() {
         assert_eq!((cache.store.stats().evictions, cache.store.stats().rejected), (0, 0));
         assert!(cache.store.stats().relocations > before + u64::from(held / 8));
         for id in (1..held).step_by(2) {
-            assert_eq!(cache.run(id, Verb::Get), Reply::Value(&value[..]));
+            assert_eq!(cache.run(id, Verb::get()), Reply::Value(&value[..]));
         }
     }
 }
@@ -113,7 +113,7 @@ fn the_idle_age_of_the_last_victim_is_that_of_a_plain_queue() {
         let hot = random.u32(step.saturating_sub(20_000)..=step);
         let id = if random.bool() { step } else { hot };
         let is_held = used.contains_key(&id);
-        assert_eq!(cache.run(id, Verb::Get) != Reply::Absent, is_held);
+        assert_eq!(cache.run(id, Verb::get()) != Reply::Absent, is_held);
         if !is_held {
             cache.put(id, &[0; 90][..random.usize(..90)], 0);
         }
@@ -155,7 +155,7 @@ fn a_use_counts_under_every_rule_and_nothing_is_told_before_an_eviction() {
         cache.now = Millis(1_000_000);
         assert_eq!(cache.store.stats().victim_idle_ms, 0, "{name}");
         for id in 0..1_000 {
-            cache.run(id, Verb::Get);
+            cache.run(id, Verb::get());
         }
         cache.now = Millis(1_000_700);
         for id in 1_000..1_500 {

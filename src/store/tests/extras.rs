@@ -4,8 +4,8 @@
 use super::{NOW, READ, SETTINGS, add, op, put, put_for, touch, unless, version, write};
 use crate::clock::Millis;
 use crate::store::{
-    CONTENT_TYPE_BYTES_MAX, Condition, Eviction, Extras, Item, KeyHasher, Lease, Reply,
-    SCAN_STEPS_MAX, Scan, Settings, Store, TAGS_MAX, Verb,
+    CONTENT_TYPE_BYTES_MAX, Condition, Details, Eviction, Extras, Item, KeyHasher, Lease, Read,
+    Reply, SCAN_STEPS_MAX, Scan, Settings, Store, TAGS_MAX, Verb, Write,
 };
 use std::num::NonZeroU64;
 
@@ -21,12 +21,11 @@ fn extras<'a>(content_type: &'a [u8], tags: &'a [u8]) -> Extras<&'a [u8]> {
 fn write_with<'a>(value: &'a [u8], extras: Extras<&'a [u8]>, life: Life) -> Verb<&'a [u8]> {
     let (ttl_ms, stale_ms) = (NonZeroU64::new(life.0), NonZeroU64::new(life.1));
     let extras = Extras { stale_ms, ..extras };
-    Verb::Write { value, extras, ttl_ms, condition: Condition::NONE }
+    Verb::Write(Write { value, extras, ttl_ms, condition: Condition::NONE })
 }
 
 fn read_for(lease_ms: u64) -> Verb<&'static [u8]> {
-    let lease_ms = NonZeroU64::new(lease_ms);
-    Verb::Read { condition: Condition::NONE, lease_ms, is_use: true, above: usize::MAX }
+    Verb::Read(Read { lease_ms: NonZeroU64::new(lease_ms), ..Read::VALUE })
 }
 
 fn taken(left_ms: u64) -> Lease {
@@ -74,7 +73,9 @@ fn extras_come_back_with_any_value_and_a_plain_put_drops_them() {
             for verb in [write_with(&value, extras, life), add(1), touch(70), touch(0), touch(70)] {
                 store.execute(op(b"k", verb), NOW);
                 let reply = store.execute(op(b"k", READ), NOW);
-                let Reply::Entry { value: held, content_type, stale, .. } = reply else {
+                let Reply::Entry { value: held, details: Details { content_type, stale, .. } } =
+                    reply
+                else {
                     panic!("{verb:?}: {reply:?}")
                 };
                 assert_eq!((held, content_type, stale), (&value[..], extras.content_type, None));
@@ -83,7 +84,7 @@ fn extras_come_back_with_any_value_and_a_plain_put_drops_them() {
             store.execute(op(b"k", put(&value)), NOW);
             assert!(matches!(
                 store.execute(op(b"k", READ), NOW),
-                Reply::Entry { content_type: None, .. }
+                Reply::Entry { details: Details { content_type: None, .. }, .. }
             ));
             store.check();
         }
@@ -97,7 +98,10 @@ fn an_addition_keeps_the_extras_and_changes_the_version() {
     let before = version(&mut store, b"n");
     assert_eq!(store.execute(op(b"n", add(1)), NOW), Reply::Number(100));
     let reply = store.execute(op(b"n", READ), after(10));
-    let Reply::Entry { value, content_type, version, ttl_ms, .. } = reply else { panic!() };
+    let Reply::Entry { value, details: Details { content_type, version, ttl_ms, .. } } = reply
+    else {
+        panic!()
+    };
     assert_eq!((value, content_type), (&b"100"[..], Some(&b"text/plain"[..])));
     assert_eq!((ttl_ms, version != before), (NonZeroU64::new(40), true));
     assert_eq!(items(&mut store, NOW), [(b"n".to_vec(), Some(vec![5; 16]), Some(after(70)))]);
@@ -121,8 +125,41 @@ fn what_is_not_there_takes_no_memory() {
         store.stats().payload_bytes
     };
     assert_eq!(bytes(put(&[2; 128])), 16 + 16 + 128);
-    assert_eq!(bytes(write_with(b"", Extras::NONE, FOR_EVER)), 16 + 16 + 10);
+    for none in [Extras::NONE, Extras { tags: Some(&b""[..]), ..Extras::NONE }] {
+        assert_eq!(bytes(write_with(&[2; 128], none, FOR_EVER)), 16 + 16 + 128);
+        // Without a time to live there is nothing to outlast.
+        assert_eq!(bytes(write_with(b"", none, (0, 9))), 16 + 16);
+        assert_eq!(bytes(write_with(b"", none, (9, 0))), 28 + 16);
+        assert_eq!(bytes(write_with(b"", none, (9, 9))), 28 + 16 + 10 + 8);
+    }
     assert_eq!(bytes(write_with(b"", extras(b"a/b", &[0; 16]), (9, 9))), 28 + 16 + 10 + 8 + 19);
+}
+
+/// Only who asks for the version, or compares it, has the entry given one.
+#[test]
+fn a_read_of_the_value_alone_never_writes() {
+    let plain =
+        [Verb::get(), Verb::peek(), read_for(50), Verb::Read(Read { pin_above: 0, ..Read::VALUE })];
+    let asking = [
+        READ,
+        Verb::Read(Read { condition: Condition::PRESENT, ..Read::VALUE }),
+        Verb::Read(Read { condition: unless(&[0; 8]), is_use: false, ..Read::VALUE }),
+    ];
+    for (verbs, version_bytes) in [(&plain[..], 0), (&asking[..], 10)] {
+        for &verb in verbs {
+            let mut store = Store::new(&SETTINGS);
+            store.execute(op(b"k", put(b"v")), NOW);
+            let before = (store.stats().payload_bytes + version_bytes, store.writes);
+            let reply = store.execute(op(b"k", verb), NOW);
+            if verb == READ {
+                assert!(matches!(reply, Reply::Entry { value: b"v", .. }), "{reply:?}");
+            } else {
+                assert_eq!(reply, Reply::Value(&b"v"[..]), "{verb:?}");
+            }
+            let after = (store.stats().payload_bytes, store.writes - version_bytes / 10);
+            assert_eq!(after, before, "{verb:?}");
+        }
+    }
 }
 
 #[test]
@@ -137,7 +174,7 @@ fn a_put_of_the_same_value_changes_the_version_that_was_shown() {
         store.execute(op(b"l", put(&value)), NOW);
         let first = version(&mut store, b"k");
         assert_eq!(version(&mut store, b"k"), first);
-        assert_eq!(store.execute(op(b"k", Verb::Get), NOW), Reply::Value(&value[..]));
+        assert_eq!(store.execute(op(b"k", Verb::get()), NOW), Reply::Value(&value[..]));
         store.execute(op(b"k", put(&value)), NOW);
         assert_ne!(version(&mut store, b"k"), first, "{len}");
         assert_ne!(version(&mut store, b"k"), version(&mut store, b"l"));
@@ -166,12 +203,7 @@ fn a_version_does_not_warm_an_entry() {
         }
         let before = items(&mut store, NOW);
         for id in 0..keys {
-            let peek = Verb::Read {
-                condition: Condition::NONE,
-                lease_ms: None,
-                is_use: false,
-                above: usize::MAX,
-            };
+            let peek = Verb::Read(Read { is_use: false, ..Read::ENTRY });
             store.execute(op(&id.to_le_bytes(), peek), NOW);
         }
         assert_eq!(store.stats().payload_bytes, u64::from(keys) * (16 + 4 + 40 + 10));
@@ -195,7 +227,7 @@ fn versions_find_room_in_a_full_store() {
         for id in (0..keys).rev() {
             let key = id.to_le_bytes();
             let mut version = || match store.execute(op(&key, READ), NOW) {
-                Reply::Entry { version, value, .. } => {
+                Reply::Entry { value, details: Details { version, .. } } => {
                     assert_eq!(value, [1; 40]);
                     Some(version)
                 }
@@ -208,7 +240,7 @@ fn versions_find_room_in_a_full_store() {
             assert_eq!(version(), Some(first));
             store.execute(op(&key, put(&[1; 40])), NOW);
             let second = match store.execute(op(&key, READ), NOW) {
-                Reply::Entry { version, .. } => version,
+                Reply::Entry { details: Details { version, .. }, .. } => version,
                 other => panic!("{other:?}"),
             };
             shown += 1;
@@ -229,32 +261,34 @@ fn versions_find_room_in_a_full_store() {
 fn a_stale_entry_is_read_until_its_end() {
     let mut store = Store::new(&SETTINGS);
     store.execute(op(b"k", write_with(b"v", extras(b"a/b", b""), (50, 30))), NOW);
-    assert_eq!(store.execute(op(b"k", Verb::Get), after(49)), Reply::Value(&b"v"[..]));
+    assert_eq!(store.execute(op(b"k", Verb::get()), after(49)), Reply::Value(&b"v"[..]));
     let version = version(&mut store, b"k");
     for (verb, lease) in [
-        (Verb::Get, Lease::NotAsked),
-        (Verb::Peek, Lease::NotAsked),
+        (Verb::get(), Lease::NotAsked),
+        (Verb::peek(), Lease::NotAsked),
         (READ, Lease::NotAsked),
         (read_for(5), Lease::Granted),
         (read_for(5), taken(5)),
-        (Verb::Get, Lease::NotAsked),
+        (Verb::get(), Lease::NotAsked),
     ] {
         let entry = Reply::Entry {
             value: &b"v"[..],
-            content_type: Some(&b"a/b"[..]),
-            version,
-            ttl_ms: None,
-            stale: Some(lease),
+            details: Details {
+                content_type: Some(&b"a/b"[..]),
+                version,
+                ttl_ms: None,
+                stale: Some(lease),
+            },
         };
         assert_eq!(store.execute(op(b"k", verb), after(50)), entry);
     }
     let known = version.to_le_bytes();
     let lease_ms = NonZeroU64::new(9);
-    let read = Verb::Read { condition: unless(&known), lease_ms, is_use: true, above: usize::MAX };
+    let read = Verb::Read(Read { condition: unless(&known), lease_ms, ..Read::ENTRY });
     let unchanged = Reply::Unchanged { version, ttl_ms: None, stale: Some(Lease::Granted) };
     assert_eq!(store.execute(op(b"k", read), after(79)), unchanged);
     assert_eq!(store.stats().stale, 7);
-    assert_eq!(store.execute(op(b"k", Verb::Get), after(80)), Reply::Absent);
+    assert_eq!(store.execute(op(b"k", Verb::get()), after(80)), Reply::Absent);
     assert_eq!((store.stats().expirations, store.stats().expired), (1, 1));
 }
 
@@ -266,23 +300,29 @@ fn what_is_stale_is_there_but_for_an_addition() {
     };
     let mut store = Store::new(&SETTINGS);
     assert_eq!(stale(&mut store, put(b"w")), Reply::Replaced);
-    assert_eq!(store.execute(op(b"k", Verb::Get), after(90)), Reply::Value(&b"w"[..]));
+    assert_eq!(store.execute(op(b"k", Verb::get()), after(90)), Reply::Value(&b"w"[..]));
     assert_eq!(stale(&mut store, write(b"w", Condition::ABSENT)), Reply::Refused);
     assert_eq!(stale(&mut store, write(b"w", Condition::PRESENT)), Reply::Replaced);
-    assert_eq!(stale(&mut store, Verb::Delete), Reply::Deleted);
+    assert_eq!(stale(&mut store, Verb::delete()), Reply::Deleted);
     assert_eq!(stale(&mut store, add(1)), Reply::Number(1));
     assert!(matches!(
         store.execute(op(b"k", READ), after(90)),
-        Reply::Entry { value: b"1", content_type: None, ttl_ms: None, stale: None, .. }
+        Reply::Entry {
+            value: b"1",
+            details: Details { content_type: None, ttl_ms: None, stale: None, .. }
+        }
     ));
     // A touch makes it live, and it may go stale again for as long as before.
     assert_eq!(stale(&mut store, touch(100)), Reply::Touched);
-    assert_eq!(store.execute(op(b"k", Verb::Get), after(159)), Reply::Value(&b"7"[..]));
-    let reply = store.execute(op(b"k", Verb::Get), after(189));
-    assert!(matches!(reply, Reply::Entry { stale: Some(_), .. }), "{reply:?}");
-    assert_eq!(store.execute(op(b"k", Verb::Get), after(190)), Reply::Absent);
+    assert_eq!(store.execute(op(b"k", Verb::get()), after(159)), Reply::Value(&b"7"[..]));
+    let reply = store.execute(op(b"k", Verb::get()), after(189));
+    assert!(
+        matches!(reply, Reply::Entry { details: Details { stale: Some(_), .. }, .. }),
+        "{reply:?}"
+    );
+    assert_eq!(store.execute(op(b"k", Verb::get()), after(190)), Reply::Absent);
     assert_eq!(stale(&mut store, touch(0)), Reply::Touched);
-    assert_eq!(store.execute(op(b"k", Verb::Get), after(1 << 30)), Reply::Value(&b"7"[..]));
+    assert_eq!(store.execute(op(b"k", Verb::get()), after(1 << 30)), Reply::Value(&b"7"[..]));
 }
 
 #[test]
@@ -294,9 +334,12 @@ fn no_time_is_too_long_to_go_stale_in() {
         store.check();
         store.execute(op(b"k", touch(ttl)), NOW);
         store.check();
-        store.execute(op(b"k", Verb::Get), Millis(at)).map(<[u8]>::to_vec)
+        store.execute(op(b"k", Verb::get()), Millis(at)).map(<[u8]>::to_vec)
     };
-    assert!(matches!(write(50, u64::MAX, LAST - 2), Reply::Entry { stale: Some(_), .. }));
+    assert!(matches!(
+        write(50, u64::MAX, LAST - 2),
+        Reply::Entry { details: Details { stale: Some(_), .. }, .. }
+    ));
     assert_eq!(write(50, u64::MAX, LAST - 1), Reply::Absent);
     assert!(matches!(write(u64::MAX, 50, u64::MAX), Reply::Value(_)));
     assert!(matches!(write(LAST - NOW.0 - 1, 50, LAST - 2), Reply::Value(_)));
@@ -323,11 +366,11 @@ fn one_reader_of_a_missing_key_has_the_lease() {
                 _ => Reply::Created,
             }
         );
-        assert_eq!(ask(b"k", Verb::Delete, after(101)), Reply::Deleted);
+        assert_eq!(ask(b"k", Verb::delete(), after(101)), Reply::Deleted);
         assert_eq!(ask(b"k", read_for(50), after(101)), Reply::Missing(Lease::Granted));
     }
     assert_eq!(ask(b"k", write(b"7", Condition::PRESENT), after(102)), Reply::Refused);
-    assert_eq!(ask(b"k", Verb::Delete, after(102)), Reply::Absent);
+    assert_eq!(ask(b"k", Verb::delete(), after(102)), Reply::Absent);
     assert_eq!(ask(b"k", read_for(50), after(102)), Reply::Missing(taken(49)));
     store.flush();
     let again = store.execute(op(b"k", read_for(50)), after(102));
@@ -342,7 +385,13 @@ fn a_touch_ends_the_lease_on_what_was_stale() {
     for (touched, stale) in [(9, 10), (11, 30)] {
         store.execute(op(b"k", touch(1)), after(touched));
         let reply = store.execute(op(b"k", read_for(80)), after(stale));
-        assert!(matches!(reply, Reply::Entry { stale: Some(Lease::Granted), .. }), "{reply:?}");
+        assert!(
+            matches!(
+                reply,
+                Reply::Entry { details: Details { stale: Some(Lease::Granted), .. }, .. }
+            ),
+            "{reply:?}"
+        );
     }
 }
 
@@ -394,12 +443,12 @@ fn an_invalidated_tag_ends_what_was_written_before() {
         assert_eq!(left.iter().any(|(met, ..)| met == key), is_left);
     }
     // Each verb finds nothing, and what was there is counted once.
-    assert_eq!(store.execute(op(b"both", Verb::Get), NOW), Reply::Absent);
+    assert_eq!(store.execute(op(b"both", Verb::get()), NOW), Reply::Absent);
     assert_eq!(store.execute(op(b"stale", read_for(9)), after(9)), Reply::Missing(Lease::Granted));
     assert_eq!(store.execute(op(b"sum", add(5)), NOW), Reply::Number(5));
     assert_eq!(store.stats().invalidated, 3);
     for (key, is_left) in keys {
-        let held = store.execute(op(key, Verb::Peek), NOW) != Reply::Absent;
+        let held = store.execute(op(key, Verb::peek()), NOW) != Reply::Absent;
         assert_eq!(held, is_left || key == b"sum");
     }
     // The same again, and another.
@@ -449,7 +498,7 @@ fn too_many_tags_are_refused_until_a_sweep() {
     let taken = (0..1_000).take_while(|&tag| store.invalidate(tag)).count() as u64;
     assert!((16..1_000).contains(&taken), "{taken} tags");
     assert!(!store.invalidate(1_000) && store.invalidate(0));
-    assert_eq!(store.execute(op(b"k", Verb::Get), NOW), Reply::Value(&b"v"[..]));
+    assert_eq!(store.execute(op(b"k", Verb::get()), NOW), Reply::Value(&b"v"[..]));
     // A sweep takes the rows over and the next tag finds room, but each half has its end.
     store.sweep(1);
     assert_eq!((0..1_000).filter(|&tag| store.invalidate(2_000 + tag)).count() as u64, taken);
@@ -477,7 +526,7 @@ fn a_prefix_is_deleted_and_nothing_else() {
     assert_eq!(delete_prefix(&mut store, b"1:", false, 1), third);
     assert_eq!(store.stats().prefix_deleted, third);
     for (id, key) in keys.iter().enumerate() {
-        let held = store.execute(op(key.as_bytes(), Verb::Peek), NOW) != Reply::Absent;
+        let held = store.execute(op(key.as_bytes(), Verb::peek()), NOW) != Reply::Absent;
         assert_eq!(held, id % 3 != 1, "{key}");
     }
     // What is over is left to the wheel.
@@ -506,7 +555,7 @@ fn a_scan_that_removes_all_leaves_no_long_chains() {
     // The table follows the number of entries again as others come and go.
     for id in 0..20_000_u32 {
         store.execute(op(&id.to_le_bytes(), put(b"")), NOW);
-        store.execute(op(&id.to_le_bytes(), Verb::Delete), NOW);
+        store.execute(op(&id.to_le_bytes(), Verb::delete()), NOW);
     }
     assert!(store.index.pages() * 10 < pages, "{} of {pages} pages", store.index.pages());
     store.check();
@@ -540,7 +589,7 @@ fn a_scan_meets_what_stays_once_while_the_index_grows_and_shrinks() {
                     others += 1;
                 } else {
                     others -= 1;
-                    store.execute(op(&others.to_le_bytes(), Verb::Delete), NOW);
+                    store.execute(op(&others.to_le_bytes(), Verb::delete()), NOW);
                 }
             }
         }
