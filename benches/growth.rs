@@ -10,7 +10,7 @@
 #![expect(clippy::print_stdout, clippy::cast_precision_loss, reason = "this is its output")]
 
 use kvcache::clock::Millis;
-use kvcache::store::{Key, KeyHasher, Op, Reply, Settings, Store, Verb};
+use kvcache::store::{Bounds, Key, KeyHasher, Op, Reply, Store, Verb};
 use memmap2::{Advice, MmapMut};
 use rustix::thread::disable_transparent_huge_pages;
 use rustix::time::{ClockId, clock_gettime};
@@ -65,13 +65,13 @@ struct Row {
 
 impl Row {
     fn measure(entries: usize) -> Result<Self> {
-        let settings = Settings {
+        let bounds = Bounds {
             memory_bytes_max: (entries * 190).max(1 << 20),
             key_bytes_max: 256,
             value_bytes_max: 256,
             entries_max: 0,
         };
-        let mut store = Store::new(&settings);
+        let mut store = Store::new(&bounds);
         store.prefault();
         let hasher = KeyHasher::random();
         for id in 0..entries {

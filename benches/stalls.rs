@@ -19,8 +19,8 @@ use kvcache::config::Config;
 use kvcache::http::response::Date;
 use kvcache::shard::{Role, Shard};
 use kvcache::store::{
-    Condition, EXPIRE_STEPS_MAX, Extras, Key, KeyHasher, Op, ROOM_STEPS_MAX, Read, SCAN_STEPS_MAX,
-    Scan, Settings, Store, Verb, Write,
+    Bounds, Condition, EXPIRE_STEPS_MAX, Extras, Key, KeyHasher, Op, ROOM_STEPS_MAX, Read,
+    SCAN_STEPS_MAX, Scan, Store, Verb, Write,
 };
 use rustix::time::{ClockId, clock_gettime};
 use std::hint::black_box;
@@ -260,9 +260,9 @@ fn print_calls(row: &str, mut calls_ns: Vec<u64>) {
 
 impl Run {
     fn new(memory_bytes_max: usize, hasher: KeyHasher) -> Self {
-        let settings =
-            Settings { memory_bytes_max, key_bytes_max: 256, value_bytes_max: MIB, entries_max: 0 };
-        let mut store = Store::new(&settings);
+        let bounds =
+            Bounds { memory_bytes_max, key_bytes_max: 256, value_bytes_max: MIB, entries_max: 0 };
+        let mut store = Store::new(&bounds);
         if std::env::var_os("PREFAULT").is_some() {
             store.prefault();
         }

@@ -968,19 +968,19 @@ mod tests {
     use crate::{
         clock::Millis,
         config::Limits,
-        store::{Key, Op, Reply, Settings, Store, Verb},
+        store::{Bounds, Key, Op, Reply, Store, Verb},
     };
 
     const NOW: Millis = Millis(1);
 
     fn mesh(me: usize) -> Mesh<usize> {
-        let settings = Settings {
+        let bounds = Bounds {
             memory_bytes_max: 1 << 20,
             key_bytes_max: 10,
             value_bytes_max: 100,
             entries_max: 0,
         };
-        Mesh::new(me, 2, Store::new(&settings), &Limits::DEFAULT)
+        Mesh::new(me, 2, Store::new(&bounds), &Limits::DEFAULT)
     }
 
     /// Of the second shard.

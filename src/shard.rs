@@ -32,8 +32,8 @@ use crate::{
     mesh::{Arrival, Books, Called, Mesh, Message, Question},
     metrics::{Counters, Operation, Process, Report, Stage, Step, Usage},
     store::{
-        EXPIRE_STEPS_MAX, INLINE_BYTES_MAX, Key, KeyHasher, Op, ROOM_STEPS_MAX, Read, Reply,
-        SCAN_STEPS_MAX, Settings, Store, Verb,
+        Bounds, EXPIRE_STEPS_MAX, INLINE_BYTES_MAX, Key, KeyHasher, Op, ROOM_STEPS_MAX, Read,
+        Reply, SCAN_STEPS_MAX, Store, Verb,
     },
 };
 use listen::Listeners;
@@ -775,13 +775,13 @@ impl Shard {
     /// Shard `me` of `config.shards`. All shards of a process have the same hasher.
     #[must_use]
     pub fn new(me: usize, config: Config, hasher: KeyHasher, now: Millis, date: Date) -> Self {
-        let settings = Settings {
+        let bounds = Bounds {
             memory_bytes_max: config.memory_bytes / config.shards,
             key_bytes_max: config.limits.key_bytes_max,
             value_bytes_max: config.limits.value_bytes_max,
             entries_max: config.entries_max.div_ceil(config.shards),
         };
-        let mut store = Store::with_eviction(&settings, config.eviction);
+        let mut store = Store::with_eviction(&bounds, config.eviction);
         if config.prefault {
             store.prefault();
         }

@@ -57,7 +57,7 @@ use wheel::Wheel;
 
 /// The bounds of one store.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Settings {
+pub struct Bounds {
     /// Everything the store owns fits in this; at least 1 MiB.
     pub memory_bytes_max: usize,
     pub key_bytes_max: usize,
@@ -92,7 +92,10 @@ pub struct Store {
     /// Counts what `version` is taken from.
     writes: u64,
     versions: KeyHasher,
-    limits: Limits,
+    /// As they were asked for, within what the memory allows.
+    bounds: Bounds,
+    /// Pages that one entry may take.
+    entry_pages_max: usize,
     stats: Stats,
     /// While somebody subscribes to events.
     samples: Option<Box<Samples>>,
@@ -108,30 +111,20 @@ enum End {
     Invalidated,
 }
 
-/// What `Settings` comes to.
-#[expect(clippy::struct_field_names, reason = "each is the most of something")]
-struct Limits {
-    key_bytes_max: usize,
-    value_bytes_max: usize,
-    entries_max: usize,
-    /// Pages that one entry may take.
-    pages_max: usize,
-}
-
 impl Store {
     /// An empty store. Its memory is reserved here and becomes resident as it is used.
     #[must_use]
-    pub fn new(settings: &Settings) -> Self {
-        Self::with_eviction(settings, Eviction::default())
+    pub fn new(bounds: &Bounds) -> Self {
+        Self::with_eviction(bounds, Eviction::default())
     }
 
     /// The same with another rule of eviction.
     #[must_use]
-    pub fn with_eviction(settings: &Settings, eviction: Eviction) -> Self {
-        let budget = settings.memory_bytes_max.clamp(MEMORY_BYTES_MIN, arena::REGION_BYTES_MAX);
-        let value_bytes_max = settings.value_bytes_max.min(budget / 4);
+    pub fn with_eviction(bounds: &Bounds, eviction: Eviction) -> Self {
+        let budget = bounds.memory_bytes_max.clamp(MEMORY_BYTES_MIN, arena::REGION_BYTES_MAX);
+        let value_bytes_max = bounds.value_bytes_max.min(budget / 4);
         let owners = budget / arena::chunk_bytes(budget);
-        let entry_bytes_max = settings.key_bytes_max + value_bytes_max + entry::OVERHEAD_BYTES_MAX;
+        let entry_bytes_max = bounds.key_bytes_max + value_bytes_max + entry::OVERHEAD_BYTES_MAX;
         let is_chunked = entry_bytes_max > arena::entry_bytes_max(budget);
         let pins_max = if is_chunked { owners } else { 0 };
         let extra = size_of::<Self>()
@@ -158,15 +151,16 @@ impl Store {
             chunks: Vec::new(),
             writes: version::first(&versions),
             versions,
-            limits: Limits {
-                key_bytes_max: settings.key_bytes_max.min(entry::KEY_BYTES_MAX),
+            bounds: Bounds {
+                memory_bytes_max: budget,
+                key_bytes_max: bounds.key_bytes_max.min(entry::KEY_BYTES_MAX),
                 value_bytes_max,
-                entries_max: match settings.entries_max {
+                entries_max: match bounds.entries_max {
                     0 => usize::MAX,
-                    bound => bound,
+                    entries_max => entries_max,
                 },
-                pages_max: arena.pages() / 4,
             },
+            entry_pages_max: arena.pages() / 4,
             stats: Stats { budget_bytes: budget as u64, ..Stats::default() },
             samples: None,
             arena,

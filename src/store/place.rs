@@ -9,7 +9,7 @@ impl Store {
     /// How an entry would lie, if it may be put at all.
     pub(super) fn shape<'a>(&self, key: Key<&[u8]>, fresh: &Fresh<'a>) -> Option<Shape<'a>> {
         let lengths = (key.bytes.len(), fresh.value.len());
-        if lengths.0 > self.limits.key_bytes_max || lengths.1 > self.limits.value_bytes_max {
+        if lengths.0 > self.bounds.key_bytes_max || lengths.1 > self.bounds.value_bytes_max {
             return None;
         }
         let chunk_class = self.arena.chunk_class();
@@ -19,7 +19,7 @@ impl Store {
             (self.arena.entry_bytes_max(), self.arena.slot_bytes(chunk_class)),
         )?;
         let pages = shape.chunks.div_ceil(self.arena.slots_per_page(chunk_class));
-        (pages <= self.limits.pages_max).then_some(shape)
+        (pages <= self.entry_pages_max).then_some(shape)
     }
 
     /// The entry of `key`, fresh or stale. One that nobody may read is dropped on the way.

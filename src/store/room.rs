@@ -39,7 +39,7 @@ pub const ROOM_STEPS_MAX: u32 = 64;
 impl Store {
     /// Evicts and moves entries until the shape fits, and a little ahead of that.
     pub(super) fn make_room(&mut self, shape: &Shape<'_>, class: Class, now: Millis) {
-        while self.index.entries() >= self.limits.entries_max && self.evict(now) {}
+        while self.index.entries() >= self.bounds.entries_max && self.evict(now) {}
         self.make_place(class, shape.bytes(), shape.chunks, now);
     }
 
@@ -70,7 +70,7 @@ impl Store {
     /// time. True when there is no more to do: there is room, until other puts take it, or nothing
     /// is left to evict.
     pub fn make_room_ahead(&mut self, bytes: usize, now: Millis, steps: u32) -> bool {
-        let pages = bytes.div_ceil(self.arena.page_bytes()).min(self.limits.pages_max);
+        let pages = bytes.div_ceil(self.arena.page_bytes()).min(self.entry_pages_max);
         let want = self.pool_wanted() + pages;
         for _ in 0..steps {
             if self.arena.pool() >= want || !self.gather_or_evict(now) {

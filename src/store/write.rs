@@ -75,7 +75,7 @@ impl Store {
         let is_more = usize::from(found.is_none());
         if self.eviction == Eviction::None
             && !self.policy.is_restoring()
-            && (self.index.entries() + is_more > self.limits.entries_max
+            && (self.index.entries() + is_more > self.bounds.entries_max
                 || !self.has_room_for_good(&shape, class))
         {
             self.stats.rejected += 1;

@@ -9,8 +9,8 @@
 
 use kvcache::clock::Millis;
 use kvcache::store::{
-    CONTENT_TYPE_BYTES_MAX, Condition, Details, Eviction, Extras, INLINE_BYTES_MAX, Item, Key,
-    KeyHasher, Lease, Op, Pin, Read, Reply, Scan, Settings, Stats, Store, TAGS_MAX, Verb, Versions,
+    Bounds, CONTENT_TYPE_BYTES_MAX, Condition, Details, Eviction, Extras, INLINE_BYTES_MAX, Item,
+    Key, KeyHasher, Lease, Op, Pin, Read, Reply, Scan, Stats, Store, TAGS_MAX, Verb, Versions,
     Write,
 };
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
@@ -541,7 +541,7 @@ struct Run {
 
 impl Run {
     fn new(setup: &Setup) -> Self {
-        let settings = Settings {
+        let bounds = Bounds {
             memory_bytes_max: setup.memory_kib * KIB,
             key_bytes_max: setup.key_bytes_max,
             value_bytes_max: 1 << 20,
@@ -556,8 +556,8 @@ impl Run {
             key_bytes_max: setup.key_bytes_max,
             now: setup.start_ms,
             eviction,
-            store: Store::with_eviction(&settings, eviction),
-            budget: settings.memory_bytes_max as u64,
+            store: Store::with_eviction(&bounds, eviction),
+            budget: bounds.memory_bytes_max as u64,
             entries_max: setup.entries_max,
             model: Model::default(),
             ids: BTreeSet::new(),

@@ -1,11 +1,13 @@
-//! What an entry may carry beside its value, and what follows from it: versions, stale entries,
+//! What an entry may carry beside its value, and what follows from it: stale entries,
 //! leases, tags, and removal by prefix.
 
-use super::{NOW, READ, SETTINGS, add, op, put, put_for, touch, unless, version, write};
+use super::{
+    BOUNDS, NOW, READ, add, items, op, put, put_for, read_for, touch, unless, version, write,
+};
 use crate::clock::Millis;
 use crate::store::{
-    CONTENT_TYPE_BYTES_MAX, Condition, Details, Eviction, Extras, Item, KeyHasher, Lease, Read,
-    Reply, SCAN_STEPS_MAX, Scan, Settings, Store, TAGS_MAX, Verb, Write,
+    Bounds, CONTENT_TYPE_BYTES_MAX, Condition, Details, Extras, KeyHasher, Lease, Read, Reply,
+    SCAN_STEPS_MAX, Scan, Store, TAGS_MAX, Verb, Write,
 };
 use std::num::NonZeroU64;
 
@@ -24,29 +26,12 @@ fn write_with<'a>(value: &'a [u8], extras: Extras<&'a [u8]>, life: Life) -> Verb
     Verb::Write(Write { value, extras, ttl_ms, condition: Condition::NONE })
 }
 
-fn read_for(lease_ms: u64) -> Verb<&'static [u8]> {
-    Verb::Read(Read { lease_ms: NonZeroU64::new(lease_ms), ..Read::VALUE })
-}
-
 fn taken(left_ms: u64) -> Lease {
     Lease::Taken { left_ms: NonZeroU64::new(left_ms).unwrap() }
 }
 
 fn after(ms: u64) -> Millis {
     Millis(NOW.0 + ms)
-}
-
-/// Key, tags, and until when it may be read stale.
-type Met = (Vec<u8>, Option<Vec<u8>>, Option<Millis>);
-
-/// The whole of a walk.
-fn items(store: &mut Store, now: Millis) -> Vec<Met> {
-    let mut met = Vec::new();
-    store.start_walk();
-    while let Some(Item { key, tags, stale_until, .. }) = store.walk_on(now, &mut { u32::MAX }) {
-        met.push((key.to_vec(), tags.map(<[u8]>::to_vec), stale_until));
-    }
-    met
 }
 
 fn delete_prefix(store: &mut Store, prefix: &[u8], dry_run: bool, steps: u32) -> u64 {
@@ -57,7 +42,7 @@ fn delete_prefix(store: &mut Store, prefix: &[u8], dry_run: bool, steps: u32) ->
 
 #[test]
 fn extras_come_back_with_any_value_and_a_plain_put_drops_them() {
-    let settings = Settings { value_bytes_max: 1 << 17, ..SETTINGS };
+    let bounds = Bounds { value_bytes_max: 1 << 17, ..BOUNDS };
     let (content_type, tags) = ([b't'; CONTENT_TYPE_BYTES_MAX], [7; 8 * TAGS_MAX]);
     for (value, life) in [(vec![], FOR_EVER), (vec![1; 100], (50, 9)), (vec![2; 1 << 17], (50, 0))]
     {
@@ -67,7 +52,7 @@ fn extras_come_back_with_any_value_and_a_plain_put_drops_them() {
             extras(b"", &tags[..16]),
             Extras::NONE,
         ] {
-            let mut store = Store::new(&settings);
+            let mut store = Store::new(&bounds);
             store.execute(op(b"k", write_with(&value, extras, life)), NOW);
             // An overwrite in its place, an addition to something else, a new size.
             for verb in [write_with(&value, extras, life), add(1), touch(70), touch(0), touch(70)] {
@@ -93,7 +78,7 @@ fn extras_come_back_with_any_value_and_a_plain_put_drops_them() {
 
 #[test]
 fn an_addition_keeps_the_extras_and_changes_the_version() {
-    let mut store = Store::new(&SETTINGS);
+    let mut store = Store::new(&BOUNDS);
     store.execute(op(b"n", write_with(b"99", extras(b"text/plain", &[5; 16]), (50, 20))), NOW);
     let before = version(&mut store, b"n");
     assert_eq!(store.execute(op(b"n", add(1)), NOW), Reply::Number(100));
@@ -109,7 +94,7 @@ fn an_addition_keeps_the_extras_and_changes_the_version() {
 
 #[test]
 fn extras_beyond_their_bounds_are_refused() {
-    let mut store = Store::new(&SETTINGS);
+    let mut store = Store::new(&BOUNDS);
     for extras in [extras(&[b't'; CONTENT_TYPE_BYTES_MAX + 1], b""), extras(b"", &[0; 72])] {
         let reply = store.execute(op(b"k", write_with(b"v", extras, FOR_EVER)), NOW);
         assert_eq!(reply, Reply::TooLarge);
@@ -120,7 +105,7 @@ fn extras_beyond_their_bounds_are_refused() {
 #[test]
 fn what_is_not_there_takes_no_memory() {
     let bytes = |verb: Verb<&[u8]>| {
-        let mut store = Store::new(&SETTINGS);
+        let mut store = Store::new(&BOUNDS);
         store.execute(op(&[1; 16], verb), NOW);
         store.stats().payload_bytes
     };
@@ -135,131 +120,9 @@ fn what_is_not_there_takes_no_memory() {
     assert_eq!(bytes(write_with(b"", extras(b"a/b", &[0; 16]), (9, 9))), 28 + 16 + 10 + 8 + 19);
 }
 
-/// Only who asks for the version, or compares it, has the entry given one.
-#[test]
-fn a_read_of_the_value_alone_never_writes() {
-    let plain =
-        [Verb::get(), Verb::peek(), read_for(50), Verb::Read(Read { pin_above: 0, ..Read::VALUE })];
-    let asking = [
-        READ,
-        Verb::Read(Read { condition: Condition::PRESENT, ..Read::VALUE }),
-        Verb::Read(Read { condition: unless(&[0; 8]), is_use: false, ..Read::VALUE }),
-    ];
-    for (verbs, version_bytes) in [(&plain[..], 0), (&asking[..], 10)] {
-        for &verb in verbs {
-            let mut store = Store::new(&SETTINGS);
-            store.execute(op(b"k", put(b"v")), NOW);
-            let before = (store.stats().payload_bytes + version_bytes, store.writes);
-            let reply = store.execute(op(b"k", verb), NOW);
-            if verb == READ {
-                assert!(matches!(reply, Reply::Entry { value: b"v", .. }), "{reply:?}");
-            } else {
-                assert_eq!(reply, Reply::Value(&b"v"[..]), "{verb:?}");
-            }
-            let after = (store.stats().payload_bytes, store.writes - version_bytes / 10);
-            assert_eq!(after, before, "{verb:?}");
-        }
-    }
-}
-
-#[test]
-fn a_put_of_the_same_value_changes_the_version_that_was_shown() {
-    let settings = Settings { value_bytes_max: 1 << 17, ..SETTINGS };
-    // Sizes around those of the largest slot, and around that of a chunk.
-    let lens = [0, 1, 5, 2_000, 2_010, 2_016, 2_020, 2_031, 2_040, 4_096, 4_100, 9_000, 100_000];
-    for len in lens.into_iter().step_by(if cfg!(miri) { 4 } else { 1 }) {
-        let mut store = Store::new(&settings);
-        let value = vec![1; len];
-        store.execute(op(b"k", put(&value)), NOW);
-        store.execute(op(b"l", put(&value)), NOW);
-        let first = version(&mut store, b"k");
-        assert_eq!(version(&mut store, b"k"), first);
-        assert_eq!(store.execute(op(b"k", Verb::get()), NOW), Reply::Value(&value[..]));
-        store.execute(op(b"k", put(&value)), NOW);
-        assert_ne!(version(&mut store, b"k"), first, "{len}");
-        assert_ne!(version(&mut store, b"k"), version(&mut store, b"l"));
-        store.check();
-    }
-}
-
-#[test]
-fn another_process_begins_with_other_versions() {
-    let first = || {
-        let mut store = Store::new(&SETTINGS);
-        store.execute(op(b"k", put(b"v")), NOW);
-        version(&mut store, b"k")
-    };
-    assert!(first().abs_diff(first()) > 1 << 20);
-}
-
-/// To be shown a version is no use: the entry keeps its place, whatever it takes to hold it.
-#[test]
-fn a_version_does_not_warm_an_entry() {
-    let (rules, keys) = if cfg!(miri) { (2, 20) } else { (Eviction::NAMES.len(), 500_u32) };
-    for (name, eviction) in Eviction::NAMES.into_iter().take(rules) {
-        let mut store = Store::with_eviction(&SETTINGS, eviction);
-        for id in 0..keys {
-            store.execute(op(&id.to_le_bytes(), put(&[1; 40])), NOW);
-        }
-        let before = items(&mut store, NOW);
-        for id in 0..keys {
-            let peek = Verb::Read(Read { is_use: false, ..Read::ENTRY });
-            store.execute(op(&id.to_le_bytes(), peek), NOW);
-        }
-        assert_eq!(store.stats().payload_bytes, u64::from(keys) * (16 + 4 + 40 + 10));
-        assert_eq!(items(&mut store, NOW), before, "{name}");
-        store.check();
-    }
-}
-
-#[test]
-#[cfg_attr(miri, ignore = "takes many requests")]
-fn versions_find_room_in_a_full_store() {
-    for (name, eviction) in Eviction::NAMES {
-        let mut store = Store::with_eviction(&SETTINGS, eviction);
-        let mut keys = 0_u32;
-        while store.stats().evictions == 0
-            && store.execute(op(&keys.to_le_bytes(), put(&[1; 40])), NOW) == Reply::Created
-        {
-            keys += 1;
-        }
-        let (mut shown, mut unchanged) = (0, 0);
-        for id in (0..keys).rev() {
-            let key = id.to_le_bytes();
-            let mut version = || match store.execute(op(&key, READ), NOW) {
-                Reply::Entry { value, details: Details { version, .. } } => {
-                    assert_eq!(value, [1; 40]);
-                    Some(version)
-                }
-                other => {
-                    assert_eq!(other, Reply::Absent);
-                    None
-                }
-            };
-            let Some(first) = version() else { continue };
-            assert_eq!(version(), Some(first));
-            store.execute(op(&key, put(&[1; 40])), NOW);
-            let second = match store.execute(op(&key, READ), NOW) {
-                Reply::Entry { details: Details { version, .. }, .. } => version,
-                other => panic!("{other:?}"),
-            };
-            shown += 1;
-            // Only a hash of the value stays the same.
-            assert!(first != second || first >> 63 == 1);
-            unchanged += u32::from(first == second);
-        }
-        let may_lack = eviction == Eviction::None;
-        assert_eq!(unchanged > 0, may_lack, "{name}: {unchanged} of {shown}");
-        assert!(shown > keys / 2, "{name}: {shown} of {keys}");
-        assert_eq!(may_lack, store.stats().evictions == 0);
-        assert_eq!(store.stats().forced, 0);
-        store.check();
-    }
-}
-
 #[test]
 fn a_stale_entry_is_read_until_its_end() {
-    let mut store = Store::new(&SETTINGS);
+    let mut store = Store::new(&BOUNDS);
     store.execute(op(b"k", write_with(b"v", extras(b"a/b", b""), (50, 30))), NOW);
     assert_eq!(store.execute(op(b"k", Verb::get()), after(49)), Reply::Value(&b"v"[..]));
     let version = version(&mut store, b"k");
@@ -298,7 +161,7 @@ fn what_is_stale_is_there_but_for_an_addition() {
         store.execute(op(b"k", write_with(b"7", extras(b"a/b", b""), (50, 30))), NOW);
         store.execute(op(b"k", verb), after(60)).map(<[u8]>::to_vec)
     };
-    let mut store = Store::new(&SETTINGS);
+    let mut store = Store::new(&BOUNDS);
     assert_eq!(stale(&mut store, put(b"w")), Reply::Replaced);
     assert_eq!(store.execute(op(b"k", Verb::get()), after(90)), Reply::Value(&b"w"[..]));
     assert_eq!(stale(&mut store, write(b"w", Condition::ABSENT)), Reply::Refused);
@@ -328,7 +191,7 @@ fn what_is_stale_is_there_but_for_an_addition() {
 #[test]
 fn no_time_is_too_long_to_go_stale_in() {
     const LAST: u64 = (1 << 39) - 1;
-    let mut store = Store::new(&SETTINGS);
+    let mut store = Store::new(&BOUNDS);
     let mut write = |ttl, stale_ms, at| {
         store.execute(op(b"k", write_with(b"v", Extras::NONE, (ttl, stale_ms))), NOW);
         store.check();
@@ -350,7 +213,7 @@ fn no_time_is_too_long_to_go_stale_in() {
 
 #[test]
 fn one_reader_of_a_missing_key_has_the_lease() {
-    let mut store = Store::new(&SETTINGS);
+    let mut store = Store::new(&BOUNDS);
     let mut ask = |key: &[u8], verb, at| store.execute(op(key, verb), at).map(<[u8]>::to_vec);
     assert_eq!(ask(b"k", read_for(100), NOW), Reply::Missing(Lease::Granted));
     assert_eq!(ask(b"k", read_for(500), after(1)), Reply::Missing(taken(99)));
@@ -380,7 +243,7 @@ fn one_reader_of_a_missing_key_has_the_lease() {
 
 #[test]
 fn a_touch_ends_the_lease_on_what_was_stale() {
-    let mut store = Store::new(&SETTINGS);
+    let mut store = Store::new(&BOUNDS);
     store.execute(op(b"k", write_with(b"v", Extras::NONE, (10, 90))), NOW);
     for (touched, stale) in [(9, 10), (11, 30)] {
         store.execute(op(b"k", touch(1)), after(touched));
@@ -397,7 +260,7 @@ fn a_touch_ends_the_lease_on_what_was_stale() {
 
 #[test]
 fn of_too_many_leases_the_first_to_end_give_way() {
-    let mut store = Store::new(&SETTINGS);
+    let mut store = Store::new(&BOUNDS);
     let keys = 1_000_u64;
     let ask = |store: &mut Store, id: u64| {
         store.execute(op(&id.to_le_bytes(), read_for(1 + id)), NOW).map(<[u8]>::to_vec)
@@ -418,7 +281,7 @@ fn of_too_many_leases_the_first_to_end_give_way() {
 
 #[test]
 fn an_invalidated_tag_ends_what_was_written_before() {
-    let mut store = Store::new(&SETTINGS);
+    let mut store = Store::new(&BOUNDS);
     let tags = [[1_u8; 8], [2; 8]].concat();
     let tagged = |from| extras(b"", &tags[from..]);
     store.execute(op(b"both", write_with(b"1", tagged(0), FOR_EVER)), NOW);
@@ -462,7 +325,7 @@ fn an_invalidated_tag_ends_what_was_written_before() {
 
 #[test]
 fn a_sweep_gives_memory_back_and_frees_the_rows() {
-    let mut store = Store::new(&SETTINGS);
+    let mut store = Store::new(&BOUNDS);
     let entries = if cfg!(miri) { 60 } else { 3_000_u64 };
     let tags: Vec<[u8; 8]> = (0..entries).map(|id| (id % 10).to_le_bytes()).collect();
     let fill = |store: &mut Store| {
@@ -493,7 +356,7 @@ fn a_sweep_gives_memory_back_and_frees_the_rows() {
 
 #[test]
 fn too_many_tags_are_refused_until_a_sweep() {
-    let mut store = Store::new(&SETTINGS);
+    let mut store = Store::new(&BOUNDS);
     store.execute(op(b"k", write_with(b"v", extras(b"", &[9; 8]), FOR_EVER)), NOW);
     let taken = (0..1_000).take_while(|&tag| store.invalidate(tag)).count() as u64;
     assert!((16..1_000).contains(&taken), "{taken} tags");
@@ -510,7 +373,7 @@ fn too_many_tags_are_refused_until_a_sweep() {
 
 #[test]
 fn a_prefix_is_deleted_and_nothing_else() {
-    let mut store = Store::new(&SETTINGS);
+    let mut store = Store::new(&BOUNDS);
     let ids = if cfg!(miri) { 60 } else { 3_000_u32 };
     let keys: Vec<String> = (0..ids).map(|id| format!("{}:{id}", id % 3)).collect();
     for key in &keys {
@@ -541,7 +404,7 @@ fn a_prefix_is_deleted_and_nothing_else() {
 #[test]
 #[cfg_attr(miri, ignore = "no chain grows long enough among few entries")]
 fn a_scan_that_removes_all_leaves_no_long_chains() {
-    let mut store = Store::new(&Settings { memory_bytes_max: 4 << 20, ..SETTINGS });
+    let mut store = Store::new(&Bounds { memory_bytes_max: 4 << 20, ..BOUNDS });
     for id in 0..30_000_u32 {
         store.execute(op(&id.to_le_bytes(), put(b"")), NOW);
     }
@@ -567,7 +430,7 @@ fn a_scan_meets_what_stays_once_while_the_index_grows_and_shrinks() {
     let (rounds, stay) = if cfg!(miri) { (1, 12) } else { (40, 500_u32) };
     for seed in 0..rounds {
         let mut random = fastrand::Rng::with_seed(seed);
-        let mut store = Store::new(&Settings { memory_bytes_max: 4 << 20, ..SETTINGS });
+        let mut store = Store::new(&Bounds { memory_bytes_max: 4 << 20, ..BOUNDS });
         for id in 0..stay {
             store.execute(op(format!("stay {id}").as_bytes(), put(b"")), NOW);
         }
