@@ -10,7 +10,7 @@
 
 use kvcache::clock::Millis;
 use kvcache::mesh;
-use kvcache::store::{Key, KeyHasher, Op, Reply, Settings, Store, Verb};
+use kvcache::store::{Bounds, Key, KeyHasher, Op, Reply, Store, Verb};
 use rustix::time::{ClockId, clock_gettime};
 use std::process::ExitCode;
 
@@ -86,19 +86,14 @@ fn of_one_slot(random: &mut fastrand::Rng) -> Vec<Bytes> {
 
 impl Case {
     fn new(name: &'static str, hasher: KeyHasher, keys: Vec<Bytes>) -> Self {
-        let settings = Settings {
+        let bounds = Bounds {
             memory_bytes_max: 64 << 20,
             key_bytes_max: 256,
             value_bytes_max: 256,
             entries_max: 0,
         };
-        let mut case = Self {
-            name,
-            store: Box::new(Store::new(&settings)),
-            hasher,
-            keys,
-            calls_ns: Vec::new(),
-        };
+        let mut case =
+            Self { name, store: Box::new(Store::new(&bounds)), hasher, keys, calls_ns: Vec::new() };
         for index in 0..KEYS {
             case.call(index, true);
         }
@@ -108,8 +103,7 @@ impl Case {
     fn call(&mut self, index: usize, is_put: bool) {
         let bytes = &self.keys[index];
         let key = Key { bytes: &bytes[..], hash: self.hasher.hash(bytes) };
-        let verb =
-            if is_put { Verb::Put { value: &[7; 128][..], ttl_ms: None } } else { Verb::Get };
+        let verb = if is_put { Verb::put(&[7; 128][..], None) } else { Verb::get() };
         let reply = self.store.execute(Op { key, verb }, Millis(0));
         assert!(matches!(reply, Reply::Value(_) | Reply::Created | Reply::Replaced));
     }

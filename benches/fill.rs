@@ -8,7 +8,7 @@
 #![expect(clippy::print_stdout, clippy::cast_possible_truncation, reason = "its output; small")]
 
 use kvcache::clock::Millis;
-use kvcache::store::{Key, KeyHasher, Op, Reply, Settings, Store, Verb};
+use kvcache::store::{Bounds, Key, KeyHasher, Op, Reply, Store, Verb};
 use std::process::ExitCode;
 
 const VALUE_BYTES_MAX: usize = 2 << 10;
@@ -52,14 +52,14 @@ fn main() -> ExitCode {
 
 impl Run {
     fn new(memory_bytes_max: usize, keys: usize) -> Self {
-        let settings = Settings {
+        let bounds = Bounds {
             memory_bytes_max,
             key_bytes_max: 256,
             value_bytes_max: VALUE_BYTES_MAX,
             entries_max: 0,
         };
         Self {
-            store: Store::new(&settings),
+            store: Store::new(&bounds),
             hasher: KeyHasher::random(),
             random: fastrand::Rng::with_seed(1),
             keys: vec![Written { count: 0, len: 0 }; keys],
@@ -119,7 +119,7 @@ impl Run {
         self.keys[id] = written;
         let (bytes, value) = (Self::key(id), Self::value(id, written));
         let key = Key { bytes: &bytes[..], hash: self.hasher.hash(&bytes) };
-        let verb = Verb::Put { value: &value[..], ttl_ms: None };
+        let verb = Verb::put(&value[..], None);
         self.store.execute(Op { key, verb }, Millis(0));
     }
 
@@ -127,7 +127,7 @@ impl Run {
         for (id, &written) in self.keys.iter().enumerate() {
             let bytes = Self::key(id);
             let key = Key { bytes: &bytes[..], hash: self.hasher.hash(&bytes) };
-            match self.store.execute(Op { key, verb: Verb::Get }, Millis(0)) {
+            match self.store.execute(Op { key, verb: Verb::get() }, Millis(0)) {
                 Reply::Value(value) => {
                     self.wrong += u64::from(value != Self::value(id, written));
                 }

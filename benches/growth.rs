@@ -10,7 +10,7 @@
 #![expect(clippy::print_stdout, clippy::cast_precision_loss, reason = "this is its output")]
 
 use kvcache::clock::Millis;
-use kvcache::store::{Key, KeyHasher, Op, Reply, Settings, Store, Verb};
+use kvcache::store::{Bounds, Key, KeyHasher, Op, Reply, Store, Verb};
 use memmap2::{Advice, MmapMut};
 use rustix::thread::disable_transparent_huge_pages;
 use rustix::time::{ClockId, clock_gettime};
@@ -65,17 +65,17 @@ struct Row {
 
 impl Row {
     fn measure(entries: usize) -> Result<Self> {
-        let settings = Settings {
+        let bounds = Bounds {
             memory_bytes_max: (entries * 190).max(1 << 20),
             key_bytes_max: 256,
             value_bytes_max: 256,
             entries_max: 0,
         };
-        let mut store = Store::new(&settings);
+        let mut store = Store::new(&bounds);
         store.prefault();
         let hasher = KeyHasher::random();
         for id in 0..entries {
-            execute(&mut store, &hasher, id, Verb::Put { value: &[7; 128], ttl_ms: None });
+            execute(&mut store, &hasher, id, Verb::put(&[7; 128], None));
         }
         assert_eq!(store.stats().evictions, 0);
         let mut calls = |verb: Verb<&[u8]>| {
@@ -86,7 +86,7 @@ impl Row {
                 }
             })
         };
-        let (peek, get) = (calls(Verb::Peek), calls(Verb::Get));
+        let (peek, get) = (calls(Verb::peek()), calls(Verb::get()));
         let memory_mib = usize::try_from(store.stats().used_bytes >> 20).expect("it is mapped");
         let huge_mib = huge_kib() >> 10;
         drop(store);

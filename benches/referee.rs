@@ -7,7 +7,7 @@
 #![expect(clippy::print_stdout, reason = "this is its output")]
 
 use kvcache::clock::Millis;
-use kvcache::store::{Eviction, Key, KeyHasher, Op, Reply, Settings, Store, Verb};
+use kvcache::store::{Bounds, Eviction, Key, KeyHasher, Op, Reply, Store, Verb};
 use std::io::{Error, ErrorKind};
 
 const RECORD_BYTES: usize = 24;
@@ -21,18 +21,18 @@ fn main() -> Result<(), Error> {
     let trace = std::fs::read(trace)?;
     let ids: Vec<&[u8]> = trace.as_chunks::<RECORD_BYTES>().0.iter().map(|r| &r[4..12]).collect();
     let hasher = KeyHasher::random();
-    let settings = Settings {
+    let bounds = Bounds {
         memory_bytes_max: (entries_max * 256).max(16 << 20),
         key_bytes_max: 8,
         value_bytes_max: 8,
         entries_max,
     };
     for (name, eviction) in Eviction::NAMES {
-        let mut store = Store::with_eviction(&settings, eviction);
+        let mut store = Store::with_eviction(&bounds, eviction);
         for id in &ids {
             let key = Key { bytes: *id, hash: hasher.hash(id) };
-            if store.execute(Op { key, verb: Verb::Get }, Millis(0)) == Reply::Absent {
-                let verb = Verb::Put { value: &b""[..], ttl_ms: None };
+            if store.execute(Op { key, verb: Verb::get() }, Millis(0)) == Reply::Absent {
+                let verb = Verb::put(&b""[..], None);
                 store.execute(Op { key, verb }, Millis(0));
             }
         }

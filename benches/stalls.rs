@@ -18,8 +18,8 @@ use kvcache::clock::Millis;
 use kvcache::config::Config;
 use kvcache::shard::{Role, Shard};
 use kvcache::store::{
-    Condition, EXPIRE_STEPS_MAX, Extras, Key, KeyHasher, Op, SCAN_STEPS_MAX, Scan, Settings, Store,
-    Verb, WAY_STEPS_MAX,
+    Bounds, Condition, EXPIRE_STEPS_MAX, Extras, Key, KeyHasher, Op, ROOM_STEPS_MAX, Read,
+    SCAN_STEPS_MAX, Scan, Store, Verb, Write,
 };
 use rustix::time::{ClockId, clock_gettime};
 use std::hint::black_box;
@@ -173,7 +173,7 @@ fn turnovers(memory_bytes_max: usize, utilisation_min: f64) -> Vec<String> {
         while bytes < stop {
             if run.random.u32(..5_000) == 0 {
                 let large = &value[..memory_bytes_max.min(16 * MIB) / 16];
-                run.make_way(large.len());
+                run.make_room_ahead(large.len());
                 run.put(id, large, 0);
             } else {
                 run.put(id, &value[..len], ttl_ms);
@@ -183,7 +183,7 @@ fn turnovers(memory_bytes_max: usize, utilisation_min: f64) -> Vec<String> {
         }
         if run.random.bool() {
             for gone in first..start {
-                run.execute(gone, Verb::Delete);
+                run.execute(gone, Verb::delete());
             }
         }
         first = start;
@@ -259,9 +259,9 @@ fn print_calls(row: &str, mut calls_ns: Vec<u64>) {
 
 impl Run {
     fn new(memory_bytes_max: usize, hasher: KeyHasher) -> Self {
-        let settings =
-            Settings { memory_bytes_max, key_bytes_max: 256, value_bytes_max: MIB, entries_max: 0 };
-        let mut store = Store::new(&settings);
+        let bounds =
+            Bounds { memory_bytes_max, key_bytes_max: 256, value_bytes_max: MIB, entries_max: 0 };
+        let mut store = Store::new(&bounds);
         if std::env::var_os("PREFAULT").is_some() {
             store.prefault();
         }
@@ -306,7 +306,7 @@ impl Run {
         self.puts("churn, drifting sizes", 2 * entries..4 * entries, drifting, 0);
         self.puts_large(4 * entries..4 * entries + 500, &large);
         self.gets("get 1 MiB", 4 * entries..4 * entries + 500);
-        self.loans(4 * entries..4 * entries + 500);
+        self.pins(4 * entries..4 * entries + 500);
         self.puts("fill with a TTL", 5 * entries..6 * entries, |_| &value[..128], 10_000);
         self.now = 60_000;
         while self.timed(|store, now| store.expire(now, EXPIRE_STEPS_MAX)) {}
@@ -388,7 +388,7 @@ impl Run {
 
     fn put(&mut self, id: u64, value: &[u8], ttl_ms: u64) {
         let before = self.store.stats();
-        self.execute(id, Verb::Put { value, ttl_ms: NonZeroU64::new(ttl_ms) });
+        self.execute(id, Verb::put(value, NonZeroU64::new(ttl_ms)));
         let after = self.store.stats();
         self.used_bytes_max = self.used_bytes_max.max(after.used_bytes);
         let evictions = after.evictions - before.evictions;
@@ -407,17 +407,17 @@ impl Run {
     }
 
     /// Makes room first, as a server does while a body arrives.
-    fn make_way(&mut self, bytes: usize) {
-        while !self.timed(|store, now| store.make_way(bytes, now, WAY_STEPS_MAX)) {}
+    fn make_room_ahead(&mut self, bytes: usize) {
+        while !self.timed(|store, now| store.make_room_ahead(bytes, now, ROOM_STEPS_MAX)) {}
     }
 
     fn puts_large(&mut self, ids: Range<u64>, value: &[u8]) {
         let mut puts = Histogram::default();
         for id in ids {
-            self.make_way(value.len());
+            self.make_room_ahead(value.len());
             self.apart(&mut puts, |run| run.put(id, value, 0));
         }
-        self.report("way for 1 MiB, in steps");
+        self.report("room for 1 MiB, in steps");
         self.times = puts;
         self.report("put 1 MiB");
     }
@@ -436,35 +436,40 @@ impl Run {
         self.report(row);
     }
 
-    /// Lends values and takes them in pieces; each is deleted before its last reader is done.
-    fn loans(&mut self, ids: Range<u64>) {
-        let mut lends = Histogram::default();
+    /// Pins values and takes them in pieces; each is deleted before its last reader is done.
+    fn pins(&mut self, ids: Range<u64>) {
+        let mut reads = Histogram::default();
         for id in ids.clone().chain(ids) {
             let bytes = u128::from(id).to_le_bytes();
             let key = Key { bytes: &bytes[..], hash: self.hasher.hash(&bytes) };
-            let lent = |store: &mut Store, now| {
-                store.execute(Op { key, verb: Verb::Lend { above: 1 << 15 } }, now).loan()
+            let read = |store: &mut Store, now| {
+                store
+                    .execute(
+                        Op { key, verb: Verb::Read(Read { pin_above: 1 << 15, ..Read::VALUE }) },
+                        now,
+                    )
+                    .pin()
             };
-            let loan = self.apart(&mut lends, |run| run.timed(lent));
-            let Some(loan) = loan else { continue };
+            let pin = self.apart(&mut reads, |run| run.timed(read));
+            let Some(pin) = pin else { continue };
             for from in (0..1 << 20).step_by(1 << 15) {
-                let verb = Verb::Piece { loan, from, bytes: 1 << 15 };
+                let verb = Verb::Piece { pin, from, bytes: 1 << 15 };
                 self.timed(|store, now| {
                     store.execute(Op { key, verb }, now);
                 });
             }
-            self.execute(id, Verb::Delete);
-            self.timed(|store, _| store.give_back(loan));
+            self.execute(id, Verb::delete());
+            self.timed(|store, _| store.unpin(pin));
         }
-        self.report("take, return 1 MiB");
-        self.times = lends;
-        self.report("lend 1 MiB");
+        self.report("take, unpin 1 MiB");
+        self.times = reads;
+        self.report("pin 1 MiB");
     }
 
     fn gets(&mut self, row: &str, ids: Range<u64>) {
         for _ in ids.clone().take(1_000_000) {
             let id = self.random.u64(ids.clone());
-            self.execute(id, Verb::Get);
+            self.execute(id, Verb::get());
         }
         self.report(row);
     }
@@ -474,7 +479,7 @@ impl Run {
         let extras = Extras { tags: Some(&[1; 8][..]), ..Extras::NONE };
         let condition = Condition::NONE;
         for id in ids.clone() {
-            self.execute(id, Verb::Write { value, extras, ttl_ms: None, condition });
+            self.execute(id, Verb::Write(Write { value, extras, ttl_ms: None, condition }));
         }
         self.report("fill with a tag");
         self.delete_all("prefix of all, counted", true);

@@ -12,7 +12,7 @@
 use divan::{Bencher, black_box};
 use kvcache::clock::Millis;
 use kvcache::mesh::owner;
-use kvcache::store::{Key, KeyHasher, Op, Reply, Settings, Store, Verb};
+use kvcache::store::{Bounds, Key, KeyHasher, Op, Reply, Store, Verb};
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, RwLock};
@@ -74,25 +74,25 @@ impl Kvcache {
 
 impl Cache for Kvcache {
     fn new(entries: usize) -> Self {
-        let settings = Settings {
+        let bounds = Bounds {
             memory_bytes_max: (entries * 256).max(16 << 20),
             key_bytes_max: 256,
             value_bytes_max: 256,
             entries_max: 0,
         };
-        Self { store: Store::new(&settings), hasher: KeyHasher::random() }
+        Self { store: Store::new(&bounds), hasher: KeyHasher::random() }
     }
 
     fn get(&mut self, id: &Id) -> Option<u8> {
-        self.execute(id, Verb::Get)
+        self.execute(id, Verb::get())
     }
 
     fn set(&mut self, id: &Id, value: &Value) {
-        self.execute(id, Verb::Put { value, ttl_ms: None });
+        self.execute(id, Verb::put(value, None));
     }
 
     fn delete(&mut self, id: &Id) {
-        self.execute(id, Verb::Delete);
+        self.execute(id, Verb::delete());
     }
 }
 

@@ -47,7 +47,8 @@ use crate::{
     latency::{Latencies, Latency, Since},
     metrics::{Counters, Hops, Report},
     snapshot::{Failure, Summary},
-    store::{Key, Loan, Op, Reply, Scan, Store, Verb},
+    store::{Key, Op, Pin, Reply, Scan, Store, Verb},
+    text::Text,
 };
 use crc::{CRC_16_XMODEM, Crc, Table};
 use saving::Saving;
@@ -119,6 +120,30 @@ impl Span {
     }
 }
 
+/// Runs one operation. Who is to write a pinned value as JSON is told its measure as well: there
+/// is one with each pinned value without details, and with no other reply.
+#[inline]
+fn execute<R>(
+    store: &mut Store,
+    op: Op<&[u8]>,
+    now: Millis,
+    then: impl FnOnce(&Reply<&[u8]>, Option<Text>) -> R,
+) -> R {
+    let reply = store.execute(op, now);
+    let Reply::Pinned { pin, bytes, details: None } = reply else { return then(&reply, None) };
+    let text = measure(store, op.key, pin, now);
+    then(&Reply::Pinned { pin, bytes, details: None }, Some(text))
+}
+
+#[cold]
+fn measure(store: &mut Store, key: Key<&[u8]>, pin: Pin, now: Millis) -> Text {
+    let verb = Verb::Piece { pin, from: 0, bytes: usize::MAX };
+    match store.execute(Op { key, verb }, now) {
+        Reply::Piece { bytes, .. } => Text::of([bytes]),
+        _ => unreachable!("what was pinned just now is there"),
+    }
+}
+
 /// The calls of one group among those to one owner.
 #[derive(Debug)]
 struct Share {
@@ -137,9 +162,11 @@ pub struct Batch<T> {
     /// `None`: left out.
     replies: Vec<Option<Reply<Span>>>,
     replied_bytes: Vec<u8>,
+    /// Of the values that are pinned without details, in the order of their replies.
+    texts: Vec<Text>,
     /// The largest value that the owner should make room for; 0: none.
     way_bytes: usize,
-    returned: Vec<Loan>,
+    returned: Vec<Pin>,
 }
 
 impl<T> Default for Batch<T> {
@@ -150,6 +177,7 @@ impl<T> Default for Batch<T> {
             shares: Vec::new(),
             replies: Vec::new(),
             replied_bytes: Vec::new(),
+            texts: Vec::new(),
             way_bytes: 0,
             returned: Vec::new(),
         }
@@ -187,13 +215,16 @@ impl<T> Batch<T> {
         let end_max = self.replied_bytes.len().saturating_add(bytes_max);
         for (_, op) in &self.calls[calls] {
             let reply = (self.replied_bytes.len() <= end_max).then(|| {
-                let reply = store.execute(op.map(|span| span.of(&self.called_bytes)), now);
-                reply.map(|bytes| Span::push(&mut self.replied_bytes, bytes))
+                let op = op.map(|span| span.of(&self.called_bytes));
+                execute(store, op, now, |reply, text| {
+                    self.texts.extend(text);
+                    reply.map(|bytes| Span::push(&mut self.replied_bytes, bytes))
+                })
             });
             self.replies.push(reply);
         }
-        for loan in self.returned.drain(..) {
-            store.give_back(loan);
+        for pin in self.returned.drain(..) {
+            store.unpin(pin);
         }
     }
 
@@ -203,6 +234,7 @@ impl<T> Batch<T> {
         self.shares.clear();
         self.replies.clear();
         self.replied_bytes.clear();
+        self.texts.clear();
         self.way_bytes = 0;
         self.returned.clear();
     }
@@ -296,7 +328,13 @@ pub enum Called {
 #[derive(Debug)]
 pub enum Arrival<'a, T> {
     /// The answer to a call for `key`.
-    Reply { ticket: T, key: &'a [u8], reply: Reply<&'a [u8]> },
+    Reply {
+        ticket: T,
+        key: &'a [u8],
+        reply: Reply<&'a [u8]>,
+        /// The measure of a value that is pinned without details.
+        text: Option<Text>,
+    },
     /// The call was not executed: the replies to its group have passed their bound.
     LeftOut { ticket: T },
     /// The call was lost: whether it was executed is not known.
@@ -488,18 +526,18 @@ impl<T> Mesh<T> {
     }
 
     /// Gives a loan back to the shard that it is from.
-    pub fn give_back(&mut self, shard: usize, loan: Loan) {
+    pub fn give_back(&mut self, shard: usize, pin: Pin) {
         if shard == self.me {
-            self.store.give_back(loan);
+            self.store.unpin(pin);
         } else {
-            self.peers[shard].outbox.returned.push(loan);
+            self.peers[shard].outbox.returned.push(pin);
         }
     }
 
     /// Takes at most `steps` steps to make room for what is expected. Returns whether
     /// there is more to do.
     pub fn make_way(&mut self, now: Millis, steps: u32) -> bool {
-        if self.way_bytes > 0 && self.store.make_way(self.way_bytes, now, steps) {
+        if self.way_bytes > 0 && self.store.make_room_ahead(self.way_bytes, now, steps) {
             self.way_bytes = 0;
         }
         self.way_bytes > 0
@@ -568,7 +606,7 @@ impl<T> Mesh<T> {
     /// Collects the events that every shard has noted since the last time, and has it note those to
     /// come; or has it note none any more.
     pub fn listen(&mut self, is_on: bool) {
-        self.store.listen(is_on);
+        self.store.subscribe(is_on);
         if is_on {
             self.notes.push((self.me, self.store.take_notes()));
         } else {
@@ -636,11 +674,11 @@ impl<T> Mesh<T> {
         op: Op<&[u8]>,
         now: Millis,
         ticket: T,
-        here: impl FnOnce(&Reply<&[u8]>),
+        here: impl FnOnce(&Reply<&[u8]>, Option<Text>),
     ) -> Called {
         let owner = self.owner(op.key.bytes);
         if owner == self.me {
-            here(&self.store.execute(op, now));
+            execute(&mut self.store, op, now, here);
             return Called::Here;
         }
         let peer = &mut self.peers[owner];
@@ -688,7 +726,7 @@ impl<T> Mesh<T> {
         }
         for (at, (op, &owner)) in ops.iter().zip(&owners).enumerate() {
             if owner == self.me {
-                here(at, self.store.execute(*op, now));
+                execute(&mut self.store, *op, now, |reply, _| here(at, *reply));
             } else {
                 self.peers[owner].outbox.push(ticket(at), *op);
             }
@@ -831,6 +869,7 @@ impl<T> Mesh<T> {
             }
             Message::Replies(mut batch) => {
                 let calls = batch.calls.len();
+                let mut texts = batch.texts.iter().copied();
                 for ((ticket, op), reply) in batch.calls.drain(..).zip(&batch.replies) {
                     let key = op.key.bytes.of(&batch.called_bytes);
                     let Some(reply) = reply else {
@@ -838,9 +877,11 @@ impl<T> Mesh<T> {
                         continue;
                     };
                     let reply = reply.map(|span| span.of(&batch.replied_bytes));
-                    let is_kept = arrived(Arrival::Reply { ticket, key, reply });
-                    let loan = reply.loan().filter(|_| !is_kept);
-                    self.peers[from].outbox.returned.extend(loan);
+                    let is_measured = matches!(reply, Reply::Pinned { details: None, .. });
+                    let text = if is_measured { texts.next() } else { None };
+                    let is_kept = arrived(Arrival::Reply { ticket, key, reply, text });
+                    let pin = reply.pin().filter(|_| !is_kept);
+                    self.peers[from].outbox.returned.extend(pin);
                 }
                 self.peers[from].messages_in_flight -= 1;
                 self.peers[from].settle(batch, calls);
@@ -849,7 +890,7 @@ impl<T> Mesh<T> {
             Message::Order(order) => self.obey(from, order),
             Message::Part(part) => self.parts.push_back((from, part)),
             Message::Listen(is_on) => {
-                self.store.listen(is_on);
+                self.store.subscribe(is_on);
                 if is_on {
                     let notes = self.store.take_notes();
                     self.peers[from].answers.push(Message::Noted(notes));
@@ -893,8 +934,8 @@ impl<T> Mesh<T> {
                         let calls = batch.calls.len();
                         peer.outbox.returned.append(&mut batch.returned);
                         for (ticket, op) in batch.calls.drain(..) {
-                            if let Verb::Piece { loan, .. } = op.verb {
-                                peer.outbox.returned.push(loan);
+                            if let Verb::Piece { pin, .. } = op.verb {
+                                peer.outbox.returned.push(pin);
                             }
                             arrived(Arrival::Lost { ticket });
                         }
@@ -927,19 +968,19 @@ mod tests {
     use crate::{
         clock::Millis,
         config::Limits,
-        store::{Key, Op, Reply, Settings, Store, Verb},
+        store::{Bounds, Key, Op, Reply, Store, Verb},
     };
 
     const NOW: Millis = Millis(1);
 
     fn mesh(me: usize) -> Mesh<usize> {
-        let settings = Settings {
+        let bounds = Bounds {
             memory_bytes_max: 1 << 20,
             key_bytes_max: 10,
             value_bytes_max: 100,
             entries_max: 0,
         };
-        Mesh::new(me, 2, Store::new(&settings), &Limits::DEFAULT)
+        Mesh::new(me, 2, Store::new(&bounds), &Limits::DEFAULT)
     }
 
     /// Of the second shard.
@@ -986,15 +1027,15 @@ mod tests {
     #[test]
     fn the_replies_to_one_group_pass_their_bound_by_at_most_one() {
         let (mut one, mut two) = (mesh(0), mesh(1));
-        let put = Verb::Put { value: &[b'v'; 100][..], ttl_ms: None };
-        two.call(op(put), NOW, 0, |reply| assert_eq!(*reply, Reply::Created));
-        let group = [op(Verb::Get); 4];
-        one.call(op(Verb::Get), NOW, 0, |_| panic!("it is away"));
+        let put = Verb::put(&[b'v'; 100][..], None);
+        two.call(op(put), NOW, 0, |reply, _| assert_eq!(*reply, Reply::Created));
+        let group = [op(Verb::get()); 4];
+        one.call(op(Verb::get()), NOW, 0, |_, _| panic!("it is away"));
         let away = one.call_all(&group, NOW, 150, |at| 10 + at, |_, _| panic!("it is away"));
         assert_eq!(away, Some(4));
-        one.call(op(Verb::Get), NOW, 1, |_| panic!("it is away"));
+        one.call(op(Verb::get()), NOW, 1, |_, _| panic!("it is away"));
         one.call_all(&group, NOW, 399, |at| 20 + at, |_, _| panic!("it is away"));
-        one.call(op(Verb::Get), NOW, 2, |_| panic!("it is away"));
+        one.call(op(Verb::get()), NOW, 2, |_, _| panic!("it is away"));
         let arrived = exchange(&mut one, &mut two);
         let found = |(ticket, found): &(usize, bool)| found.then_some(*ticket);
         let found: Vec<usize> = arrived.iter().filter_map(found).collect();

@@ -14,7 +14,8 @@ use crate::{
     events::{Kinds, Past},
     mesh::{Finding, Question},
     metrics::{self, Operation, Outcome, Stage},
-    store::{KeyHasher, Loan, Reply, Verb},
+    store::{KeyHasher, Pin, Reply, Verb},
+    text::Text,
     wire::{Awaited, Input},
 };
 use std::{borrow::Cow, time::SystemTime};
@@ -145,7 +146,7 @@ pub enum Item<'a> {
 /// What is left of a value that leaves in pieces.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Rest<S> {
-    pub pin: Loan,
+    pub pin: Pin,
     /// Bytes of the value that are written.
     pub from: usize,
     /// Bytes of the value.
@@ -157,7 +158,7 @@ impl<S> Rest<S> {
     /// What fetches the next piece.
     #[must_use]
     pub fn verb<B>(&self, bytes: usize) -> Verb<B> {
-        Verb::Piece { loan: self.pin, from: self.from, bytes }
+        Verb::Piece { pin: self.pin, from: self.from, bytes }
     }
 }
 
@@ -228,12 +229,14 @@ pub trait Protocol: Sized {
     ) -> Outcome;
 
     /// Writes what a reply amounts to, or the beginning of it and then, in `rest`, what is left.
+    /// `text` measures a value that is pinned without details.
     fn reply(
         out: &mut Vec<u8>,
         form: Self::Form,
         about: &About<'_, Self>,
         key: &[u8],
         reply: &Reply<&[u8]>,
+        text: Option<Text>,
         rest: &mut Option<Rest<Self::Style>>,
     ) -> Outcome;
 

@@ -37,7 +37,7 @@ use crate::{
     mesh::{Books, Mesh, Message},
     metrics::{Counters, Process, Report, Step, Usage},
     protocol::{Next, Problem},
-    store::{EXPIRE_STEPS_MAX, KeyHasher, SCAN_STEPS_MAX, Settings, Store, WAY_STEPS_MAX},
+    store::{Bounds, EXPIRE_STEPS_MAX, KeyHasher, ROOM_STEPS_MAX, SCAN_STEPS_MAX, Store},
     wire::{Intent, Overdue},
 };
 use admission::Admission;
@@ -100,13 +100,13 @@ impl Shard {
         now: Millis,
         wall: SystemTime,
     ) -> Self {
-        let settings = Settings {
+        let bounds = Bounds {
             memory_bytes_max: config.memory_bytes / config.shards,
             key_bytes_max: config.limits.key_bytes_max,
             value_bytes_max: config.limits.value_bytes_max,
             entries_max: config.entries_max.div_ceil(config.shards),
         };
-        let mut store = Store::with_eviction(&settings, config.eviction);
+        let mut store = Store::with_eviction(&bounds, config.eviction);
         if config.prefault {
             store.prefault();
         }
@@ -222,7 +222,7 @@ impl Shard {
         let Service { mesh, counters, .. } = &mut self.service;
         let mut desk = Desk { facts: &self.facts, counters, connections: &mut self.connections };
         mesh.expire(now, EXPIRE_STEPS_MAX)
-            | mesh.make_way(now, WAY_STEPS_MAX)
+            | mesh.make_way(now, ROOM_STEPS_MAX)
             | mesh.sweep(SCAN_STEPS_MAX)
             | mesh.work(now, SCAN_STEPS_MAX, |arrival| {
                 desk.arrive(&arrival);

@@ -23,8 +23,8 @@ use crate::{
     config::{Config, GZIP_BYTES_MAX},
     mesh::Question,
     protocol::{About, Ask, Command, Rest},
-    store::{Condition, Extras, KeyHasher, Lease, Reply, Verb},
-    text::JsonString,
+    store::{Condition, Extras, KeyHasher, Lease, Read, Reply, Verb, Write},
+    text::{JsonString, Text},
 };
 use json::PutBody;
 use lifetime::Span;
@@ -98,12 +98,12 @@ fn read_get<'a>(
     check_key(&key, config)?;
     let lease_ms = lifetime::parameter(Span::Lease, lease.as_deref())?;
     let verb = match head.method {
-        Method::Head => Verb::Peek,
-        _ if lease_ms.is_some() => {
-            let (condition, above) = (Condition::NONE, usize::MAX);
-            Verb::Read { condition, lease_ms, is_use: true, above }
+        Method::Head => Verb::peek(),
+        _ if lease_ms.is_some() => Verb::Read(Read { lease_ms, ..Read::VALUE }),
+        _ => {
+            let pin_above = pin_above(form.exchange, config);
+            Verb::Read(Read { pin_above, ..Read::VALUE })
         }
-        _ => Verb::Lend { above: pin_above(form.exchange, config) },
     };
     Ok(Ask::Call(Command { key, verb }))
 }
@@ -129,18 +129,14 @@ fn put_command<'a>(
         None => lifetime::default_ttl(config),
     };
     let value = bytes_of(value);
-    let verb = if stale_ttl.is_none() && tags.is_empty() {
-        Verb::Put { value, ttl_ms }
-    } else {
-        let stale_ms =
-            stale_ttl.map(|seconds| lifetime::millis(Span::StaleTtl, seconds)).transpose()?;
-        let extras = Extras {
-            content_type: None,
-            tags: tags::hashes(tags.iter().map(String::as_bytes), hasher)?,
-            stale_ms: stale_ms.filter(|_| ttl_ms.is_some()),
-        };
-        Verb::Write { value, extras, ttl_ms, condition: Condition::NONE }
+    let stale_ms =
+        stale_ttl.map(|seconds| lifetime::millis(Span::StaleTtl, seconds)).transpose()?;
+    let extras = Extras {
+        content_type: None,
+        tags: tags::hashes(tags.iter().map(String::as_bytes), hasher)?,
+        stale_ms: stale_ms.filter(|_| ttl_ms.is_some()),
     };
+    let verb = Verb::Write(Write { value, extras, ttl_ms, condition: Condition::NONE });
     Ok(Command { key: bytes_of(key), verb })
 }
 
@@ -188,13 +184,16 @@ pub(super) fn write_reply(
     form: Form,
     date: &Date,
     key: &[u8],
-    reply: &Reply<&[u8]>,
+    (reply, text): (&Reply<&[u8]>, Option<Text>),
     rest: &mut Option<Rest<Style>>,
 ) -> u16 {
     let exchange = form.exchange;
     let refusal = match (form.shape, reply) {
         (Shape::Get, Reply::Value(value) | Reply::Entry { value, .. }) => {
-            let stale = if let Reply::Entry { stale, .. } = reply { *stale } else { None };
+            let stale = match reply {
+                Reply::Entry { details, .. } => details.stale,
+                _ => None,
+            };
             match JsonString::of(value) {
                 Ok(value) => {
                     value::write(out, exchange, date, (key, value), stale);
@@ -203,13 +202,16 @@ pub(super) fn write_reply(
                 Err(valid_bytes) => not_text("The value", valid_bytes),
             }
         }
-        (Shape::Get, &Reply::Lent { loan, text }) => match text.json {
-            Ok(length) => {
-                *rest = value::begin(out, exchange, date, (key, length), (loan, text));
-                return 200;
+        (Shape::Get, &Reply::Pinned { pin, .. }) => {
+            let text = text.expect("a value that is pinned without details is measured");
+            match text.json {
+                Ok(length) => {
+                    *rest = value::begin(out, exchange, date, (key, length), (pin, text));
+                    return 200;
+                }
+                Err(valid_bytes) => not_text("The value", valid_bytes),
             }
-            Err(valid_bytes) => not_text("The value", valid_bytes),
-        },
+        }
         (Shape::Put, Reply::Created | Reply::Replaced) => {
             const BODY: &[u8] =
                 b"{\"status\":\"OK\",\"message\":\"Key inserted/updated successfully.\"}";

@@ -19,6 +19,7 @@ use crate::{
     metrics::{self, Outcome},
     protocol::{About, Announced, Arrived, Ask, Batch, Claim, Item, Next, Protocol, Rest},
     store::Reply,
+    text::Text,
     wire::{Awaited, Input},
 };
 
@@ -165,9 +166,10 @@ impl Protocol for Http {
         about: &About<'_, Self>,
         key: &[u8],
         reply: &Reply<&[u8]>,
+        text: Option<Text>,
         rest: &mut Option<Rest<Style>>,
     ) -> Outcome {
-        outcome_of(api::write_reply(out, form, about.date, key, reply, rest))
+        outcome_of(api::write_reply(out, form, about.date, key, (reply, text), rest))
     }
 
     fn piece(

@@ -97,9 +97,9 @@ fn complete<P: Spoken>(
             let broken = P::owing(Pending { form, operation, waits: Waits::Broken });
             return Written { outcome: Outcome::Failed, rest: Some(broken) };
         }
-        (Arrival::Reply { key, reply, .. }, Waits::Reply) => {
+        (Arrival::Reply { key, reply, text, .. }, Waits::Reply) => {
             let mut left = None;
-            let outcome = P::reply(out, form, &about, key, reply, &mut left);
+            let outcome = P::reply(out, form, &about, key, reply, *text, &mut left);
             rest = left.map(|rest| {
                 let waits = Waits::Piece { key: (*key).into(), rest };
                 P::owing(Pending { form, operation, waits })
@@ -156,9 +156,9 @@ impl Service {
         let ticket = Ticket { connection: id, sequence, item: 0 };
         let mut desk = Desk { facts, counters: &mut self.counters, connections };
         let mut unused = None;
-        self.mesh.call(op, facts.now, ticket, |reply| {
-            let is_kept = desk.settle(&Arrival::Reply { ticket, key: &[], reply: *reply });
-            unused = reply.loan().filter(|_| !is_kept);
+        self.mesh.call(op, facts.now, ticket, |reply, text| {
+            let is_kept = desk.settle(&Arrival::Reply { ticket, key: &[], reply: *reply, text });
+            unused = reply.pin().filter(|_| !is_kept);
         });
         if let Some(pin) = unused {
             self.mesh.give_back(self.mesh.me(), pin);

@@ -5,7 +5,7 @@ use crate::{
     clock::Millis,
     config::TTL_MAX,
     snapshot::{Block, Entry},
-    store::{Condition, Extras, Reply, Verb},
+    store::{Condition, Extras, Reply, Verb, Write},
 };
 use std::num::NonZeroU64;
 
@@ -78,10 +78,7 @@ fn verb<'a>(entry: &Entry<'a>, clocks: Clocks, now: Millis) -> Option<Verb<&'a [
         .stale_until
         .zip(ttl_ms)
         .and_then(|(until, ttl_ms)| NonZeroU64::new(left(until).saturating_sub(ttl_ms.get())));
-    let value = entry.value;
-    if entry.content_type.is_none() && entry.tags.is_none() && stale_ms.is_none() {
-        return Some(Verb::Put { value, ttl_ms });
-    }
     let extras = Extras { content_type: entry.content_type, tags: entry.tags, stale_ms };
-    Some(Verb::Write { value, extras, ttl_ms, condition: Condition::NONE })
+    let condition = Condition::NONE;
+    Some(Verb::Write(Write { value: entry.value, extras, ttl_ms, condition }))
 }

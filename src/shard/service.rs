@@ -17,7 +17,7 @@ use crate::{
     mesh::{Arrival, Books, Called, Mesh, Question},
     metrics::{Counters, Operation, Outcome, Process, Step},
     protocol::{About, Announced, Arrived, Ask, Batch, Claim, Command, Item, Problem, Protocol},
-    store::{INLINE_BYTES_MAX, Key, KeyHasher, Op, Verb},
+    store::{INLINE_BYTES_MAX, Key, KeyHasher, Op, Read, Verb},
     wire::{Answers, Written},
 };
 
@@ -262,15 +262,17 @@ impl Service {
         let about = under_way.about;
         let key = Key { bytes: &*command.key, hash: about.hasher.hash(&command.key) };
         let mut op = Op { key, verb: command.verb.as_deref() };
-        if let Verb::Lend { above } | Verb::Read { above, .. } = &mut op.verb
-            && *above < usize::MAX
+        if let Verb::Read(Read { pin_above, .. }) = &mut op.verb
+            && *pin_above < usize::MAX
             && under_way.answers.owes()
         {
-            *above = 0;
+            *pin_above = 0;
         }
         let limits = &about.config.limits;
         let bytes_max = match op.verb {
-            Verb::Read { above, .. } => limits.value_bytes_max.min(above.max(INLINE_BYTES_MAX)),
+            Verb::Read(Read { details: true, pin_above, .. }) => {
+                limits.value_bytes_max.min(pin_above.max(INLINE_BYTES_MAX))
+            }
             _ => limits.answer_bytes_max(),
         };
         // Short values are not counted, and long ones mostly pinned.
@@ -284,10 +286,10 @@ impl Service {
         let (answers, counters) = (&mut *under_way.answers, &mut self.counters);
         let mut unused = None;
         // The reply is read where the store wrote it: to move it costs more than to use it.
-        let called = self.mesh.call(op, about.now, ticket, |reply| {
+        let called = self.mesh.call(op, about.now, ticket, |reply, text| {
             let is_kept = answers.write(start, |out| {
                 let mut rest = None;
-                let outcome = P::reply(out, form, about, op.key.bytes, reply, &mut rest);
+                let outcome = P::reply(out, form, about, op.key.bytes, reply, text, &mut rest);
                 counters.answers.count(P::NAME, operation, outcome);
                 let rest = rest.map(|rest| {
                     let waits = Waits::Piece { key: op.key.bytes.into(), rest };
@@ -295,7 +297,7 @@ impl Service {
                 });
                 Written { outcome, rest }
             });
-            unused = reply.loan().filter(|_| !is_kept);
+            unused = reply.pin().filter(|_| !is_kept);
         });
         match called {
             Called::Here => {

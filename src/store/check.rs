@@ -43,10 +43,10 @@ impl Store {
             }
         }
         // No sweep meets those: they are not in the index.
-        self.check_loans(|orphan| assert!(entries.insert(orphan), "indexed and orphaned"));
+        self.check_pins(|orphan| assert!(entries.insert(orphan), "indexed and orphaned"));
         for &at in &entries {
             let meta = entry::meta(&self.arena, at);
-            let loan = self.loan_of(at, meta);
+            let pin = self.pin_of(at, meta);
             let slot_bytes = self.arena.slot_bytes(self.arena.class_at(at));
             assert!(entry::slot_bytes_used(&self.arena, at, meta) <= slot_bytes);
             if let Some(extended) = entry::extended(&self.arena, at, meta) {
@@ -58,8 +58,8 @@ impl Store {
                 let chunk = entry::chunk(&self.arena, at, meta, index);
                 assert!(chunk != NIL && chunks.insert(chunk));
                 let owner = self.owners[self.arena.chunk_number(chunk)];
-                assert_eq!(self.loans.entry(owner), at);
-                assert_eq!(owner != at, loan.is_some());
+                assert_eq!(self.pins.entry(owner), at);
+                assert_eq!(owner != at, pin.is_some());
             }
         }
         let classes = self.arena.overflow_class();

@@ -1,7 +1,6 @@
 //! The store's vocabulary: operations on one key and their replies.
 
-use super::Loan;
-use crate::text::Text;
+use super::Pin;
 use std::{num::NonZeroU64, ops::Deref};
 
 /// One operation on one key.
@@ -46,32 +45,54 @@ impl Op<&[u8]> {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verb<B> {
-    /// Read the value and count it as a use.
-    Get,
-    /// Read the value; eviction does not notice.
-    Peek,
-    /// `Get` that lends a value of more than `above` bytes if it is chunked, as every value of more
-    /// than `INLINE_BYTES_MAX` is.
-    Lend { above: usize },
-    /// At most `bytes` of a value on loan; the key only says whose it is.
-    Piece { loan: Loan, from: usize, bytes: usize },
-    /// Store the value, for `ttl` milliseconds if there is one.
-    Put { value: B, ttl_ms: Option<NonZeroU64> },
+    Read(Read<B>),
+    /// At most `bytes` of a pinned value; the key only says whose it is.
+    Piece {
+        pin: Pin,
+        from: usize,
+        bytes: usize,
+    },
+    Write(Write<B>),
     /// Forget the key.
-    Delete,
-    /// `Get`, or `Peek` where it is no use, that tells everything about the entry. Where the key is
-    /// missing or stale it asks for the lease, if `lease_ms` is there. Lends like `Lend`, where
-    /// `above` is no `usize::MAX`.
-    Read { condition: Condition<B>, lease_ms: Option<NonZeroU64>, is_use: bool, above: usize },
-    /// `Put` of an entry that may carry more than its value.
-    Write { value: B, extras: Extras<B>, ttl_ms: Option<NonZeroU64>, condition: Condition<B> },
-    /// `Delete` under a condition.
-    Remove { condition: Condition<B> },
+    Delete {
+        condition: Condition<B>,
+    },
     /// Let a key expire after `ttl_ms` milliseconds from now, or never. It keeps its extras.
-    Touch { ttl_ms: Option<NonZeroU64>, condition: Condition<B> },
+    Touch {
+        ttl_ms: Option<NonZeroU64>,
+        condition: Condition<B>,
+    },
     /// Add to a value that is a decimal integer; a key that is not there, or stale, counts as 0.
     /// What is live keeps its extras and its time to live.
-    Add { by: i64, condition: Condition<B> },
+    Add {
+        by: i64,
+        condition: Condition<B>,
+    },
+}
+
+/// How a key is read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Read<B> {
+    pub condition: Condition<B>,
+    /// Where the key is missing or stale, ask for its lease.
+    pub lease_ms: Option<NonZeroU64>,
+    /// Count it as a use; else eviction does not notice.
+    pub is_use: bool,
+    /// Tell everything about the entry, its version included. Only such a read and one with a
+    /// condition may write: they give an entry its version when that is first asked for.
+    pub details: bool,
+    /// Pin a longer value if it is chunked, as every value of more than `INLINE_BYTES_MAX` is.
+    /// `usize::MAX`: never.
+    pub pin_above: usize,
+}
+
+/// What is put under a key, instead of all that was there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Write<B> {
+    pub value: B,
+    pub extras: Extras<B>,
+    pub ttl_ms: Option<NonZeroU64>,
+    pub condition: Condition<B>,
 }
 
 /// What an entry may carry beside its value. What is not there takes no memory.
@@ -160,6 +181,12 @@ impl<B> Condition<B> {
     /// The key is not there.
     pub const ABSENT: Self = Self { matches: None, none_match: Some(Versions::Any) };
 
+    #[must_use]
+    #[inline]
+    pub fn is_none(&self) -> bool {
+        self.matches.is_none() && self.none_match.is_none()
+    }
+
     /// The same with the bytes held in another way.
     #[must_use]
     pub fn map<C>(self, mut hold: impl FnMut(B) -> C) -> Condition<C> {
@@ -182,27 +209,88 @@ impl<B> Condition<B> {
     }
 }
 
-impl<B> Verb<B> {
+impl<B> Read<B> {
+    /// The value alone, as a use.
+    pub const VALUE: Self = Self {
+        condition: Condition::NONE,
+        lease_ms: None,
+        is_use: true,
+        details: false,
+        pin_above: usize::MAX,
+    };
+    /// Everything about the entry, as a use.
+    pub const ENTRY: Self = Self { details: true, ..Self::VALUE };
+
+    /// Whether the version of the entry matters, which it may have to be given.
+    #[inline]
+    pub(super) fn asks_for_version(&self) -> bool {
+        self.details || !self.condition.is_none()
+    }
+
     /// The same with the bytes held in another way.
     #[must_use]
-    pub fn map<C>(self, mut hold: impl FnMut(B) -> C) -> Verb<C> {
+    #[inline]
+    pub fn map<C>(self, hold: impl FnMut(B) -> C) -> Read<C> {
+        let Self { condition, lease_ms, is_use, details, pin_above } = self;
+        Read { condition: condition.map(hold), lease_ms, is_use, details, pin_above }
+    }
+}
+
+impl<B> Write<B> {
+    /// A value with nothing beside it, whatever is there.
+    #[must_use]
+    #[inline]
+    pub fn plain(value: B, ttl_ms: Option<NonZeroU64>) -> Self {
+        Self { value, extras: Extras::NONE, ttl_ms, condition: Condition::NONE }
+    }
+
+    /// The same with the bytes held in another way.
+    #[must_use]
+    #[inline]
+    pub fn map<C>(self, mut hold: impl FnMut(B) -> C) -> Write<C> {
+        let Self { value, extras, ttl_ms, condition } = self;
+        let (value, extras) = (hold(value), extras.map(&mut hold));
+        Write { value, extras, ttl_ms, condition: condition.map(hold) }
+    }
+}
+
+impl<B> Verb<B> {
+    /// Reads the value.
+    #[must_use]
+    #[inline]
+    pub fn get() -> Self {
+        Self::Read(Read::VALUE)
+    }
+
+    /// Reads the value, and eviction does not notice.
+    #[must_use]
+    #[inline]
+    pub fn peek() -> Self {
+        Self::Read(Read { is_use: false, ..Read::VALUE })
+    }
+
+    /// Puts a value with nothing beside it, for `ttl_ms` milliseconds if there is a time.
+    #[must_use]
+    #[inline]
+    pub fn put(value: B, ttl_ms: Option<NonZeroU64>) -> Self {
+        Self::Write(Write::plain(value, ttl_ms))
+    }
+
+    #[must_use]
+    #[inline]
+    pub fn delete() -> Self {
+        Self::Delete { condition: Condition::NONE }
+    }
+
+    /// The same with the bytes held in another way.
+    #[must_use]
+    #[inline]
+    pub fn map<C>(self, hold: impl FnMut(B) -> C) -> Verb<C> {
         match self {
-            Self::Get => Verb::Get,
-            Self::Peek => Verb::Peek,
-            Self::Lend { above } => Verb::Lend { above },
-            Self::Piece { loan, from, bytes } => Verb::Piece { loan, from, bytes },
-            Self::Put { value, ttl_ms } => Verb::Put { value: hold(value), ttl_ms },
-            Self::Delete => Verb::Delete,
-            Self::Read { condition, lease_ms, is_use, above } => {
-                Verb::Read { condition: condition.map(hold), lease_ms, is_use, above }
-            }
-            Self::Write { value, extras, ttl_ms, condition } => Verb::Write {
-                value: hold(value),
-                extras: extras.map(&mut hold),
-                ttl_ms,
-                condition: condition.map(hold),
-            },
-            Self::Remove { condition } => Verb::Remove { condition: condition.map(hold) },
+            Self::Read(read) => Verb::Read(read.map(hold)),
+            Self::Piece { pin, from, bytes } => Verb::Piece { pin, from, bytes },
+            Self::Write(write) => Verb::Write(write.map(hold)),
+            Self::Delete { condition } => Verb::Delete { condition: condition.map(hold) },
             Self::Touch { ttl_ms, condition } => {
                 Verb::Touch { ttl_ms, condition: condition.map(hold) }
             }
@@ -217,24 +305,18 @@ impl<B> Verb<B> {
         B: Deref,
     {
         match self {
-            Self::Get => Verb::Get,
-            Self::Peek => Verb::Peek,
-            Self::Lend { above } => Verb::Lend { above: *above },
-            Self::Piece { loan, from, bytes } => {
-                Verb::Piece { loan: *loan, from: *from, bytes: *bytes }
+            &Self::Read(Read { ref condition, lease_ms, is_use, details, pin_above }) => {
+                let condition = condition.as_deref();
+                Verb::Read(Read { condition, lease_ms, is_use, details, pin_above })
             }
-            Self::Put { value, ttl_ms } => Verb::Put { value, ttl_ms: *ttl_ms },
-            Self::Delete => Verb::Delete,
-            &Self::Read { ref condition, lease_ms, is_use, above } => {
-                Verb::Read { condition: condition.as_deref(), lease_ms, is_use, above }
-            }
-            Self::Write { value, extras, ttl_ms, condition } => Verb::Write {
+            &Self::Piece { pin, from, bytes } => Verb::Piece { pin, from, bytes },
+            Self::Write(Write { value, extras, ttl_ms, condition }) => Verb::Write(Write {
                 value,
                 extras: extras.as_deref(),
                 ttl_ms: *ttl_ms,
                 condition: condition.as_deref(),
-            },
-            Self::Remove { condition } => Verb::Remove { condition: condition.as_deref() },
+            }),
+            Self::Delete { condition } => Verb::Delete { condition: condition.as_deref() },
             Self::Touch { ttl_ms, condition } => {
                 Verb::Touch { ttl_ms: *ttl_ms, condition: condition.as_deref() }
             }
@@ -246,44 +328,27 @@ impl<B> Verb<B> {
 /// What an operation came to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reply<B> {
-    /// `Get`, `Peek` and `Lend` of a live key.
+    /// `Read` of a live key, where only the value was asked for.
     Value(B),
-    /// `Lend` of a value that is to be taken in pieces. Whoever gets the reply gives the loan back.
-    Lent { loan: Loan, text: Text },
-    /// `Piece` of a value that is still on loan, as it is after the reply.
-    Piece { loan: Loan, bytes: B },
-    /// `Piece` of a loan that was revoked.
+    /// `Read` of a live key with its details, and any reading of one that is stale.
+    Entry { value: B, details: Details<B> },
+    /// Either, of a value of so many bytes that is to be taken in pieces. Whoever gets the reply
+    /// unpins the value.
+    Pinned { pin: Pin, bytes: usize, details: Option<Details<B>> },
+    /// `Piece` of a value that is still pinned, as it is after the reply.
+    Piece { pin: Pin, bytes: B },
+    /// `Piece` of a value whose pin was revoked.
     Gone,
-    /// `Read` of a live key, and any reading of one that is stale. Each write changes the version,
-    /// a touch does not.
-    Entry {
-        value: B,
-        content_type: Option<B>,
-        version: u64,
-        /// What is left of its time to live; nothing is left where it is stale.
-        ttl_ms: Option<NonZeroU64>,
-        /// The time to live is over: who is to bring the entry up to date?
-        stale: Option<Lease>,
-    },
-    /// The same with a value of so many bytes that is to be taken in pieces.
-    LentEntry {
-        loan: Loan,
-        bytes: usize,
-        content_type: Option<B>,
-        version: u64,
-        ttl_ms: Option<NonZeroU64>,
-        stale: Option<Lease>,
-    },
     /// `Read` of a key that is just as the reader knows it.
     Unchanged { version: u64, ttl_ms: Option<NonZeroU64>, stale: Option<Lease> },
-    /// Anything but a put, write or addition, of a key that is not there, or no longer, whatever
-    /// the condition.
+    /// Anything but a write or addition, of a key that is not there, or no longer, whatever the
+    /// condition.
     Absent,
     /// `Read` with a lease, of a key that is not there. Never [`Lease::NotAsked`].
     Missing(Lease),
-    /// `Put` or `Write` of a new key.
+    /// `Write` of a new key.
     Created,
-    /// `Put` or `Write` over a key that is there.
+    /// `Write` over a key that is there.
     Replaced,
     /// The condition does not hold. Nothing changed.
     Refused,
@@ -295,12 +360,24 @@ pub enum Reply<B> {
     NotANumber,
     /// `Add` whose result is no integer of 64 bits. Nothing changed.
     Overflow,
-    /// `Delete` or `Remove` of a key that is there.
+    /// `Delete` of a key that is there.
     Deleted,
     /// An entry that is larger than the whole budget or than extras may be. Nothing changed.
     TooLarge,
     /// An entry for which there is no room where nothing is evicted. Nothing changed.
     Full,
+}
+
+/// What there is to know of an entry beside its value.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Details<B> {
+    pub content_type: Option<B>,
+    /// Each write changes it, a touch does not.
+    pub version: u64,
+    /// What is left of its time to live; nothing is left where it is stale.
+    pub ttl_ms: Option<NonZeroU64>,
+    /// The time to live is over: who is to bring the entry up to date?
+    pub stale: Option<Lease>,
 }
 
 /// Who is to write a key that is missing or stale. To write or touch the key ends its lease. Of
@@ -316,14 +393,21 @@ pub enum Lease {
     },
 }
 
-impl<B> Reply<B> {
-    /// The loan that the reply hands to whoever gets it.
+impl<B> Details<B> {
+    /// The same with the bytes held in another way.
     #[must_use]
-    pub fn loan(&self) -> Option<Loan> {
+    pub fn map<C>(self, hold: impl FnMut(B) -> C) -> Details<C> {
+        let Self { content_type, version, ttl_ms, stale } = self;
+        Details { content_type: content_type.map(hold), version, ttl_ms, stale }
+    }
+}
+
+impl<B> Reply<B> {
+    /// The pin that the reply hands to whoever gets it.
+    #[must_use]
+    pub fn pin(&self) -> Option<Pin> {
         match self {
-            Self::Lent { loan, .. } | Self::LentEntry { loan, .. } | Self::Piece { loan, .. } => {
-                Some(*loan)
-            }
+            Self::Pinned { pin, .. } | Self::Piece { pin, .. } => Some(*pin),
             _ => None,
         }
     }
@@ -333,20 +417,14 @@ impl<B> Reply<B> {
     pub fn map<C>(self, mut hold: impl FnMut(B) -> C) -> Reply<C> {
         match self {
             Self::Value(value) => Reply::Value(hold(value)),
-            Self::Lent { loan, text } => Reply::Lent { loan, text },
-            Self::Piece { loan, bytes } => Reply::Piece { loan, bytes: hold(bytes) },
-            Self::Gone => Reply::Gone,
-            Self::Entry { value, content_type, version, ttl_ms, stale } => Reply::Entry {
-                value: hold(value),
-                content_type: content_type.map(hold),
-                version,
-                ttl_ms,
-                stale,
-            },
-            Self::LentEntry { loan, bytes, content_type, version, ttl_ms, stale } => {
-                let content_type = content_type.map(hold);
-                Reply::LentEntry { loan, bytes, content_type, version, ttl_ms, stale }
+            Self::Entry { value, details } => {
+                Reply::Entry { value: hold(value), details: details.map(hold) }
             }
+            Self::Pinned { pin, bytes, details } => {
+                Reply::Pinned { pin, bytes, details: details.map(|details| details.map(hold)) }
+            }
+            Self::Piece { pin, bytes } => Reply::Piece { pin, bytes: hold(bytes) },
+            Self::Gone => Reply::Gone,
             Self::Unchanged { version, ttl_ms, stale } => {
                 Reply::Unchanged { version, ttl_ms, stale }
             }

@@ -33,13 +33,13 @@ const CHUNKS_PER_STEP: usize = 32;
 /// Steps of [`Store::expire`] that one turn of the loop takes: about 30 us where nothing is in the
 /// CPU's caches.
 pub const EXPIRE_STEPS_MAX: u32 = 64;
-/// The same of [`Store::make_way`]: entries of 170 bytes make way for one read of 32 KiB.
-pub const WAY_STEPS_MAX: u32 = 64;
+/// The same of [`Store::make_room_ahead`]: entries of 170 bytes leave room for one read of 32 KiB.
+pub const ROOM_STEPS_MAX: u32 = 64;
 
 impl Store {
     /// Evicts and moves entries until the shape fits, and a little ahead of that.
     pub(super) fn make_room(&mut self, shape: &Shape<'_>, class: Class, now: Millis) {
-        while self.index.entries() >= self.limits.entries_max && self.evict(now) {}
+        while self.index.entries() >= self.bounds.entries_max && self.evict(now) {}
         self.make_place(class, shape.bytes(), shape.chunks, now);
     }
 
@@ -69,8 +69,8 @@ impl Store {
     /// Makes room for a value of `bytes` that is on its way, in at most `steps` steps of constant
     /// time. True when there is no more to do: there is room, until other puts take it, or nothing
     /// is left to evict.
-    pub fn make_way(&mut self, bytes: usize, now: Millis, steps: u32) -> bool {
-        let pages = bytes.div_ceil(self.arena.page_bytes()).min(self.limits.pages_max);
+    pub fn make_room_ahead(&mut self, bytes: usize, now: Millis, steps: u32) -> bool {
+        let pages = bytes.div_ceil(self.arena.page_bytes()).min(self.entry_pages_max);
         let want = self.pool_wanted() + pages;
         for _ in 0..steps {
             if self.arena.pool() >= want || !self.gather_or_evict(now) {

@@ -58,11 +58,11 @@ counters! {
         invalidated,
         /// Entries and chunks that moved so that pages stay dense.
         relocations,
-        /// Values on loan to slow readers now.
+        /// Values that are pinned for slow readers now.
         lent,
         /// Bytes of those whose entries are gone.
         orphaned_bytes,
-        /// Loans taken back because such bytes were too many, or by a flush.
+        /// Pins revoked because such bytes were too many, or by a flush.
         revoked,
         /// Evictions beyond the bound that one put keeps to. Expected to stay 0.
         forced,

@@ -1,8 +1,8 @@
 //! Versions: a number for each entry that every write of its key changes.
 //!
 //! They come from one counter that starts at random, so that no version of an earlier process is
-//! met again. A plain put spends no bytes on one: the entry is given its version when a reader is
-//! first shown it, and a plain put over it takes it away with all else. Only an entry so large that
+//! met again. A write without extras spends no bytes on one: the entry is given its version when a
+//! reader first asks for it, and the next such write takes it away with all else. Only an entry so large that
 //! it may not fit its slot then has one at once. Where there is no room for a version (nothing is
 //! evicted and the memory is full) the reader is shown a hash of the value, which a put of the same
 //! value does not change.
@@ -42,18 +42,20 @@ impl Store {
     }
 
     /// Whether the condition forbids a change of what was found.
+    #[inline]
     pub(super) fn refuses(
         &mut self,
         condition: Condition<&[u8]>,
         found: Option<(Ref, Meta)>,
     ) -> bool {
-        if condition == Condition::NONE {
-            return false;
-        }
-        let version = found.map(|(at, meta)| self.version(at, meta));
-        let is_among = |versions: Versions<&[u8]>| version.is_some_and(|it| versions.include(it));
-        condition.matches.is_some_and(|versions| !is_among(versions))
-            || condition.none_match.is_some_and(is_among)
+        condition.matches.is_some_and(|versions| !self.is_among(versions, found))
+            || condition.none_match.is_some_and(|versions| self.is_among(versions, found))
+    }
+
+    fn is_among(&mut self, versions: Versions<&[u8]>, found: Option<(Ref, Meta)>) -> bool {
+        let Some((at, meta)) = found else { return false };
+        // Only a list is worth a version, which may have to be computed.
+        versions == Versions::Any || versions.include(self.version(at, meta))
     }
 
     /// Gives an entry that is not extended a version, if there is room for it. It keeps its place

@@ -9,10 +9,10 @@
 
 use kvcache::clock::Millis;
 use kvcache::store::{
-    CONTENT_TYPE_BYTES_MAX, Condition, Eviction, Extras, INLINE_BYTES_MAX, Item, Key, KeyHasher,
-    Lease, Loan, Op, Reply, Scan, Settings, Stats, Store, TAGS_MAX, Verb, Versions,
+    Bounds, CONTENT_TYPE_BYTES_MAX, Condition, Details, Eviction, Extras, INLINE_BYTES_MAX, Item,
+    Key, KeyHasher, Lease, Op, Pin, Read, Reply, Scan, Stats, Store, TAGS_MAX, Verb, Versions,
+    Write,
 };
-use kvcache::text::Text;
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::num::NonZeroU64;
 
@@ -32,8 +32,8 @@ const ACCEPTED_BYTES: usize = 64 * KIB;
 const DRIFT_STEPS: usize = 2_000;
 /// Steps between two looks at every key.
 const CHECK_STEPS: usize = 500;
-/// Values on loan at once.
-const LOANS_MAX: usize = 12;
+/// Pinned values at once.
+const PINS_MAX: usize = 12;
 /// The longest value that a read takes whole, if it is not of one slot.
 const READ_BYTES_MAX: usize = 20_000;
 
@@ -100,13 +100,13 @@ pub(crate) enum Step {
         id: u32,
         only: If,
     },
-    Lend {
+    Pin {
         id: u32,
         above: usize,
     },
     /// Takes a piece of one of the values on loan and, if it is the last, gives it back.
     ReadOn {
-        loan: u8,
+        pin: u8,
         from: usize,
         bytes: usize,
         last: bool,
@@ -127,7 +127,7 @@ pub(crate) enum Step {
     Expire {
         steps: u32,
     },
-    MakeWay {
+    MakeRoom {
         bytes: usize,
         steps: u32,
     },
@@ -309,9 +309,10 @@ impl Step {
                 _ => Self::WalkAll,
             },
             63..66 => Self::Expire { steps: bytes.number() % 512 },
-            66 => {
-                Self::MakeWay { bytes: bytes.number() as usize * 8, steps: u32::from(bytes.byte()) }
-            }
+            66 => Self::MakeRoom {
+                bytes: bytes.number() as usize * 8,
+                steps: u32::from(bytes.byte()),
+            },
             67..120 => Self::Put {
                 id: bytes.id(ids),
                 len: bytes.len(usual),
@@ -337,9 +338,9 @@ impl Step {
                 only: bytes.condition(),
             },
             160..190 => Self::Get { id: bytes.id(ids) },
-            190..193 => Self::Lend { id: bytes.id(ids), above: bytes.number() as usize },
+            190..193 => Self::Pin { id: bytes.id(ids), above: bytes.number() as usize },
             193..196 => Self::ReadOn {
-                loan: bytes.byte(),
+                pin: bytes.byte(),
                 from: bytes.number() as usize,
                 bytes: bytes.number() as usize + 1,
                 last: bytes.byte().is_multiple_of(4),
@@ -534,13 +535,13 @@ struct Run {
     shown: HashSet<(u32, u64)>,
     /// Evicted keys that the model learnt of by looking.
     lost: u64,
-    /// Values on loan, and what they must be.
-    loans: Vec<(Loan, u32, Vec<u8>)>,
+    /// Pinned values, and what they must be.
+    pins: Vec<(Pin, u32, Vec<u8>)>,
 }
 
 impl Run {
     fn new(setup: &Setup) -> Self {
-        let settings = Settings {
+        let bounds = Bounds {
             memory_bytes_max: setup.memory_kib * KIB,
             key_bytes_max: setup.key_bytes_max,
             value_bytes_max: 1 << 20,
@@ -555,14 +556,14 @@ impl Run {
             key_bytes_max: setup.key_bytes_max,
             now: setup.start_ms,
             eviction,
-            store: Store::with_eviction(&settings, eviction),
-            budget: settings.memory_bytes_max as u64,
+            store: Store::with_eviction(&bounds, eviction),
+            budget: bounds.memory_bytes_max as u64,
             entries_max: setup.entries_max,
             model: Model::default(),
             ids: BTreeSet::new(),
             shown: HashSet::new(),
             lost: 0,
-            loans: Vec::new(),
+            pins: Vec::new(),
         }
     }
 
@@ -590,8 +591,8 @@ impl Run {
                 self.now += ms;
                 self.model.drop_expired(self.now);
             }
-            Step::Get { id } => self.get(id, Verb::Get),
-            Step::Peek { id } => self.get(id, Verb::Peek),
+            Step::Get { id } => self.get(id, Verb::get()),
+            Step::Peek { id } => self.get(id, Verb::peek()),
             Step::Read { id, only, lease_ms, is_use } => self.read(id, only, lease_ms, is_use),
             Step::Put { id, len, fill, ttl_ms } => {
                 self.put(id, Held::plain(value(len, fill)).lasting(self.now, ttl_ms, 0), ttl_ms);
@@ -620,14 +621,14 @@ impl Run {
                 self.store.expire(Millis(self.now), steps);
                 assert_eq!(self.store.stats().evictions, evictions);
             }
-            Step::MakeWay { bytes, steps } => {
+            Step::MakeRoom { bytes, steps } => {
                 let evictions = self.store.stats().evictions;
-                self.store.make_way(bytes, Millis(self.now), steps);
+                self.store.make_room_ahead(bytes, Millis(self.now), steps);
                 assert!(self.evicted_since(evictions) <= u64::from(steps));
             }
-            Step::Lend { id, above } => self.lend(id, above),
-            Step::ReadOn { loan, from, bytes, last } => {
-                self.read_on(usize::from(loan), from, bytes, last);
+            Step::Pin { id, above } => self.pin(id, above),
+            Step::ReadOn { pin, from, bytes, last } => {
+                self.read_on(usize::from(pin), from, bytes, last);
             }
             Step::StartWalk => self.store.start_walk(),
             Step::WalkOn { entries } => {
@@ -653,7 +654,7 @@ impl Run {
         let stats = self.store.stats();
         assert!(stats.used_bytes <= stats.budget_bytes && stats.budget_bytes <= self.budget);
         assert!(stats.orphaned_bytes <= stats.budget_bytes / 8);
-        assert!(stats.lent <= self.loans.len() as u64);
+        assert!(stats.lent <= self.pins.len() as u64);
         if self.eviction == Eviction::Lru {
             assert!(stats.entries >= self.model.held.len() as u64);
         }
@@ -670,7 +671,7 @@ impl Run {
         self.ids.insert(id);
         if self.eviction != Eviction::Lru
             && self.model.held.contains_key(&id)
-            && self.execute(id, Verb::Peek) == Reply::Absent
+            && self.execute(id, Verb::peek()) == Reply::Absent
         {
             self.model.remove(id);
             self.lost += 1;
@@ -690,7 +691,7 @@ impl Run {
         assert_eq!(after.hits - before.hits, u64::from(held.is_some()));
         assert_eq!(after.misses - before.misses, u64::from(held.is_none()));
         assert_eq!(after.stale - before.stale, u64::from(is_stale));
-        if held.is_some() && verb == Verb::Get {
+        if held.is_some() && verb == Verb::get() {
             self.model.touch(id);
         }
     }
@@ -703,7 +704,9 @@ impl Run {
         if !held.is_stale(self.now) {
             return assert_eq!(reply, Reply::Value(held.value.clone()), "key {id}");
         }
-        let Reply::Entry { value, content_type, version, ttl_ms: None, stale } = reply else {
+        let Reply::Entry { value, details: Details { content_type, version, ttl_ms: None, stale } } =
+            reply
+        else {
             panic!("key {id} is stale: {reply:?}")
         };
         assert_eq!((&value, stale), (&held.value, Some(Lease::NotAsked)), "key {id}");
@@ -778,44 +781,42 @@ impl Run {
         }
     }
 
-    /// Borrows the value of a key, to keep it for a while whatever becomes of the key.
-    fn lend(&mut self, id: u32, above: usize) {
+    /// Pins the value of a key, to keep it for a while whatever becomes of the key.
+    fn pin(&mut self, id: u32, above: usize) {
         self.look(id);
-        let reply = self.execute(id, Verb::Lend { above });
+        let reply = self.execute(id, Verb::Read(Read { pin_above: above, ..Read::VALUE }));
         let Some(held) = self.model.held.get(&id) else { return assert_eq!(reply, Reply::Absent) };
         let (value, is_stale) = (held.value.clone(), held.is_stale(self.now));
         self.model.touch(id);
-        let json = std::str::from_utf8(&value).map(json_bytes);
-        let text = Text { bytes: value.len(), json: json.map_err(|error| error.valid_up_to()) };
-        if let Reply::Lent { loan, text: measured } = reply {
-            assert!(value.len() > above && measured == text && !is_stale);
-            self.keep(loan, id, value);
+        if let Reply::Pinned { pin, bytes, details: None } = reply {
+            assert!(value.len() > above && bytes == value.len() && !is_stale);
+            self.keep(pin, id, value);
         } else {
             assert!(value.len() <= above.max(INLINE_BYTES_MAX) || is_stale);
             self.expect(id, reply);
         }
     }
 
-    fn keep(&mut self, loan: Loan, id: u32, value: Vec<u8>) {
-        self.loans.push((loan, id, value));
-        if self.loans.len() > LOANS_MAX {
-            let (oldest, ..) = self.loans.remove(0);
-            self.store.give_back(oldest);
+    fn keep(&mut self, pin: Pin, id: u32, value: Vec<u8>) {
+        self.pins.push((pin, id, value));
+        if self.pins.len() > PINS_MAX {
+            let (oldest, ..) = self.pins.remove(0);
+            self.store.unpin(oldest);
         }
     }
 
-    fn read_on(&mut self, loan: usize, from: usize, bytes: usize, last: bool) {
-        if self.loans.is_empty() {
+    fn read_on(&mut self, pin: usize, from: usize, bytes: usize, last: bool) {
+        if self.pins.is_empty() {
             return;
         }
-        let at = loan % self.loans.len();
-        let (loan, id, len) = (self.loans[at].0, self.loans[at].1, self.loans[at].2.len());
+        let at = pin % self.pins.len();
+        let (pin, id, len) = (self.pins[at].0, self.pins[at].1, self.pins[at].2.len());
         let from = from % len;
         let revoked = self.store.stats().revoked;
-        match self.execute(id, Verb::Piece { loan, from, bytes }) {
-            Reply::Piece { loan: same, bytes: piece } => {
-                let value = &self.loans[at].2;
-                assert_eq!((same, &piece[..]), (loan, &value[from..len.min(from + bytes)]));
+        match self.execute(id, Verb::Piece { pin, from, bytes }) {
+            Reply::Piece { pin: same, bytes: piece } => {
+                let value = &self.pins[at].2;
+                assert_eq!((same, &piece[..]), (pin, &value[from..len.min(from + bytes)]));
             }
             reply => {
                 assert_eq!(reply, Reply::Gone);
@@ -823,15 +824,15 @@ impl Run {
             }
         }
         if last {
-            self.loans.swap_remove(at);
-            self.store.give_back(loan);
+            self.pins.swap_remove(at);
+            self.store.unpin(pin);
         }
     }
 
     fn delete(&mut self, id: u32) {
         self.look(id);
         let evictions = self.store.stats().evictions;
-        let reply = self.execute(id, Verb::Delete);
+        let reply = self.execute(id, Verb::delete());
         let held = self.model.remove(id).is_some();
         assert_eq!(reply, if held { Reply::Deleted } else { Reply::Absent });
         assert_eq!(self.store.stats().evictions, evictions);
@@ -842,7 +843,7 @@ impl Run {
         let listed = self.listed(id, only);
         let (condition, holds) = self.condition(id, only, listed.as_ref());
         let before = self.store.stats();
-        let reply = self.execute(id, Verb::Remove { condition });
+        let reply = self.execute(id, Verb::Delete { condition });
         if !self.model.held.contains_key(&id) {
             return assert_eq!(reply, Reply::Absent);
         }
@@ -897,7 +898,13 @@ impl Run {
         let (condition, holds) = self.condition(id, only, listed.as_ref());
         let before = self.store.stats();
         let lease = NonZeroU64::new(lease_ms);
-        let verb = Verb::Read { condition, lease_ms: lease, is_use, above: READ_BYTES_MAX };
+        let verb = Verb::Read(Read {
+            condition,
+            lease_ms: lease,
+            is_use,
+            pin_above: READ_BYTES_MAX,
+            ..Read::ENTRY
+        });
         let reply = self.execute(id, verb);
         let stale_reads = self.store.stats().stale - before.stale;
         if is_use && self.model.held.contains_key(&id) {
@@ -915,15 +922,18 @@ impl Run {
         let is_stale = held.is_stale(self.now);
         let left = held.expires().and_then(|at| NonZeroU64::new(at.saturating_sub(self.now)));
         let (version, ttl_ms, stale) = match reply {
-            Reply::LentEntry { loan, bytes, content_type, version, ttl_ms, stale } if holds => {
+            Reply::Pinned { pin, bytes, details: Some(details) } if holds => {
+                let Details { content_type, version, ttl_ms, stale } = details;
                 assert_eq!(bytes, held.value.len());
                 assert!(bytes > READ_BYTES_MAX);
                 assert_eq!(content_type.unwrap_or_default(), held.content_type);
                 let value = held.value.clone();
-                self.keep(loan, id, value);
+                self.keep(pin, id, value);
                 (version, ttl_ms, stale)
             }
-            Reply::Entry { value, content_type, version, ttl_ms, stale } if holds => {
+            Reply::Entry { value, details: Details { content_type, version, ttl_ms, stale } }
+                if holds =>
+            {
                 assert!(value.len() <= READ_BYTES_MAX.max(INLINE_BYTES_MAX));
                 assert_eq!(value, held.value);
                 assert_eq!(content_type.unwrap_or_default(), held.content_type);
@@ -948,7 +958,7 @@ impl Run {
     fn put(&mut self, id: u32, held: Held, ttl_ms: u64) {
         self.look(id);
         let before = self.store.stats();
-        let verb = Verb::Put { value: &held.value[..], ttl_ms: NonZeroU64::new(ttl_ms) };
+        let verb = Verb::put(&held.value[..], NonZeroU64::new(ttl_ms));
         let reply = self.execute(id, verb);
         if self.is_refused(&reply, held.value.len()) {
             assert_eq!(self.store.stats().rejected, before.rejected + 1);
@@ -972,8 +982,8 @@ impl Run {
         };
         let ttl_ms = NonZeroU64::new(ttl_ms);
         let before = self.store.stats();
-        let reply =
-            self.execute(id, Verb::Write { value: &held.value[..], extras, ttl_ms, condition });
+        let reply = self
+            .execute(id, Verb::Write(Write { value: &held.value[..], extras, ttl_ms, condition }));
         if !holds {
             assert_eq!(reply, Reply::Refused);
             return self.unchanged(id, &before);
@@ -1081,7 +1091,7 @@ impl Run {
                 let coldest = self.model.queue.first_key_value();
                 let (_, &victim) = coldest.expect("more evictions than entries");
                 self.model.remove(victim);
-                assert_eq!(self.execute(victim, Verb::Peek), Reply::Absent, "{victim} is there");
+                assert_eq!(self.execute(victim, Verb::peek()), Reply::Absent, "{victim} is there");
             }
         }
         evicted
@@ -1103,7 +1113,7 @@ impl Run {
     }
 
     fn check_one(&mut self, id: u32) {
-        let reply = self.execute(id, Verb::Peek);
+        let reply = self.execute(id, Verb::peek());
         self.expect(id, reply);
     }
 
@@ -1121,8 +1131,8 @@ impl Run {
             self.look(id);
             self.check_one(id);
         }
-        for (loan, ..) in std::mem::take(&mut self.loans) {
-            self.store.give_back(loan);
+        for (pin, ..) in std::mem::take(&mut self.pins) {
+            self.store.unpin(pin);
         }
         let stats = self.store.stats();
         assert_eq!((stats.lent, stats.orphaned_bytes), (0, 0));
@@ -1131,11 +1141,6 @@ impl Run {
         let gone = on_request + stats.invalidated + stats.expirations + stats.evictions;
         assert_eq!(stats.created, stats.entries + gone);
     }
-}
-
-/// The length of a text as a JSON string.
-fn json_bytes(text: &str) -> usize {
-    serde_json::to_string(text).expect("a text is JSON").len()
 }
 
 /// An integer that is written as it would be printed.

@@ -18,7 +18,7 @@ use super::{
 use crate::{
     config::Config,
     protocol::{About, Ask, Command, Rest},
-    store::{CONTENT_TYPE_BYTES_MAX, Extras, Lease, Reply, Verb},
+    store::{CONTENT_TYPE_BYTES_MAX, Details, Extras, Lease, Read, Reply, Verb, Write},
 };
 use std::{borrow::Cow, num::NonZeroU64};
 
@@ -81,18 +81,19 @@ pub(super) fn read<'a>(
                 tags: tags::hashes(head.lines.members(Field::KvTags), hasher)?,
                 stale_ms: stale_ms.filter(|_| ttl_ms.is_some()),
             };
-            Verb::Write { value: Cow::Borrowed(request.body), extras, ttl_ms, condition }
+            Verb::Write(Write { value: Cow::Borrowed(request.body), extras, ttl_ms, condition })
         }
         (_, Method::Delete) => {
             let [] = query::parameters(head.query, [])?;
-            Verb::Remove { condition }
+            Verb::Delete { condition }
         }
         _ => {
             let [lease] = query::parameters(head.query, ["lease"])?;
             let lease_ms = lifetime::parameter(Span::Lease, lease.as_deref())?;
             let is_use = head.method != Method::Head;
-            let above = pin_above(form.exchange, config);
-            Verb::Read { condition, lease_ms: lease_ms.filter(|_| is_use), is_use, above }
+            let lease_ms = lease_ms.filter(|_| is_use);
+            let pin_above = pin_above(form.exchange, config);
+            Verb::Read(Read { condition, lease_ms, is_use, details: true, pin_above })
         }
     };
     Ok(Ask::Call(Command { key, verb }))
@@ -132,7 +133,7 @@ pub(super) fn write_reply(
 ) -> Result<u16, Refusal> {
     let refuse = |status, code, message| Err(Refusal::new(status, code, message));
     let status = match reply {
-        Reply::Entry { .. } | Reply::LentEntry { .. } | Reply::Number(_) => 200,
+        Reply::Entry { .. } | Reply::Pinned { .. } | Reply::Number(_) => 200,
         Reply::Unchanged { .. } => 304,
         Reply::Created => 201,
         Reply::Replaced | Reply::Deleted | Reply::Touched => 204,
@@ -151,18 +152,20 @@ pub(super) fn write_reply(
     };
     let response = Response::begin(out, exchange, date, status);
     match reply {
-        &Reply::Entry { value, content_type, version, ttl_ms, stale } => {
+        &Reply::Entry { value, details } => {
+            let Details { content_type, version, ttl_ms, stale } = details;
             say_freshness(response, ttl_ms, stale)
                 .lines(NO_SNIFF)
                 .version(version)
                 .text(content_type.unwrap_or(BYTES), value);
         }
-        &Reply::LentEntry { loan, bytes, content_type, version, ttl_ms, stale } => {
+        &Reply::Pinned { pin, bytes, details: Some(details) } => {
+            let Details { content_type, version, ttl_ms, stale } = details;
             let body = say_freshness(response, ttl_ms, stale)
                 .lines(NO_SNIFF)
                 .version(version)
                 .body_in_pieces(content_type.unwrap_or(BYTES), bytes);
-            *rest = body.map(|_| Rest { pin: loan, from: 0, bytes, style: Style::Raw });
+            *rest = body.map(|_| Rest { pin, from: 0, bytes, style: Style::Raw });
         }
         &Reply::Unchanged { version, ttl_ms, stale } => {
             let tag = EntityTag { version, is_coded: knows_coded };

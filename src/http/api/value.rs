@@ -9,7 +9,7 @@ use super::{
 };
 use crate::{
     protocol::Rest,
-    store::{Lease, Loan},
+    store::{Lease, Pin},
     text::{JsonString, Text, push_escaped},
 };
 
@@ -53,7 +53,7 @@ pub(super) fn begin(
     exchange: Exchange,
     date: &Date,
     (key, length): (&[u8], usize),
-    (pin, text): (Loan, Text),
+    (pin, text): (Pin, Text),
 ) -> Option<Rest<Style>> {
     let found = Found::new(key, length);
     let response = Response::begin(out, exchange, date, 200);

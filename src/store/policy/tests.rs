@@ -2,7 +2,7 @@
 
 use super::Eviction;
 use crate::clock::Millis;
-use crate::store::{Key, KeyHasher, Op, Reply, Settings, Store, Verb};
+use crate::store::{Bounds, Key, KeyHasher, Op, Reply, Store, Verb};
 
 const ENTRIES: usize = 50;
 const REQUESTS: u32 = if cfg!(miri) { 100 } else { 30_000 };
@@ -14,13 +14,13 @@ struct Cache {
 
 impl Cache {
     fn new(eviction: Eviction, entries_max: usize) -> Self {
-        let settings = Settings {
+        let bounds = Bounds {
             memory_bytes_max: 1 << 20,
             key_bytes_max: 16,
             value_bytes_max: 16,
             entries_max,
         };
-        let store = Store::with_eviction(&settings, eviction);
+        let store = Store::with_eviction(&bounds, eviction);
         Self { store, hasher: KeyHasher::with_seed(3) }
     }
 
@@ -32,9 +32,9 @@ impl Cache {
 
     /// Reads, and puts what is not there. True for a hit.
     fn request(&mut self, id: u32) -> bool {
-        let hit = self.run(id, Verb::Get);
+        let hit = self.run(id, Verb::get());
         if !hit {
-            self.run(id, Verb::Put { value: b"", ttl_ms: None });
+            self.run(id, Verb::put(b"", None));
         }
         hit
     }

@@ -1,13 +1,13 @@
 //! What one put may do to others, and what is told of the victims.
 
 use crate::clock::Millis;
-use crate::store::{Eviction, Key, KeyHasher, Op, Reply, Settings, Stats, Store, Verb};
+use crate::store::{Bounds, Eviction, Key, KeyHasher, Op, Reply, Stats, Store, Verb};
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::num::NonZeroU64;
 
 const MIB: usize = 1 << 20;
-const SETTINGS: Settings =
-    Settings { memory_bytes_max: MIB, key_bytes_max: 16, value_bytes_max: MIB, entries_max: 0 };
+const BOUNDS: Bounds =
+    Bounds { memory_bytes_max: MIB, key_bytes_max: 16, value_bytes_max: MIB, entries_max: 0 };
 
 struct Cache {
     store: Store,
@@ -16,8 +16,8 @@ struct Cache {
 }
 
 impl Cache {
-    fn new(settings: &Settings, eviction: Eviction) -> Self {
-        let store = Store::with_eviction(settings, eviction);
+    fn new(bounds: &Bounds, eviction: Eviction) -> Self {
+        let store = Store::with_eviction(bounds, eviction);
         Self { store, hasher: KeyHasher::with_seed(5), now: Millis(0) }
     }
 
@@ -28,7 +28,7 @@ impl Cache {
     }
 
     fn put(&mut self, id: u32, value: &[u8], ttl_ms: u64) -> Reply<&[u8]> {
-        self.run(id, Verb::Put { value, ttl_ms: NonZeroU64::new(ttl_ms) })
+        self.run(id, Verb::put(value, NonZeroU64::new(ttl_ms)))
     }
 }
 
@@ -39,8 +39,8 @@ fn a_small_put_evicts_and_moves_little_whatever_came_before() {
     let value = vec![1; MIB];
     // The smaller the memory, the fewer chunks there are to a page: eight, two and one.
     for mib in [128, 32, 4] {
-        let settings = Settings { memory_bytes_max: mib * MIB, ..SETTINGS };
-        let mut cache = Cache::new(&settings, Eviction::Lru);
+        let bounds = Bounds { memory_bytes_max: mib * MIB, ..BOUNDS };
+        let mut cache = Cache::new(&bounds, Eviction::Lru);
         let puts = u32::try_from(mib).expect("small") * 1_000;
         for id in 0..puts {
             // In turns, the store fills with large values, with small ones, and with both.
@@ -71,8 +71,8 @@ fn a_small_put_evicts_and_moves_little_whatever_came_before() {
 #[cfg_attr(miri, ignore = "takes many requests")]
 fn scattered_chunks_are_gathered_before_anything_is_refused_or_evicted() {
     for eviction in [Eviction::None, Eviction::Lru] {
-        let settings = Settings { memory_bytes_max: 32 * MIB, ..SETTINGS };
-        let mut cache = Cache::new(&settings, eviction);
+        let bounds = Bounds { memory_bytes_max: 32 * MIB, ..BOUNDS };
+        let mut cache = Cache::new(&bounds, eviction);
         let value = vec![1; 8 << 10];
         let mut held = 0;
         while cache.store.stats().used_bytes < 30 * MIB as u64 {
@@ -80,7 +80,7 @@ fn scattered_chunks_are_gathered_before_anything_is_refused_or_evicted() {
             held += 1;
         }
         for id in (0..held).step_by(2) {
-            cache.run(id, Verb::Delete);
+            cache.run(id, Verb::delete());
         }
         let before = cache.store.stats().relocations;
         for id in held..held + 60_000 {
@@ -89,7 +89,7 @@ fn scattered_chunks_are_gathered_before_anything_is_refused_or_evicted() {
         assert_eq!((cache.store.stats().evictions, cache.store.stats().rejected), (0, 0));
         assert!(cache.store.stats().relocations > before + u64::from(held / 8));
         for id in (1..held).step_by(2) {
-            assert_eq!(cache.run(id, Verb::Get), Reply::Value(&value[..]));
+            assert_eq!(cache.run(id, Verb::get()), Reply::Value(&value[..]));
         }
     }
 }
@@ -98,9 +98,9 @@ fn scattered_chunks_are_gathered_before_anything_is_refused_or_evicted() {
 #[cfg_attr(miri, ignore = "takes many requests")]
 fn the_idle_age_of_the_last_victim_is_that_of_a_plain_queue() {
     const ENTRIES: usize = 4_000;
-    let settings = Settings { entries_max: ENTRIES, ..SETTINGS };
+    let bounds = Bounds { entries_max: ENTRIES, ..BOUNDS };
     let mut random = fastrand::Rng::with_seed(9);
-    let mut cache = Cache::new(&settings, Eviction::Lru);
+    let mut cache = Cache::new(&bounds, Eviction::Lru);
     // When each entry was used, and the order of that.
     let (mut used, mut queue) = (HashMap::new(), BTreeMap::new());
     let (mut told_rightly, mut told) = (0, 0);
@@ -113,7 +113,7 @@ fn the_idle_age_of_the_last_victim_is_that_of_a_plain_queue() {
         let hot = random.u32(step.saturating_sub(20_000)..=step);
         let id = if random.bool() { step } else { hot };
         let is_held = used.contains_key(&id);
-        assert_eq!(cache.run(id, Verb::Get) != Reply::Absent, is_held);
+        assert_eq!(cache.run(id, Verb::get()) != Reply::Absent, is_held);
         if !is_held {
             cache.put(id, &[0; 90][..random.usize(..90)], 0);
         }
@@ -146,16 +146,16 @@ fn the_idle_age_of_the_last_victim_is_that_of_a_plain_queue() {
 #[test]
 #[cfg_attr(miri, ignore = "takes many requests")]
 fn a_use_counts_under_every_rule_and_nothing_is_told_before_an_eviction() {
-    let settings = Settings { entries_max: 1_000, ..SETTINGS };
+    let bounds = Bounds { entries_max: 1_000, ..BOUNDS };
     for (name, eviction) in Eviction::NAMES.into_iter().filter(|(name, _)| *name != "none") {
-        let mut cache = Cache::new(&settings, eviction);
+        let mut cache = Cache::new(&bounds, eviction);
         for id in 0..1_000 {
             cache.put(id, b"", 0);
         }
         cache.now = Millis(1_000_000);
         assert_eq!(cache.store.stats().victim_idle_ms, 0, "{name}");
         for id in 0..1_000 {
-            cache.run(id, Verb::Get);
+            cache.run(id, Verb::get());
         }
         cache.now = Millis(1_000_700);
         for id in 1_000..1_500 {

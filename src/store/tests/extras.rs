@@ -1,11 +1,13 @@
-//! What an entry may carry beside its value, and what follows from it: versions, stale entries,
+//! What an entry may carry beside its value, and what follows from it: stale entries,
 //! leases, tags, and removal by prefix.
 
-use super::{NOW, READ, SETTINGS, add, op, put, put_for, touch, unless, version, write};
+use super::{
+    BOUNDS, NOW, READ, add, items, op, put, put_for, read_for, touch, unless, version, write,
+};
 use crate::clock::Millis;
 use crate::store::{
-    CONTENT_TYPE_BYTES_MAX, Condition, Eviction, Extras, Item, KeyHasher, Lease, Reply,
-    SCAN_STEPS_MAX, Scan, Settings, Store, TAGS_MAX, Verb,
+    Bounds, CONTENT_TYPE_BYTES_MAX, Condition, Details, Extras, KeyHasher, Lease, Read, Reply,
+    SCAN_STEPS_MAX, Scan, Store, TAGS_MAX, Verb, Write,
 };
 use std::num::NonZeroU64;
 
@@ -21,12 +23,7 @@ fn extras<'a>(content_type: &'a [u8], tags: &'a [u8]) -> Extras<&'a [u8]> {
 fn write_with<'a>(value: &'a [u8], extras: Extras<&'a [u8]>, life: Life) -> Verb<&'a [u8]> {
     let (ttl_ms, stale_ms) = (NonZeroU64::new(life.0), NonZeroU64::new(life.1));
     let extras = Extras { stale_ms, ..extras };
-    Verb::Write { value, extras, ttl_ms, condition: Condition::NONE }
-}
-
-fn read_for(lease_ms: u64) -> Verb<&'static [u8]> {
-    let lease_ms = NonZeroU64::new(lease_ms);
-    Verb::Read { condition: Condition::NONE, lease_ms, is_use: true, above: usize::MAX }
+    Verb::Write(Write { value, extras, ttl_ms, condition: Condition::NONE })
 }
 
 fn taken(left_ms: u64) -> Lease {
@@ -37,19 +34,6 @@ fn after(ms: u64) -> Millis {
     Millis(NOW.0 + ms)
 }
 
-/// Key, tags, and until when it may be read stale.
-type Met = (Vec<u8>, Option<Vec<u8>>, Option<Millis>);
-
-/// The whole of a walk.
-fn items(store: &mut Store, now: Millis) -> Vec<Met> {
-    let mut met = Vec::new();
-    store.start_walk();
-    while let Some(Item { key, tags, stale_until, .. }) = store.walk_on(now, &mut { u32::MAX }) {
-        met.push((key.to_vec(), tags.map(<[u8]>::to_vec), stale_until));
-    }
-    met
-}
-
 fn delete_prefix(store: &mut Store, prefix: &[u8], dry_run: bool, steps: u32) -> u64 {
     let mut scan = Scan::START;
     while !store.delete_prefix(&mut scan, prefix, dry_run, NOW, steps) {}
@@ -58,7 +42,7 @@ fn delete_prefix(store: &mut Store, prefix: &[u8], dry_run: bool, steps: u32) ->
 
 #[test]
 fn extras_come_back_with_any_value_and_a_plain_put_drops_them() {
-    let settings = Settings { value_bytes_max: 1 << 17, ..SETTINGS };
+    let bounds = Bounds { value_bytes_max: 1 << 17, ..BOUNDS };
     let (content_type, tags) = ([b't'; CONTENT_TYPE_BYTES_MAX], [7; 8 * TAGS_MAX]);
     for (value, life) in [(vec![], FOR_EVER), (vec![1; 100], (50, 9)), (vec![2; 1 << 17], (50, 0))]
     {
@@ -68,13 +52,15 @@ fn extras_come_back_with_any_value_and_a_plain_put_drops_them() {
             extras(b"", &tags[..16]),
             Extras::NONE,
         ] {
-            let mut store = Store::new(&settings);
+            let mut store = Store::new(&bounds);
             store.execute(op(b"k", write_with(&value, extras, life)), NOW);
             // An overwrite in its place, an addition to something else, a new size.
             for verb in [write_with(&value, extras, life), add(1), touch(70), touch(0), touch(70)] {
                 store.execute(op(b"k", verb), NOW);
                 let reply = store.execute(op(b"k", READ), NOW);
-                let Reply::Entry { value: held, content_type, stale, .. } = reply else {
+                let Reply::Entry { value: held, details: Details { content_type, stale, .. } } =
+                    reply
+                else {
                     panic!("{verb:?}: {reply:?}")
                 };
                 assert_eq!((held, content_type, stale), (&value[..], extras.content_type, None));
@@ -83,7 +69,7 @@ fn extras_come_back_with_any_value_and_a_plain_put_drops_them() {
             store.execute(op(b"k", put(&value)), NOW);
             assert!(matches!(
                 store.execute(op(b"k", READ), NOW),
-                Reply::Entry { content_type: None, .. }
+                Reply::Entry { details: Details { content_type: None, .. }, .. }
             ));
             store.check();
         }
@@ -92,12 +78,15 @@ fn extras_come_back_with_any_value_and_a_plain_put_drops_them() {
 
 #[test]
 fn an_addition_keeps_the_extras_and_changes_the_version() {
-    let mut store = Store::new(&SETTINGS);
+    let mut store = Store::new(&BOUNDS);
     store.execute(op(b"n", write_with(b"99", extras(b"text/plain", &[5; 16]), (50, 20))), NOW);
     let before = version(&mut store, b"n");
     assert_eq!(store.execute(op(b"n", add(1)), NOW), Reply::Number(100));
     let reply = store.execute(op(b"n", READ), after(10));
-    let Reply::Entry { value, content_type, version, ttl_ms, .. } = reply else { panic!() };
+    let Reply::Entry { value, details: Details { content_type, version, ttl_ms, .. } } = reply
+    else {
+        panic!()
+    };
     assert_eq!((value, content_type), (&b"100"[..], Some(&b"text/plain"[..])));
     assert_eq!((ttl_ms, version != before), (NonZeroU64::new(40), true));
     assert_eq!(items(&mut store, NOW), [(b"n".to_vec(), Some(vec![5; 16]), Some(after(70)))]);
@@ -105,7 +94,7 @@ fn an_addition_keeps_the_extras_and_changes_the_version() {
 
 #[test]
 fn extras_beyond_their_bounds_are_refused() {
-    let mut store = Store::new(&SETTINGS);
+    let mut store = Store::new(&BOUNDS);
     for extras in [extras(&[b't'; CONTENT_TYPE_BYTES_MAX + 1], b""), extras(b"", &[0; 72])] {
         let reply = store.execute(op(b"k", write_with(b"v", extras, FOR_EVER)), NOW);
         assert_eq!(reply, Reply::TooLarge);
@@ -116,145 +105,53 @@ fn extras_beyond_their_bounds_are_refused() {
 #[test]
 fn what_is_not_there_takes_no_memory() {
     let bytes = |verb: Verb<&[u8]>| {
-        let mut store = Store::new(&SETTINGS);
+        let mut store = Store::new(&BOUNDS);
         store.execute(op(&[1; 16], verb), NOW);
         store.stats().payload_bytes
     };
     assert_eq!(bytes(put(&[2; 128])), 16 + 16 + 128);
-    assert_eq!(bytes(write_with(b"", Extras::NONE, FOR_EVER)), 16 + 16 + 10);
+    for none in [Extras::NONE, Extras { tags: Some(&b""[..]), ..Extras::NONE }] {
+        assert_eq!(bytes(write_with(&[2; 128], none, FOR_EVER)), 16 + 16 + 128);
+        // Without a time to live there is nothing to outlast.
+        assert_eq!(bytes(write_with(b"", none, (0, 9))), 16 + 16);
+        assert_eq!(bytes(write_with(b"", none, (9, 0))), 28 + 16);
+        assert_eq!(bytes(write_with(b"", none, (9, 9))), 28 + 16 + 10 + 8);
+    }
     assert_eq!(bytes(write_with(b"", extras(b"a/b", &[0; 16]), (9, 9))), 28 + 16 + 10 + 8 + 19);
 }
 
 #[test]
-fn a_put_of_the_same_value_changes_the_version_that_was_shown() {
-    let settings = Settings { value_bytes_max: 1 << 17, ..SETTINGS };
-    // Sizes around those of the largest slot, and around that of a chunk.
-    let lens = [0, 1, 5, 2_000, 2_010, 2_016, 2_020, 2_031, 2_040, 4_096, 4_100, 9_000, 100_000];
-    for len in lens.into_iter().step_by(if cfg!(miri) { 4 } else { 1 }) {
-        let mut store = Store::new(&settings);
-        let value = vec![1; len];
-        store.execute(op(b"k", put(&value)), NOW);
-        store.execute(op(b"l", put(&value)), NOW);
-        let first = version(&mut store, b"k");
-        assert_eq!(version(&mut store, b"k"), first);
-        assert_eq!(store.execute(op(b"k", Verb::Get), NOW), Reply::Value(&value[..]));
-        store.execute(op(b"k", put(&value)), NOW);
-        assert_ne!(version(&mut store, b"k"), first, "{len}");
-        assert_ne!(version(&mut store, b"k"), version(&mut store, b"l"));
-        store.check();
-    }
-}
-
-#[test]
-fn another_process_begins_with_other_versions() {
-    let first = || {
-        let mut store = Store::new(&SETTINGS);
-        store.execute(op(b"k", put(b"v")), NOW);
-        version(&mut store, b"k")
-    };
-    assert!(first().abs_diff(first()) > 1 << 20);
-}
-
-/// To be shown a version is no use: the entry keeps its place, whatever it takes to hold it.
-#[test]
-fn a_version_does_not_warm_an_entry() {
-    let (rules, keys) = if cfg!(miri) { (2, 20) } else { (Eviction::NAMES.len(), 500_u32) };
-    for (name, eviction) in Eviction::NAMES.into_iter().take(rules) {
-        let mut store = Store::with_eviction(&SETTINGS, eviction);
-        for id in 0..keys {
-            store.execute(op(&id.to_le_bytes(), put(&[1; 40])), NOW);
-        }
-        let before = items(&mut store, NOW);
-        for id in 0..keys {
-            let peek = Verb::Read {
-                condition: Condition::NONE,
-                lease_ms: None,
-                is_use: false,
-                above: usize::MAX,
-            };
-            store.execute(op(&id.to_le_bytes(), peek), NOW);
-        }
-        assert_eq!(store.stats().payload_bytes, u64::from(keys) * (16 + 4 + 40 + 10));
-        assert_eq!(items(&mut store, NOW), before, "{name}");
-        store.check();
-    }
-}
-
-#[test]
-#[cfg_attr(miri, ignore = "takes many requests")]
-fn versions_find_room_in_a_full_store() {
-    for (name, eviction) in Eviction::NAMES {
-        let mut store = Store::with_eviction(&SETTINGS, eviction);
-        let mut keys = 0_u32;
-        while store.stats().evictions == 0
-            && store.execute(op(&keys.to_le_bytes(), put(&[1; 40])), NOW) == Reply::Created
-        {
-            keys += 1;
-        }
-        let (mut shown, mut unchanged) = (0, 0);
-        for id in (0..keys).rev() {
-            let key = id.to_le_bytes();
-            let mut version = || match store.execute(op(&key, READ), NOW) {
-                Reply::Entry { version, value, .. } => {
-                    assert_eq!(value, [1; 40]);
-                    Some(version)
-                }
-                other => {
-                    assert_eq!(other, Reply::Absent);
-                    None
-                }
-            };
-            let Some(first) = version() else { continue };
-            assert_eq!(version(), Some(first));
-            store.execute(op(&key, put(&[1; 40])), NOW);
-            let second = match store.execute(op(&key, READ), NOW) {
-                Reply::Entry { version, .. } => version,
-                other => panic!("{other:?}"),
-            };
-            shown += 1;
-            // Only a hash of the value stays the same.
-            assert!(first != second || first >> 63 == 1);
-            unchanged += u32::from(first == second);
-        }
-        let may_lack = eviction == Eviction::None;
-        assert_eq!(unchanged > 0, may_lack, "{name}: {unchanged} of {shown}");
-        assert!(shown > keys / 2, "{name}: {shown} of {keys}");
-        assert_eq!(may_lack, store.stats().evictions == 0);
-        assert_eq!(store.stats().forced, 0);
-        store.check();
-    }
-}
-
-#[test]
 fn a_stale_entry_is_read_until_its_end() {
-    let mut store = Store::new(&SETTINGS);
+    let mut store = Store::new(&BOUNDS);
     store.execute(op(b"k", write_with(b"v", extras(b"a/b", b""), (50, 30))), NOW);
-    assert_eq!(store.execute(op(b"k", Verb::Get), after(49)), Reply::Value(&b"v"[..]));
+    assert_eq!(store.execute(op(b"k", Verb::get()), after(49)), Reply::Value(&b"v"[..]));
     let version = version(&mut store, b"k");
     for (verb, lease) in [
-        (Verb::Get, Lease::NotAsked),
-        (Verb::Peek, Lease::NotAsked),
+        (Verb::get(), Lease::NotAsked),
+        (Verb::peek(), Lease::NotAsked),
         (READ, Lease::NotAsked),
         (read_for(5), Lease::Granted),
         (read_for(5), taken(5)),
-        (Verb::Get, Lease::NotAsked),
+        (Verb::get(), Lease::NotAsked),
     ] {
         let entry = Reply::Entry {
             value: &b"v"[..],
-            content_type: Some(&b"a/b"[..]),
-            version,
-            ttl_ms: None,
-            stale: Some(lease),
+            details: Details {
+                content_type: Some(&b"a/b"[..]),
+                version,
+                ttl_ms: None,
+                stale: Some(lease),
+            },
         };
         assert_eq!(store.execute(op(b"k", verb), after(50)), entry);
     }
     let known = version.to_le_bytes();
     let lease_ms = NonZeroU64::new(9);
-    let read = Verb::Read { condition: unless(&known), lease_ms, is_use: true, above: usize::MAX };
+    let read = Verb::Read(Read { condition: unless(&known), lease_ms, ..Read::ENTRY });
     let unchanged = Reply::Unchanged { version, ttl_ms: None, stale: Some(Lease::Granted) };
     assert_eq!(store.execute(op(b"k", read), after(79)), unchanged);
     assert_eq!(store.stats().stale, 7);
-    assert_eq!(store.execute(op(b"k", Verb::Get), after(80)), Reply::Absent);
+    assert_eq!(store.execute(op(b"k", Verb::get()), after(80)), Reply::Absent);
     assert_eq!((store.stats().expirations, store.stats().expired), (1, 1));
 }
 
@@ -264,39 +161,48 @@ fn what_is_stale_is_there_but_for_an_addition() {
         store.execute(op(b"k", write_with(b"7", extras(b"a/b", b""), (50, 30))), NOW);
         store.execute(op(b"k", verb), after(60)).map(<[u8]>::to_vec)
     };
-    let mut store = Store::new(&SETTINGS);
+    let mut store = Store::new(&BOUNDS);
     assert_eq!(stale(&mut store, put(b"w")), Reply::Replaced);
-    assert_eq!(store.execute(op(b"k", Verb::Get), after(90)), Reply::Value(&b"w"[..]));
+    assert_eq!(store.execute(op(b"k", Verb::get()), after(90)), Reply::Value(&b"w"[..]));
     assert_eq!(stale(&mut store, write(b"w", Condition::ABSENT)), Reply::Refused);
     assert_eq!(stale(&mut store, write(b"w", Condition::PRESENT)), Reply::Replaced);
-    assert_eq!(stale(&mut store, Verb::Delete), Reply::Deleted);
+    assert_eq!(stale(&mut store, Verb::delete()), Reply::Deleted);
     assert_eq!(stale(&mut store, add(1)), Reply::Number(1));
     assert!(matches!(
         store.execute(op(b"k", READ), after(90)),
-        Reply::Entry { value: b"1", content_type: None, ttl_ms: None, stale: None, .. }
+        Reply::Entry {
+            value: b"1",
+            details: Details { content_type: None, ttl_ms: None, stale: None, .. }
+        }
     ));
     // A touch makes it live, and it may go stale again for as long as before.
     assert_eq!(stale(&mut store, touch(100)), Reply::Touched);
-    assert_eq!(store.execute(op(b"k", Verb::Get), after(159)), Reply::Value(&b"7"[..]));
-    let reply = store.execute(op(b"k", Verb::Get), after(189));
-    assert!(matches!(reply, Reply::Entry { stale: Some(_), .. }), "{reply:?}");
-    assert_eq!(store.execute(op(b"k", Verb::Get), after(190)), Reply::Absent);
+    assert_eq!(store.execute(op(b"k", Verb::get()), after(159)), Reply::Value(&b"7"[..]));
+    let reply = store.execute(op(b"k", Verb::get()), after(189));
+    assert!(
+        matches!(reply, Reply::Entry { details: Details { stale: Some(_), .. }, .. }),
+        "{reply:?}"
+    );
+    assert_eq!(store.execute(op(b"k", Verb::get()), after(190)), Reply::Absent);
     assert_eq!(stale(&mut store, touch(0)), Reply::Touched);
-    assert_eq!(store.execute(op(b"k", Verb::Get), after(1 << 30)), Reply::Value(&b"7"[..]));
+    assert_eq!(store.execute(op(b"k", Verb::get()), after(1 << 30)), Reply::Value(&b"7"[..]));
 }
 
 #[test]
 fn no_time_is_too_long_to_go_stale_in() {
     const LAST: u64 = (1 << 39) - 1;
-    let mut store = Store::new(&SETTINGS);
+    let mut store = Store::new(&BOUNDS);
     let mut write = |ttl, stale_ms, at| {
         store.execute(op(b"k", write_with(b"v", Extras::NONE, (ttl, stale_ms))), NOW);
         store.check();
         store.execute(op(b"k", touch(ttl)), NOW);
         store.check();
-        store.execute(op(b"k", Verb::Get), Millis(at)).map(<[u8]>::to_vec)
+        store.execute(op(b"k", Verb::get()), Millis(at)).map(<[u8]>::to_vec)
     };
-    assert!(matches!(write(50, u64::MAX, LAST - 2), Reply::Entry { stale: Some(_), .. }));
+    assert!(matches!(
+        write(50, u64::MAX, LAST - 2),
+        Reply::Entry { details: Details { stale: Some(_), .. }, .. }
+    ));
     assert_eq!(write(50, u64::MAX, LAST - 1), Reply::Absent);
     assert!(matches!(write(u64::MAX, 50, u64::MAX), Reply::Value(_)));
     assert!(matches!(write(LAST - NOW.0 - 1, 50, LAST - 2), Reply::Value(_)));
@@ -307,7 +213,7 @@ fn no_time_is_too_long_to_go_stale_in() {
 
 #[test]
 fn one_reader_of_a_missing_key_has_the_lease() {
-    let mut store = Store::new(&SETTINGS);
+    let mut store = Store::new(&BOUNDS);
     let mut ask = |key: &[u8], verb, at| store.execute(op(key, verb), at).map(<[u8]>::to_vec);
     assert_eq!(ask(b"k", read_for(100), NOW), Reply::Missing(Lease::Granted));
     assert_eq!(ask(b"k", read_for(500), after(1)), Reply::Missing(taken(99)));
@@ -323,11 +229,11 @@ fn one_reader_of_a_missing_key_has_the_lease() {
                 _ => Reply::Created,
             }
         );
-        assert_eq!(ask(b"k", Verb::Delete, after(101)), Reply::Deleted);
+        assert_eq!(ask(b"k", Verb::delete(), after(101)), Reply::Deleted);
         assert_eq!(ask(b"k", read_for(50), after(101)), Reply::Missing(Lease::Granted));
     }
     assert_eq!(ask(b"k", write(b"7", Condition::PRESENT), after(102)), Reply::Refused);
-    assert_eq!(ask(b"k", Verb::Delete, after(102)), Reply::Absent);
+    assert_eq!(ask(b"k", Verb::delete(), after(102)), Reply::Absent);
     assert_eq!(ask(b"k", read_for(50), after(102)), Reply::Missing(taken(49)));
     store.flush();
     let again = store.execute(op(b"k", read_for(50)), after(102));
@@ -337,18 +243,24 @@ fn one_reader_of_a_missing_key_has_the_lease() {
 
 #[test]
 fn a_touch_ends_the_lease_on_what_was_stale() {
-    let mut store = Store::new(&SETTINGS);
+    let mut store = Store::new(&BOUNDS);
     store.execute(op(b"k", write_with(b"v", Extras::NONE, (10, 90))), NOW);
     for (touched, stale) in [(9, 10), (11, 30)] {
         store.execute(op(b"k", touch(1)), after(touched));
         let reply = store.execute(op(b"k", read_for(80)), after(stale));
-        assert!(matches!(reply, Reply::Entry { stale: Some(Lease::Granted), .. }), "{reply:?}");
+        assert!(
+            matches!(
+                reply,
+                Reply::Entry { details: Details { stale: Some(Lease::Granted), .. }, .. }
+            ),
+            "{reply:?}"
+        );
     }
 }
 
 #[test]
 fn of_too_many_leases_the_first_to_end_give_way() {
-    let mut store = Store::new(&SETTINGS);
+    let mut store = Store::new(&BOUNDS);
     let keys = 1_000_u64;
     let ask = |store: &mut Store, id: u64| {
         store.execute(op(&id.to_le_bytes(), read_for(1 + id)), NOW).map(<[u8]>::to_vec)
@@ -369,7 +281,7 @@ fn of_too_many_leases_the_first_to_end_give_way() {
 
 #[test]
 fn an_invalidated_tag_ends_what_was_written_before() {
-    let mut store = Store::new(&SETTINGS);
+    let mut store = Store::new(&BOUNDS);
     let tags = [[1_u8; 8], [2; 8]].concat();
     let tagged = |from| extras(b"", &tags[from..]);
     store.execute(op(b"both", write_with(b"1", tagged(0), FOR_EVER)), NOW);
@@ -394,12 +306,12 @@ fn an_invalidated_tag_ends_what_was_written_before() {
         assert_eq!(left.iter().any(|(met, ..)| met == key), is_left);
     }
     // Each verb finds nothing, and what was there is counted once.
-    assert_eq!(store.execute(op(b"both", Verb::Get), NOW), Reply::Absent);
+    assert_eq!(store.execute(op(b"both", Verb::get()), NOW), Reply::Absent);
     assert_eq!(store.execute(op(b"stale", read_for(9)), after(9)), Reply::Missing(Lease::Granted));
     assert_eq!(store.execute(op(b"sum", add(5)), NOW), Reply::Number(5));
     assert_eq!(store.stats().invalidated, 3);
     for (key, is_left) in keys {
-        let held = store.execute(op(key, Verb::Peek), NOW) != Reply::Absent;
+        let held = store.execute(op(key, Verb::peek()), NOW) != Reply::Absent;
         assert_eq!(held, is_left || key == b"sum");
     }
     // The same again, and another.
@@ -413,7 +325,7 @@ fn an_invalidated_tag_ends_what_was_written_before() {
 
 #[test]
 fn a_sweep_gives_memory_back_and_frees_the_rows() {
-    let mut store = Store::new(&SETTINGS);
+    let mut store = Store::new(&BOUNDS);
     let entries = if cfg!(miri) { 60 } else { 3_000_u64 };
     let tags: Vec<[u8; 8]> = (0..entries).map(|id| (id % 10).to_le_bytes()).collect();
     let fill = |store: &mut Store| {
@@ -444,12 +356,12 @@ fn a_sweep_gives_memory_back_and_frees_the_rows() {
 
 #[test]
 fn too_many_tags_are_refused_until_a_sweep() {
-    let mut store = Store::new(&SETTINGS);
+    let mut store = Store::new(&BOUNDS);
     store.execute(op(b"k", write_with(b"v", extras(b"", &[9; 8]), FOR_EVER)), NOW);
     let taken = (0..1_000).take_while(|&tag| store.invalidate(tag)).count() as u64;
     assert!((16..1_000).contains(&taken), "{taken} tags");
     assert!(!store.invalidate(1_000) && store.invalidate(0));
-    assert_eq!(store.execute(op(b"k", Verb::Get), NOW), Reply::Value(&b"v"[..]));
+    assert_eq!(store.execute(op(b"k", Verb::get()), NOW), Reply::Value(&b"v"[..]));
     // A sweep takes the rows over and the next tag finds room, but each half has its end.
     store.sweep(1);
     assert_eq!((0..1_000).filter(|&tag| store.invalidate(2_000 + tag)).count() as u64, taken);
@@ -461,7 +373,7 @@ fn too_many_tags_are_refused_until_a_sweep() {
 
 #[test]
 fn a_prefix_is_deleted_and_nothing_else() {
-    let mut store = Store::new(&SETTINGS);
+    let mut store = Store::new(&BOUNDS);
     let ids = if cfg!(miri) { 60 } else { 3_000_u32 };
     let keys: Vec<String> = (0..ids).map(|id| format!("{}:{id}", id % 3)).collect();
     for key in &keys {
@@ -477,7 +389,7 @@ fn a_prefix_is_deleted_and_nothing_else() {
     assert_eq!(delete_prefix(&mut store, b"1:", false, 1), third);
     assert_eq!(store.stats().prefix_deleted, third);
     for (id, key) in keys.iter().enumerate() {
-        let held = store.execute(op(key.as_bytes(), Verb::Peek), NOW) != Reply::Absent;
+        let held = store.execute(op(key.as_bytes(), Verb::peek()), NOW) != Reply::Absent;
         assert_eq!(held, id % 3 != 1, "{key}");
     }
     // What is over is left to the wheel.
@@ -492,7 +404,7 @@ fn a_prefix_is_deleted_and_nothing_else() {
 #[test]
 #[cfg_attr(miri, ignore = "no chain grows long enough among few entries")]
 fn a_scan_that_removes_all_leaves_no_long_chains() {
-    let mut store = Store::new(&Settings { memory_bytes_max: 4 << 20, ..SETTINGS });
+    let mut store = Store::new(&Bounds { memory_bytes_max: 4 << 20, ..BOUNDS });
     for id in 0..30_000_u32 {
         store.execute(op(&id.to_le_bytes(), put(b"")), NOW);
     }
@@ -506,7 +418,7 @@ fn a_scan_that_removes_all_leaves_no_long_chains() {
     // The table follows the number of entries again as others come and go.
     for id in 0..20_000_u32 {
         store.execute(op(&id.to_le_bytes(), put(b"")), NOW);
-        store.execute(op(&id.to_le_bytes(), Verb::Delete), NOW);
+        store.execute(op(&id.to_le_bytes(), Verb::delete()), NOW);
     }
     assert!(store.index.pages() * 10 < pages, "{} of {pages} pages", store.index.pages());
     store.check();
@@ -518,7 +430,7 @@ fn a_scan_meets_what_stays_once_while_the_index_grows_and_shrinks() {
     let (rounds, stay) = if cfg!(miri) { (1, 12) } else { (40, 500_u32) };
     for seed in 0..rounds {
         let mut random = fastrand::Rng::with_seed(seed);
-        let mut store = Store::new(&Settings { memory_bytes_max: 4 << 20, ..SETTINGS });
+        let mut store = Store::new(&Bounds { memory_bytes_max: 4 << 20, ..BOUNDS });
         for id in 0..stay {
             store.execute(op(format!("stay {id}").as_bytes(), put(b"")), NOW);
         }
@@ -540,7 +452,7 @@ fn a_scan_meets_what_stays_once_while_the_index_grows_and_shrinks() {
                     others += 1;
                 } else {
                     others -= 1;
-                    store.execute(op(&others.to_le_bytes(), Verb::Delete), NOW);
+                    store.execute(op(&others.to_le_bytes(), Verb::delete()), NOW);
                 }
             }
         }
