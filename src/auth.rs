@@ -1,4 +1,5 @@
-//! Who may do what: the tokens of `--auth-token-file`, and whether a request brings one of them.
+//! Who may do what: the tokens of `--auth-token-file`, and what one of them gives. How a client
+//! brings a token is its protocol's.
 //!
 //! One token a line, after `read` or `write` where it may not do everything; empty lines and lines
 //! that begin with `#` do not count. A token is written as RFC 6750 has it (section 2.1).
@@ -6,10 +7,6 @@
 //! Tokens are compared in full width and each with all, so that the time it takes tells nothing
 //! about them. They are not hashed: a fixed width does the same with less.
 
-use crate::http::{
-    request::{Field, Lines},
-    response::Problem,
-};
 use std::{fmt, fs, path::Path};
 use subtle::{Choice, ConstantTimeEq};
 
@@ -90,23 +87,10 @@ impl Tokens {
         self.0.len()
     }
 
-    /// Whether the fields of a request bring a token that gives `needed`.
-    pub fn admit(&self, fields: Lines<'_>, needed: Access) -> Result<(), Problem> {
-        if needed == Access::Open {
-            return Ok(());
-        }
-        match fields.values(Field::Authorization).find_map(bearer).and_then(|it| self.given(it)) {
-            Some(given) if given >= needed => Ok(()),
-            Some(_) => Err(Problem::new(403, "forbidden", "This token may read only.")),
-            None => {
-                let message = "This needs one of the server's tokens: Authorization: Bearer ...";
-                Err(Problem::new(401, "unauthorized", message))
-            }
-        }
-    }
-
-    fn given(&self, text: &[u8]) -> Option<Access> {
-        let text = padded(text)?;
+    /// What this token gives; `None` where it is none of ours.
+    #[must_use]
+    pub fn judge(&self, token: &[u8]) -> Option<Access> {
+        let text = padded(token)?;
         let (mut may_read, mut may_write) = (Choice::from(0), Choice::from(0));
         for token in &self.0 {
             let is_it = token.text.ct_eq(&text);
@@ -119,12 +103,6 @@ impl Tokens {
             bool::from(may_read).then_some(Access::Read)
         }
     }
-}
-
-/// The token of a field's value. The scheme is known in any case (RFC 9110, 11.1).
-fn bearer(value: &[u8]) -> Option<&[u8]> {
-    let (scheme, token) = value.split_at_checked("Bearer ".len())?;
-    scheme.eq_ignore_ascii_case(b"Bearer ").then(|| token.trim_ascii_start())
 }
 
 /// A well-formed token in full width.
@@ -141,10 +119,10 @@ fn padded(text: &[u8]) -> Option<[u8; TOKEN_BYTES_MAX]> {
 
 #[cfg(test)]
 mod tests {
-    use super::{Access, TOKEN_BYTES_MAX, TOKENS_MAX, Tokens, bearer};
+    use super::{Access, TOKEN_BYTES_MAX, TOKENS_MAX, Tokens};
 
-    fn given(file: &str, token: &str) -> Option<Access> {
-        Tokens::parse(file.as_bytes()).unwrap().given(token.as_bytes())
+    fn judged(file: &str, token: &str) -> Option<Access> {
+        Tokens::parse(file.as_bytes()).unwrap().judge(token.as_bytes())
     }
 
     #[test]
@@ -165,11 +143,11 @@ mod tests {
             ("#", None),
             ("read", None),
         ] {
-            assert_eq!(given(file, token), access, "{token}");
+            assert_eq!(judged(file, token), access, "{token}");
         }
         let longest = "a".repeat(TOKEN_BYTES_MAX);
-        assert_eq!(given(&longest, &longest), Some(Access::Write));
-        assert_eq!(given(&longest, &(longest.clone() + "a")), None);
+        assert_eq!(judged(&longest, &longest), Some(Access::Write));
+        assert_eq!(judged(&longest, &(longest.clone() + "a")), None);
     }
 
     #[test]
@@ -194,19 +172,5 @@ mod tests {
     #[test]
     fn no_token_is_ever_shown() {
         assert_eq!(format!("{:?}", Tokens::parse(b"secret\nread b").unwrap()), "2 tokens");
-    }
-
-    #[test]
-    fn the_scheme_is_bearer() {
-        for (value, token) in [
-            ("Bearer abc", Some("abc")),
-            ("bEARER   abc", Some("abc")),
-            ("Bearer", None),
-            ("Bearer\tabc", None),
-            ("Basic abc", None),
-            ("abc", None),
-        ] {
-            assert_eq!(bearer(value.as_bytes()), token.map(str::as_bytes), "{value}");
-        }
     }
 }

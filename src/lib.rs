@@ -48,8 +48,6 @@ pub mod shard;
 pub mod admin;
 // The key-value routes: request to operation, reply to response.
 pub mod api;
-// Who may do what.
-pub mod auth;
 // The sans-IO HTTP/1.1 connection.
 pub mod http;
 // The store's verbs over all shards: a local call or a hop.
@@ -64,6 +62,8 @@ pub mod metrics;
 pub mod snapshot;
 // What was typed becomes what the program uses; every limit.
 pub mod config;
+// Who may do what: the tokens, and what one of them gives.
+pub mod auth;
 // One shard's data.
 pub mod store;
 // What befalls entries, sampled for whoever listens.

@@ -24,7 +24,7 @@ use crate::{
     clock::Millis,
     config::{Config, Limits},
     http::{
-        Connection, Intent, Next, Output, Overdue, Request, Responses, gzip,
+        Connection, Intent, Next, Output, Overdue, Request, Responses, bearer, gzip,
         request::{Framing, Head, Method, RepeatedFields, Version},
         response::{CONTINUE, Date, Exchange, Persistence, Problem, write_problem},
     },
@@ -452,7 +452,7 @@ impl Service {
             Role::Data => Route::access(route, head.method),
             Role::Admin => admin::access(route, head.method),
         };
-        tokens.admit(head.lines, needed).map_err(|problem| match head.framing {
+        bearer::admit(tokens, head.lines, needed).map_err(|problem| match head.framing {
             Framing::Length(0) => problem,
             // Nobody is let to fill our memory who may not.
             _ => problem.closing(),

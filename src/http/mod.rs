@@ -20,6 +20,7 @@ use body::Chunked;
 use request::{Expect, Framing, Head, HeadScan, HeadSpan, RepeatedFields, parse_head};
 use std::{collections::VecDeque, time::Duration};
 
+pub mod bearer;
 pub mod body;
 pub mod etag;
 pub mod gzip;
