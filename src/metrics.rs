@@ -1,10 +1,6 @@
 //! Plain counters, one set per shard: `+=` where something happens, summed by message when asked.
 
-use crate::{
-    counters::counters,
-    snapshot::{Failure, Summary},
-    store,
-};
+use crate::{counters::counters, store};
 use std::ops::AddAssign;
 
 /// What a request asked for.
@@ -321,17 +317,12 @@ counters! {
 }
 
 impl Snapshots {
-    /// Takes note of how one ended.
-    pub fn note(&mut self, outcome: &Result<Summary, Failure>) {
-        match outcome {
-            Ok(summary) => {
-                self.written += 1;
-                self.entries = summary.entries;
-                self.size_bytes = summary.bytes;
-                self.duration_ms = summary.duration_ms;
-            }
-            Err(_) => self.failed += 1,
-        }
+    /// Takes note of one that was written.
+    pub fn note_written(&mut self, entries: u64, size_bytes: u64, duration_ms: u64) {
+        self.written += 1;
+        self.entries = entries;
+        self.size_bytes = size_bytes;
+        self.duration_ms = duration_ms;
     }
 }
 

@@ -244,19 +244,21 @@ impl Save {
             }
             (Done::Committed { wall_ms }, Stage::Committing(summary)) => {
                 counters.last_success_ms = wall_ms;
-                Ok(Summary { duration_ms: now.since(self.begun), ..*summary })
+                let duration_ms = now.since(self.begun);
+                counters.note_written(summary.entries, summary.bytes, duration_ms);
+                Ok(Summary { duration_ms, ..*summary })
             }
             (Done::Failed(failure), _) => {
                 for shard in 0..mesh.shards() {
                     mesh.order(shard, Order::Stop);
                 }
+                counters.failed += 1;
                 Err(failure)
             }
             _ => return None,
         };
         self.stage = Stage::Idle;
         self.jobs.clear();
-        counters.note(&outcome);
         let saved = Saved { outcome, is_last: std::mem::take(&mut self.is_last) };
         if std::mem::take(&mut self.is_last_wanted) {
             self.begin_last(now);
