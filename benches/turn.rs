@@ -11,7 +11,7 @@ use kvcache::{
     config::Config,
     http::response::Date,
     latency::{Latency, Start, Timing},
-    metrics::Operation,
+    metrics::{Operation, Outcome, Protocol},
     shard::{ConnectionId, Role, Shard},
     store::KeyHasher,
 };
@@ -105,8 +105,9 @@ fn time(latency: &mut Latency, clock: &Clock) {
         let took = 1 << (number.wrapping_mul(0x9e37_79b9).leading_zeros() % 15);
         #[expect(clippy::cast_possible_truncation, reason = "as the server's own")]
         let micros = (now_us as u32).wrapping_sub(took);
-        let start = Start { operation: Operation::Get, micros };
-        black_box(latency.record(&Timing { start, answers: 1, end: 0 }, now_us));
+        let start = Start { protocol: Protocol::Http, operation: Operation::Get, micros };
+        let timing = Timing { start, answers: 1, outcome: Outcome::Ok, end: 0 };
+        black_box(latency.record(&timing, now_us));
     }
 }
 

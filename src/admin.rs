@@ -165,15 +165,26 @@ fn stats(reports: &[&Report]) -> Value {
     json!({ "totals": report_json(&totals(reports)), "shards": shards })
 }
 
+/// The members of each operation in `requests`: the classes of HTTP's statuses.
+const CLASSES: [(&str, &[Outcome]); 4] = [
+    ("ok", &[Outcome::Ok]),
+    ("not_found", &[Outcome::NotFound]),
+    ("client_error", &[Outcome::Unmet, Outcome::Invalid, Outcome::Denied, Outcome::TimedOut]),
+    (
+        "server_error",
+        &[Outcome::Unsupported, Outcome::Overloaded, Outcome::NoRoom, Outcome::Failed],
+    ),
+];
+
 fn report_json(report: &Report) -> Value {
     let mut requests = serde_json::Map::new();
     for (operation, operation_name) in Operation::ALL {
-        let mut outcomes = serde_json::Map::new();
-        for (outcome, outcome_name) in Outcome::ALL {
-            let count = report.counters.answers.get(operation, outcome);
-            outcomes.insert(outcome_name.to_owned(), count.into());
+        let mut classes = serde_json::Map::new();
+        for (class, outcomes) in CLASSES {
+            let count = report.counters.answers.sum(&[operation], outcomes);
+            classes.insert(class.to_owned(), count.into());
         }
-        requests.insert(operation_name.to_owned(), outcomes.into());
+        requests.insert(operation_name.to_owned(), classes.into());
     }
     let object = |fields: &[(&str, u64)]| -> Value {
         fields.iter().map(|&(name, value)| (name.to_owned(), Value::from(value))).collect()
@@ -189,4 +200,34 @@ fn report_json(report: &Report) -> Value {
         "snapshots": object(&report.counters.snapshots.fields()),
         "store": object(&report.store.fields()),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::CLASSES;
+    use crate::{http::response::outcome_of, metrics::Outcome};
+
+    #[test]
+    fn every_outcome_is_in_the_class_of_its_statuses() {
+        let class = |outcome: Outcome| {
+            let mut classes = CLASSES.iter().filter(|(_, outcomes)| outcomes.contains(&outcome));
+            let (class, _) = classes.next().unwrap();
+            assert_eq!(classes.next(), None, "{outcome:?} is in two");
+            *class
+        };
+        for (outcome, _) in Outcome::ALL {
+            let statuses = (100..=599).filter(|status| outcome_of(*status) == outcome);
+            // Every status that is not in use is a failure of ours.
+            let used = statuses.filter(|status| outcome != Outcome::Failed || *status == 500);
+            for status in used {
+                let expected = match status {
+                    ..400 => "ok",
+                    404 => "not_found",
+                    400..=499 => "client_error",
+                    _ => "server_error",
+                };
+                assert_eq!(class(outcome), expected, "{status}");
+            }
+        }
+    }
 }

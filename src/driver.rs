@@ -589,11 +589,13 @@ impl Driver {
 
     /// Tells of the slowest request since the last beat, if it was slow.
     fn tell_slow(&mut self) {
-        if let Some(Slow { operation, micros, status, bytes, more }) = self.shard.take_slow() {
+        if let Some(slow) = self.shard.take_slow() {
+            let Slow { protocol, operation, micros, outcome, bytes, more } = slow;
             let fields: log::Fields<'_> = &[
+                ("protocol", &protocol.name()),
                 ("operation", &operation.name()),
                 ("us", &micros),
-                ("status", &status),
+                ("outcome", &outcome.name()),
                 ("bytes", &bytes),
                 ("shard", &self.shard.me()),
                 ("more", &more),

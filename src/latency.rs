@@ -1,4 +1,5 @@
-//! How long requests take: a histogram for each operation, of one shard or of several added up.
+//! How long requests take: a histogram for each protocol and operation, of one shard or of several
+//! added up.
 //!
 //! What is measured is the time from when the first byte of a request is parsed to when the kernel
 //! has taken the last byte of its answer, in microseconds from 1 to 60 seconds, to three digits. It
@@ -6,7 +7,7 @@
 //! what the other shard takes where it owns the key; it does not hold the network, nor the time for
 //! which the first byte waited in the socket.
 
-use crate::metrics::Operation;
+use crate::metrics::{Operation, Outcome, Protocol};
 use hdrhistogram::{
     Histogram,
     serialization::{
@@ -16,6 +17,7 @@ use hdrhistogram::{
 };
 use serde_json::{Map, Value, json};
 use std::{
+    borrow::Cow,
     io::{self, Write as _},
     time::{Duration, SystemTime},
 };
@@ -34,9 +36,10 @@ pub const MEASURED: &str = "from the first byte of the request parsed to the las
 const LEGEND: &str = "\"StartTimestamp\",\"Interval_Length\",\"Interval_Max\",\
     \"Interval_Compressed_Histogram\"\n";
 
-/// When an answer's request began.
+/// What an answer's request came by and asked for, and when it began.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Start {
+    pub protocol: Protocol,
     pub operation: Operation,
     /// The clock's microseconds, of which 32 bits are enough for any request that is served.
     pub micros: u32,
@@ -47,6 +50,8 @@ pub struct Start {
 pub struct Timing {
     pub start: Start,
     pub answers: u32,
+    /// The worst of theirs.
+    pub outcome: Outcome,
     pub end: usize,
 }
 
@@ -75,8 +80,8 @@ pub enum Form {
 /// The histograms of some time.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Latencies {
-    /// Of the operations that there were.
-    operations: [Option<Histogram<u64>>; Operation::ALL.len()],
+    /// By protocol and operation, of those that there were.
+    operations: [[Option<Histogram<u64>>; Operation::ALL.len()]; Protocol::ALL.len()],
     /// How late turns of the loop came that were due.
     loop_delay: Option<Histogram<u64>>,
     /// For how long they were recorded.
@@ -90,16 +95,24 @@ pub fn histogram() -> Histogram<u64> {
 }
 
 impl Latencies {
-    fn of(&self, operation: Operation) -> Option<&Histogram<u64>> {
-        self.operations[operation as usize].as_ref()
+    /// Of one operation, by whatever protocol; `None` where there was none.
+    fn of(&self, operation: Operation) -> Option<Cow<'_, Histogram<u64>>> {
+        let by_protocol = self.operations.iter();
+        let mut found =
+            by_protocol.filter_map(|operations| operations[operation as usize].as_ref());
+        let mut sum = Cow::Borrowed(found.next()?);
+        for histogram in found {
+            sum.to_mut().add(histogram).expect("all have the same bounds");
+        }
+        Some(sum)
     }
 
     fn all_mut(&mut self) -> impl Iterator<Item = &mut Option<Histogram<u64>>> {
-        self.operations.iter_mut().chain([&mut self.loop_delay])
+        self.operations.as_flattened_mut().iter_mut().chain([&mut self.loop_delay])
     }
 
     fn all(&self) -> impl Iterator<Item = &Option<Histogram<u64>>> {
-        self.operations.iter().chain([&self.loop_delay])
+        self.operations.as_flattened().iter().chain([&self.loop_delay])
     }
 
     /// Adds those of another shard.
@@ -129,16 +142,23 @@ impl Latencies {
             if operation.is_none_or(|wanted| wanted == each)
                 && let Some(histogram) = self.of(each)
             {
-                sum.add(histogram).expect("all have the same bounds");
+                sum.add(&*histogram).expect("all have the same bounds");
             }
         }
         sum
     }
 
-    /// Of one operation against these upper bounds in microseconds; `None` where there was none.
+    /// Of one operation by one protocol against these upper bounds in microseconds; `None` where
+    /// there was none.
     #[must_use]
-    pub fn buckets(&self, operation: Operation, bounds: &[u64]) -> Option<Buckets> {
-        self.of(operation).map(|histogram| Buckets::of(histogram, bounds))
+    pub fn buckets(
+        &self,
+        protocol: Protocol,
+        operation: Operation,
+        bounds: &[u64],
+    ) -> Option<Buckets> {
+        let histogram = self.operations[protocol as usize][operation as usize].as_ref();
+        histogram.map(|histogram| Buckets::of(histogram, bounds))
     }
 
     /// The same of the lateness of turns.
@@ -166,7 +186,7 @@ impl Latencies {
     pub fn hlog_each(&self, operation: Option<Operation>, end: SystemTime) -> Vec<u8> {
         let wanted = Operation::ALL.iter().map(|(each, _)| *each);
         let wanted = wanted.filter(|each| operation.is_none_or(|wanted| wanted == *each));
-        self.log(wanted.filter_map(|each| Some((Some(each), self.of(each)?.clone()))), end)
+        self.log(wanted.filter_map(|each| Some((Some(each), self.of(each)?.into_owned()))), end)
     }
 
     fn log(
@@ -200,7 +220,7 @@ impl Latencies {
                     operations.insert(name.to_owned(), summary(&histogram()));
                 }
                 (_, Some(histogram)) => {
-                    operations.insert(name.to_owned(), summary(histogram));
+                    operations.insert(name.to_owned(), summary(&histogram));
                 }
                 (None, None) => {}
             }
@@ -356,7 +376,8 @@ impl Latency {
     pub fn record(&mut self, timing: &Timing, now_us: u64) -> u32 {
         #[expect(clippy::cast_possible_truncation, reason = "counted on from such a one")]
         let elapsed = (now_us as u32).wrapping_sub(timing.start.micros);
-        self.totals.operations[timing.start.operation as usize]
+        let Start { protocol, operation, .. } = timing.start;
+        self.totals.operations[protocol as usize][operation as usize]
             .get_or_insert_with(histogram)
             .saturating_record_n(u64::from(elapsed).max(1), u64::from(timing.answers));
         elapsed
@@ -389,7 +410,7 @@ impl Latency {
 #[cfg(test)]
 mod tests {
     use super::{Latencies, Latency, Since, Start, Timing};
-    use crate::metrics::Operation;
+    use crate::metrics::{Operation, Outcome, Protocol};
     use base64::Engine as _;
     use hdrhistogram::{
         Histogram,
@@ -401,12 +422,12 @@ mod tests {
     use std::time::{Duration, SystemTime};
 
     fn record(latency: &mut Latency, operation: Operation, micros: u64, answers: u32) {
-        let timing = Timing { start: Start { operation, micros: 7 }, answers, end: 0 };
-        latency.record(&timing, 7 + micros);
+        let start = Start { protocol: Protocol::Http, operation, micros: 7 };
+        latency.record(&Timing { start, answers, outcome: Outcome::Ok, end: 0 }, 7 + micros);
     }
 
     fn count(latencies: &Latencies, operation: Operation) -> u64 {
-        latencies.of(operation).map_or(0, Histogram::len)
+        latencies.of(operation).map_or(0, |histogram| histogram.len())
     }
 
     #[test]
@@ -424,21 +445,22 @@ mod tests {
             record(&mut latency, Operation::Get, next, 1);
         }
         let found = latency.read(Since::Ever, false, 1);
-        let buckets = found.buckets(Operation::Get, &BOUNDS).unwrap();
+        let buckets = found.buckets(Protocol::Http, Operation::Get, &BOUNDS).unwrap();
         let expected: Vec<u64> = (0..13).map(|at| 2 * at + 1).collect();
         assert_eq!((buckets.cumulative, buckets.count), (expected, 26));
         let sum: u64 = BOUNDS.iter().map(|bound| 2 * bound).sum();
         #[expect(clippy::cast_precision_loss, reason = "a small number")]
         let sum = sum as f64 / 1e6;
         assert!((buckets.sum_seconds / sum - 1.0).abs() < 1e-3, "{} {sum}", buckets.sum_seconds);
-        assert_eq!(found.buckets(Operation::Put, &BOUNDS), None);
+        assert_eq!(found.buckets(Protocol::Http, Operation::Put, &BOUNDS), None);
     }
 
     #[test]
     fn the_clock_may_wrap_between_start_and_end_and_what_is_out_of_range_is_on_its_edge() {
         let mut latency = Latency::default();
-        let start = Start { operation: Operation::Get, micros: u32::MAX - 9 };
-        let timing = Timing { start, answers: 3, end: 0 };
+        let (protocol, operation) = (Protocol::Http, Operation::Get);
+        let start = Start { protocol, operation, micros: u32::MAX - 9 };
+        let timing = Timing { start, answers: 3, outcome: Outcome::Ok, end: 0 };
         latency.record(&timing, (5 << 32) + 90);
         record(&mut latency, Operation::Put, 0, 1);
         record(&mut latency, Operation::Put, 4_000_000_000, 1);

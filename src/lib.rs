@@ -52,7 +52,7 @@ pub mod api;
 pub mod http;
 // The store's verbs over all shards: a local call or a hop.
 pub mod mesh;
-// Histograms per shard and operation, and the forms in which they are handed out.
+// Histograms per shard, protocol and operation, and the forms in which they are handed out.
 pub mod latency;
 // What the kernel says of this process.
 pub mod process;

@@ -58,90 +58,95 @@ impl Operation {
     }
 }
 
-/// What became of a request, by the class of its status.
+/// What a request came by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Protocol {
+    Http,
+}
+
+impl Protocol {
+    pub const ALL: [(Self, &'static str); 1] = [(Self::Http, "http")];
+
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        Self::ALL[self as usize].1
+    }
+}
+
+/// What became of a request, whatever protocol it came by. Of several, the greatest is the worst.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Outcome {
+    /// Done, or found.
     Ok,
+    /// Nothing is there by that name.
     NotFound,
-    ClientError,
-    ServerError,
+    /// A condition of the request's did not hold, or the value is not of the kind that it needs.
+    Unmet,
+    /// The request was wrong.
+    Invalid,
+    /// It asks for what the protocol has and this server does not.
+    Unsupported,
+    /// It brought no token, or one that does not give it the right.
+    Denied,
+    /// It did not arrive in time.
+    TimedOut,
+    /// Refused for now: there is too much to do, the server starts or drains, or the shard is gone.
+    Overloaded,
+    /// Larger than there is room for, or all is full and nothing is evicted, or the disk is full.
+    NoRoom,
+    /// Our fault.
+    Failed,
 }
 
 impl Outcome {
-    pub const ALL: [(Self, &'static str); 4] = [
+    pub const ALL: [(Self, &'static str); 10] = [
         (Self::Ok, "ok"),
         (Self::NotFound, "not_found"),
-        (Self::ClientError, "client_error"),
-        (Self::ServerError, "server_error"),
+        (Self::Unmet, "unmet"),
+        (Self::Invalid, "invalid"),
+        (Self::Unsupported, "unsupported"),
+        (Self::Denied, "denied"),
+        (Self::TimedOut, "timed_out"),
+        (Self::Overloaded, "overloaded"),
+        (Self::NoRoom, "no_room"),
+        (Self::Failed, "failed"),
     ];
 
     #[must_use]
-    pub fn of(status: u16) -> Self {
-        match status {
-            0..=399 => Self::Ok,
-            404 => Self::NotFound,
-            400..=499 => Self::ClientError,
-            _ => Self::ServerError,
-        }
+    pub fn name(self) -> &'static str {
+        Self::ALL[self as usize].1
     }
 }
 
-/// The statuses in use; whatever else there might be counts as the last.
-pub const STATUSES: [u16; 23] = [
-    200, 201, 204, 304, 400, 401, 403, 404, 405, 406, 408, 409, 412, 413, 414, 415, 417, 431, 501,
-    503, 505, 507, 500,
-];
-
-/// The statuses that have a place in [`PLACES`].
-const STATUS_MIN: u16 = 200;
-const STATUS_MAX: u16 = 511;
-
-/// The place of each status in [`STATUSES`].
-const PLACES: [u8; (STATUS_MAX - STATUS_MIN + 1) as usize] = {
-    #[expect(clippy::cast_possible_truncation, reason = "there are 23")]
-    let other = STATUSES.len() as u8 - 1;
-    let mut places = [other; (STATUS_MAX - STATUS_MIN + 1) as usize];
-    let mut at = 0;
-    while at < other {
-        places[(STATUSES[at as usize] - STATUS_MIN) as usize] = at;
-        at += 1;
-    }
-    places
-};
-
-/// Answers by operation and status.
+/// Answers by protocol, operation and outcome.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Answers([[u64; STATUSES.len()]; Operation::ALL.len()]);
+pub struct Answers([[[u64; Outcome::ALL.len()]; Operation::ALL.len()]; Protocol::ALL.len()]);
 
 impl Answers {
     #[inline]
-    pub fn count(&mut self, operation: Operation, status: u16) {
-        let place = PLACES.get(usize::from(status.wrapping_sub(STATUS_MIN)));
-        self.0[operation as usize][place.map_or(STATUSES.len() - 1, |at| usize::from(*at))] += 1;
+    pub fn count(&mut self, protocol: Protocol, operation: Operation, outcome: Outcome) {
+        self.0[protocol as usize][operation as usize][outcome as usize] += 1;
     }
 
     #[must_use]
-    pub fn get(&self, operation: Operation, outcome: Outcome) -> u64 {
-        let counts = self.by_status(operation);
-        counts.filter(|(status, _)| Outcome::of(*status) == outcome).map(|(_, count)| count).sum()
+    pub fn get(&self, protocol: Protocol, operation: Operation, outcome: Outcome) -> u64 {
+        self.0[protocol as usize][operation as usize][outcome as usize]
     }
 
-    /// Every status and how often it was the answer.
-    pub fn by_status(&self, operation: Operation) -> impl Iterator<Item = (u16, u64)> {
-        STATUSES.into_iter().zip(self.0[operation as usize])
-    }
-
-    /// How often a status was the answer to any of these.
+    /// How often one of these was the outcome of any of these operations, by whatever protocol.
     #[must_use]
-    pub fn with_status(&self, status: u16, operations: &[Operation]) -> u64 {
-        let counts = operations.iter().flat_map(|operation| self.by_status(*operation));
-        counts.filter(|(found, _)| *found == status).map(|(_, count)| count).sum()
+    pub fn sum(&self, operations: &[Operation], outcomes: &[Outcome]) -> u64 {
+        let protocols = self.0.iter();
+        let of_operations =
+            protocols.flat_map(|of| operations.iter().map(|operation| &of[*operation as usize]));
+        of_operations.flat_map(|of| outcomes.iter().map(|outcome| of[*outcome as usize])).sum()
     }
 }
 
 impl AddAssign for Answers {
     fn add_assign(&mut self, other: Self) {
-        for (mine, theirs) in self.0.iter_mut().flatten().zip(other.0.as_flattened()) {
+        let theirs = other.0.as_flattened().as_flattened();
+        for (mine, theirs) in self.0.as_flattened_mut().as_flattened_mut().iter_mut().zip(theirs) {
             *mine += theirs;
         }
     }
@@ -366,25 +371,38 @@ impl AddAssign for Report {
 
 #[cfg(test)]
 mod tests {
-    use super::{Answers, Operation, Outcome, STATUSES};
+    use super::{Answers, Operation, Outcome, Protocol};
 
     #[test]
-    fn every_status_has_a_place_of_its_own_and_an_unknown_one_is_500() {
+    fn every_name_stands_in_its_place() {
+        for (place, (protocol, _)) in Protocol::ALL.into_iter().enumerate() {
+            assert_eq!(protocol as usize, place);
+        }
+        for (place, (operation, _)) in Operation::ALL.into_iter().enumerate() {
+            assert_eq!(operation as usize, place);
+        }
+        for (place, (outcome, _)) in Outcome::ALL.into_iter().enumerate() {
+            assert_eq!(outcome as usize, place);
+        }
+    }
+
+    #[test]
+    fn answers_are_told_apart_and_added_up() {
         let mut answers = Answers::default();
-        for (place, status) in STATUSES.into_iter().enumerate() {
-            for _ in 0..=place {
-                answers.count(Operation::Put, status);
+        for (operation, _) in Operation::ALL {
+            for (outcome, _) in Outcome::ALL {
+                for _ in 0..=outcome as usize {
+                    answers.count(Protocol::Http, operation, outcome);
+                }
             }
         }
-        let expected: Vec<(u16, u64)> = STATUSES.into_iter().zip(1..).collect();
-        assert_eq!(answers.by_status(Operation::Put).collect::<Vec<_>>(), expected);
-        assert_eq!(answers.by_status(Operation::Get).map(|(_, count)| count).sum::<u64>(), 0);
-        assert_eq!(answers.get(Operation::Put, Outcome::Ok), 1 + 2 + 3 + 4);
-        assert_eq!(answers.get(Operation::Put, Outcome::NotFound), 8);
-        for status in [0, 100, 299, 418, 511, 999] {
-            let mut answers = Answers::default();
-            answers.count(Operation::Get, status);
-            assert_eq!(answers.with_status(500, &[Operation::Get]), 1, "{status}");
-        }
+        answers.count(Protocol::Http, Operation::Put, Outcome::Denied);
+        let mut twice = answers;
+        twice += answers;
+        assert_eq!(twice.get(Protocol::Http, Operation::Get, Outcome::NotFound), 4);
+        assert_eq!(twice.get(Protocol::Http, Operation::Put, Outcome::Denied), 14);
+        let outcomes = [Outcome::Ok, Outcome::Denied];
+        assert_eq!(twice.sum(&[Operation::Get, Operation::Put], &outcomes), 2 + 12 + 2 + 14);
+        assert_eq!(twice.sum(&[], &outcomes) + twice.sum(&Operation::WRITES, &[]), 0);
     }
 }

@@ -26,11 +26,11 @@ use crate::{
     http::{
         Connection, Intent, Next, Output, Overdue, Request, Responses, bearer, gzip,
         request::{Framing, Head, Method, RepeatedFields, Version},
-        response::{CONTINUE, Date, Exchange, Persistence, Problem, write_problem},
+        response::{CONTINUE, Date, Exchange, Persistence, Problem, outcome_of, write_problem},
     },
     latency::{Latency, Start},
     mesh::{Arrival, Books, Called, Mesh, Message, Question},
-    metrics::{Counters, Operation, Process, Report, Stage, Step, Usage},
+    metrics::{Counters, Operation, Outcome, Process, Protocol, Report, Stage, Step, Usage},
     store::{
         EXPIRE_STEPS_MAX, INLINE_BYTES_MAX, Key, KeyHasher, Op, Reply, SCAN_STEPS_MAX, Settings,
         Store, Verb, WAY_STEPS_MAX,
@@ -236,7 +236,21 @@ struct Service {
 impl Service {
     /// When the request that is being answered began.
     fn start(&self, operation: Operation) -> Start {
-        Start { operation, micros: self.begun_micros }
+        Start { protocol: Protocol::Http, operation, micros: self.begun_micros }
+    }
+
+    /// Counts a request that was done, and writes its answer.
+    fn write_done(
+        &mut self,
+        operation: Operation,
+        responses: &mut Responses<Owing>,
+        write: impl FnOnce(&mut Vec<u8>, &Self),
+    ) {
+        self.counters.answers.count(Protocol::Http, operation, Outcome::Ok);
+        responses.write(self.start(operation), |out| {
+            write(out, self);
+            Outcome::Ok
+        });
     }
 
     /// Answers a request or notes that its answer is owed. Returns whether the connection takes
@@ -252,7 +266,6 @@ impl Service {
         let mut exchange = exchange(&request.head, last);
         let route = route(role, request.head.path);
         let operation = operation(route, &request.head);
-        let start = self.start(operation);
         let read = self
             .admit(request, route, role)
             .and_then(|()| api::read(request, route, &self.config, &self.hasher));
@@ -273,16 +286,19 @@ impl Service {
                 self.answer_batch(batch, connection, responses, operation, exchange);
             }
             Ok(Action::Health) => {
-                responses.write(start, |out| api::write_health(out, exchange, &self.date));
-                self.counters.answers.count(operation, 200);
+                self.write_done(operation, responses, |out, service| {
+                    api::write_health(out, exchange, &service.date);
+                });
             }
             Ok(Action::Describe) => {
-                responses.write(start, |out| api::write_openapi(out, exchange, &self.date));
-                self.counters.answers.count(operation, 200);
+                self.write_done(operation, responses, |out, service| {
+                    api::write_openapi(out, exchange, &service.date);
+                });
             }
             Ok(Action::Page) => {
-                responses.write(start, |out| admin::page::write(out, exchange, &self.date));
-                self.counters.answers.count(operation, 200);
+                self.write_done(operation, responses, |out, service| {
+                    admin::page::write(out, exchange, &service.date);
+                });
             }
             Ok(Action::Listen(kinds)) => {
                 let (version, exchange) = (request.head.version, (&mut exchange, operation));
@@ -292,14 +308,14 @@ impl Service {
                 self.answer_snapshot(connection, responses, operation, exchange);
             }
             Ok(Action::Options { allow }) => {
-                responses.write(start, |out| api::write_options(out, exchange, &self.date, allow));
-                self.counters.answers.count(operation, 204);
+                self.write_done(operation, responses, |out, service| {
+                    api::write_options(out, exchange, &service.date, allow);
+                });
             }
             Ok(Action::Config) => {
-                responses.write(start, |out| {
-                    admin::write_config(out, exchange, &self.date, &self.config);
+                self.write_done(operation, responses, |out, service| {
+                    admin::write_config(out, exchange, &service.date, &service.config);
                 });
-                self.counters.answers.count(operation, 200);
             }
             Ok(Action::Ask(_, Form::Ready)) if self.counters.stage != Stage::Serving => {
                 self.refuse(responses, operation, exchange, &admin::not_ready(self.counters.stage));
@@ -423,11 +439,13 @@ impl Service {
                 let (date, key) = (&self.date, op.key.bytes);
                 let mut rest = None;
                 let status = api::write_reply(out, exchange, date, render, key, reply, &mut rest);
-                self.counters.answers.count(operation, status);
-                rest.map(|rest| {
+                let outcome = outcome_of(status);
+                self.counters.answers.count(Protocol::Http, operation, outcome);
+                let rest = rest.map(|rest| {
                     let answer = Answer::Piece { key: key.into(), rest };
                     Owing { exchange, operation, answer }
-                })
+                });
+                (outcome, rest)
             });
             unused = reply.loan().filter(|_| !is_kept);
         });
@@ -495,8 +513,9 @@ impl Service {
         match away {
             None => self.refuse(responses, operation, exchange, &api::overloaded()),
             Some(0) => responses.write(start, |out| {
-                let status = assembly.write(out, exchange, &self.date);
-                self.counters.answers.count(operation, status);
+                let outcome = outcome_of(assembly.write(out, exchange, &self.date));
+                self.counters.answers.count(Protocol::Http, operation, outcome);
+                outcome
             }),
             Some(_) => {
                 let answer = Answer::Batch(Box::new(assembly));
@@ -574,9 +593,12 @@ impl Service {
         exchange: Exchange,
         problem: &Problem,
     ) {
-        let start = self.start(operation);
-        responses.write(start, |out| write_problem(out, exchange, &self.date, problem));
-        self.counters.answers.count(operation, problem.status);
+        let (start, outcome) = (self.start(operation), outcome_of(problem.status));
+        responses.write(start, |out| {
+            write_problem(out, exchange, &self.date, problem);
+            outcome
+        });
+        self.counters.answers.count(Protocol::Http, operation, outcome);
     }
 
     /// Writes the answer that was away, or the next piece of one. Returns whether the loan that
@@ -605,9 +627,9 @@ impl Service {
         let Some(connection) = connections.get_mut(ticket.connection) else { return false };
         let mut is_broken = false;
         let is_long = connection.responses.settle(ticket.sequence, |owing, out| {
-            let rest = Self::complete((out, piece_bytes_max), date, counters, owing, arrival);
-            is_broken = matches!(rest, Some(Owing { answer: Answer::Broken, .. }));
-            rest
+            let written = Self::complete((out, piece_bytes_max), date, counters, owing, arrival);
+            is_broken = matches!(written.1, Some(Owing { answer: Answer::Broken, .. }));
+            written
         });
         if is_broken {
             connection.kill();
@@ -665,25 +687,30 @@ impl Service {
         }
     }
 
-    /// Returns what is left where this is not all.
+    /// Returns what became of the request, as far as that is known, and what is left where this is
+    /// not all.
     fn complete(
         (out, room): (&mut Vec<u8>, usize),
         date: &Date,
         counters: &mut Counters,
         owing: Owing,
         arrival: &Arrival<'_, Ticket>,
-    ) -> Option<Owing> {
+    ) -> (Outcome, Option<Owing>) {
         let Owing { exchange, operation, answer } = owing;
         let (status, rest) = match (arrival, answer) {
             (
                 Arrival::Reply { reply: Reply::Piece { bytes, .. }, .. },
                 Answer::Piece { key, rest },
             ) => {
-                let rest = api::write_piece(out, rest, bytes, room)?;
-                return Some(Owing { exchange, operation, answer: Answer::Piece { key, rest } });
+                let rest = api::write_piece(out, rest, bytes, room);
+                let answer = rest.map(|rest| Answer::Piece { key, rest });
+                // What comes in pieces was found.
+                let rest = answer.map(|answer| Owing { exchange, operation, answer });
+                return (Outcome::Ok, rest);
             }
             (_, Answer::Piece { .. }) => {
-                return Some(Owing { exchange, operation, answer: Answer::Broken });
+                let broken = Owing { exchange, operation, answer: Answer::Broken };
+                return (Outcome::Failed, Some(broken));
             }
             (Arrival::Reply { key, reply, .. }, Answer::Reply(render)) => {
                 let mut rest = None;
@@ -700,8 +727,9 @@ impl Service {
                 (problem.status, None)
             }
         };
-        counters.answers.count(operation, status);
-        rest.map(|answer| Owing { exchange, operation, answer })
+        let outcome = outcome_of(status);
+        counters.answers.count(Protocol::Http, operation, outcome);
+        (outcome, rest.map(|answer| Owing { exchange, operation, answer }))
     }
 }
 
@@ -929,7 +957,10 @@ impl Shard {
         let connection = self.connections.get_mut(id).expect("opened above");
         let date = &self.service.date;
         let start = self.service.start(Operation::Other);
-        connection.responses.write(start, |out| write_problem(out, Exchange::LAST, date, &problem));
+        connection.responses.write(start, |out| {
+            write_problem(out, Exchange::LAST, date, &problem);
+            outcome_of(problem.status)
+        });
         connection.close_when_done();
         id
     }
@@ -1081,8 +1112,8 @@ impl Shard {
         self.service.counters.connections.sent_bytes += bytes as u64;
         let Some(connection) = self.connections.get_mut(id) else { return };
         let Service { latency, slow, now_us, .. } = &mut self.service;
-        connection.responses.sent(bytes, beat, |timing, answers, bytes| {
-            slow.see(latency.record(timing, *now_us), timing, answers, bytes);
+        connection.responses.sent(bytes, beat, |timing, bytes| {
+            slow.see(latency.record(timing, *now_us), timing, bytes);
         });
         if connection.responses.unsent().is_empty() {
             let buffer = connection.responses.release();

@@ -6,7 +6,7 @@ use kvcache::{
     config::Config,
     http::response::Date,
     mesh::owner,
-    metrics::Operation,
+    metrics::{Operation, Outcome, Protocol},
     shard::{ConnectionId, Role, Shard, Slow},
     store::KeyHasher,
 };
@@ -175,10 +175,12 @@ fn an_answer_in_pieces_ends_with_the_last() {
 }
 
 #[test]
-fn the_slow_log_knows_the_status_and_all_bytes_of_an_answer() {
+fn the_slow_log_knows_the_outcome_and_all_bytes_of_an_answer() {
     let (mut shard, id) = shard_with_a_long_value(Duration::from_micros(150));
-    let slow =
-        |operation, micros, status, bytes| Some(Slow { operation, micros, status, bytes, more: 0 });
+    let slow = |operation, micros, outcome, bytes| {
+        let protocol = Protocol::Http;
+        Some(Slow { protocol, operation, micros, outcome, bytes, more: 0 })
+    };
     // In pieces.
     read(&mut shard, id, 2_000, GET);
     let (mut micros, mut bytes) = (2_000, 0);
@@ -190,16 +192,16 @@ fn the_slow_log_knows_the_status_and_all_bytes_of_an_answer() {
     }
     assert!(bytes > LONG_BYTES);
     let elapsed = u32::try_from(micros - 2_000).unwrap();
-    assert_eq!(shard.take_slow(), slow(Operation::Get, elapsed, 200, bytes));
+    assert_eq!(shard.take_slow(), slow(Operation::Get, elapsed, Outcome::Ok, bytes));
     // Two that are sent as a part of the second is.
     let absent = b"GET /kv/b HTTP/1.1\r\nHost: h\r\n\r\nDELETE /kv/a HTTP/1.1\r\nHost: h\r\n\r\n";
     read(&mut shard, id, 9_000, absent);
     let all = shard.unsent(id).len();
     let first = shard.unsent(id).windows(8).rposition(|eight| eight == b"HTTP/1.1").unwrap();
     send(&mut shard, id, 9_200, Some(first + 1));
-    assert_eq!(shard.take_slow(), slow(Operation::Get, 200, 404, first));
+    assert_eq!(shard.take_slow(), slow(Operation::Get, 200, Outcome::NotFound, first));
     send(&mut shard, id, 9_300, None);
-    assert_eq!(shard.take_slow(), slow(Operation::Delete, 300, 204, all - first));
+    assert_eq!(shard.take_slow(), slow(Operation::Delete, 300, Outcome::Ok, all - first));
     // On the bound, and with a bound that has changed.
     read(&mut shard, id, 10_000, GET);
     send(&mut shard, id, 10_150, None);
@@ -209,4 +211,30 @@ fn the_slow_log_knows_the_status_and_all_bytes_of_an_answer() {
     send(&mut shard, id, 91_000, None);
     assert_eq!(shard.take_slow(), None);
     assert_eq!(told(&mut [shard], "get")[0], 4);
+}
+
+#[test]
+fn of_requests_that_came_at_once_the_slow_log_has_the_worst_outcome() {
+    let ask = |target: &str| format!("GET {target} HTTP/1.1\r\nHost: h\r\n\r\n");
+    let [far, near, wrong] = ["/get?key=a", "/get?key=b", "/get?key="].map(ask);
+    let mut shards = shards(2);
+    let slow_log = Duration::from_micros(1);
+    let config = Config { memory_bytes: 2 << 20, shards: 2, slow_log, ..Config::default() };
+    shards[0].set_config(config);
+    let id = shards[0].open(Role::Data);
+    for (begun, requests, outcome) in [
+        (1_000, [&near, &near, &near], Outcome::NotFound),
+        (2_000, [&near, &wrong, &near], Outcome::Invalid),
+        (3_000, [&wrong, &far, &near], Outcome::Invalid),
+        (4_000, [&far, &wrong, &near], Outcome::Invalid),
+        (5_000, [&far, &near, &wrong], Outcome::Invalid),
+        (6_000, [&far, &far, &near], Outcome::NotFound),
+    ] {
+        read(&mut shards[0], id, begun, requests.map(String::as_str).concat().as_bytes());
+        exchange(&mut shards);
+        let bytes = shards[0].unsent(id).len();
+        send(&mut shards[0], id, begun + 500, None);
+        let slow = shards[0].take_slow().unwrap();
+        assert_eq!((slow.outcome, slow.micros, slow.bytes, slow.more), (outcome, 500, bytes, 2));
+    }
 }

@@ -1,11 +1,12 @@
 //! Everything that is counted, as Prometheus' text (exposition format 0.0.4).
 //!
 //! The metrics of [`write()`] stand in the order of the output. There is no label whose values a
-//! client could make up.
+//! client could make up. A metric with a new name keeps its old one beside it for a release where
+//! it means the same; its help then begins with `Deprecated`.
 
 use crate::{
     latency::{Buckets, Latencies},
-    metrics::{Operation, Report, Stage, Step},
+    metrics::{Operation, Outcome, Protocol, Report, Stage, Step},
 };
 use std::fmt::{Display, Write as _};
 
@@ -57,15 +58,15 @@ impl Text {
         }
     }
 
-    fn buckets(&mut self, name: &str, label: &str, of: impl Display, buckets: &Buckets) {
+    /// One histogram of a metric, under these labels.
+    fn buckets(&mut self, name: &str, labels: &str, buckets: &Buckets) {
         for (bound, within) in BOUNDS.iter().zip(&buckets.cumulative) {
-            let labels = format_args!("{{{label}=\"{of}\",le=\"{bound}\"}}");
-            self.line(format_args!("{name}_bucket{labels} {within}"));
+            self.line(format_args!("{name}_bucket{{{labels},le=\"{bound}\"}} {within}"));
         }
         let (count, sum) = (buckets.count, buckets.sum_seconds);
-        self.line(format_args!("{name}_bucket{{{label}=\"{of}\",le=\"+Inf\"}} {count}"));
-        self.line(format_args!("{name}_sum{{{label}=\"{of}\"}} {sum}"));
-        self.line(format_args!("{name}_count{{{label}=\"{of}\"}} {count}"));
+        self.line(format_args!("{name}_bucket{{{labels},le=\"+Inf\"}} {count}"));
+        self.line(format_args!("{name}_sum{{{labels}}} {sum}"));
+        self.line(format_args!("{name}_count{{{labels}}} {count}"));
     }
 }
 
@@ -89,7 +90,9 @@ pub(super) fn write(
 ) -> String {
     let mut text = Text(String::new());
     write_process(&mut text, total);
-    write_requests(&mut text, total, all);
+    write_requests(&mut text, total);
+    write_durations(&mut text, all);
+    write_overload(&mut text, total);
     write_store(&mut text, total);
     write_endings(&mut text, total);
     write_connections(&mut text, total, connections_max);
@@ -145,35 +148,76 @@ fn write_process(text: &mut Text, total: &Report) {
     );
 }
 
-fn write_requests(text: &mut Text, total: &Report, all: &Latencies) {
-    const REQUESTS: &str = "kvcache_http_requests_total";
-    const DURATION: &str = "kvcache_http_request_duration_seconds";
-    text.metric(REQUESTS, "counter", "Answers by operation and status.");
-    for (operation, name) in Operation::ALL {
-        for (status, count) in total.counters.answers.by_status(operation) {
-            if count > 0 {
-                let labels = format_args!("{{op=\"{name}\",code=\"{status}\"}}");
-                text.line(format_args!("{REQUESTS}{labels} {count}"));
+fn write_requests(text: &mut Text, total: &Report) {
+    const REQUESTS: &str = "kvcache_requests_total";
+    text.metric(REQUESTS, "counter", "Requests answered, by what became of them.");
+    for (protocol, protocol_name) in Protocol::ALL {
+        for (operation, operation_name) in Operation::ALL {
+            let of = request_labels(protocol_name, operation_name);
+            for (outcome, outcome_name) in Outcome::ALL {
+                let count = total.counters.answers.get(protocol, operation, outcome);
+                if count > 0 {
+                    let labels = format_args!("{{{of},outcome=\"{outcome_name}\"}}");
+                    text.line(format_args!("{REQUESTS}{labels} {count}"));
+                }
             }
         }
     }
+    let in_flight = total.counters.usage.requests_in_flight;
+    text.single(
+        "kvcache_requests_in_flight",
+        "gauge",
+        "Requests that were not wholly answered at the last beat.",
+        in_flight,
+    );
+    text.single(
+        "kvcache_http_requests_in_flight",
+        "gauge",
+        "Deprecated: kvcache_requests_in_flight.",
+        in_flight,
+    );
+    let all_operations = Operation::ALL.map(|(operation, _)| operation);
+    text.single(
+        "kvcache_auth_failures_total",
+        "counter",
+        "Requests without a token, or with none that may do what they ask for.",
+        total.counters.answers.sum(&all_operations, &[Outcome::Denied]),
+    );
+}
+
+fn request_labels(protocol: &str, operation: &str) -> String {
+    format!("protocol=\"{protocol}\",operation=\"{operation}\"")
+}
+
+fn write_durations(text: &mut Text, all: &Latencies) {
+    const DURATION: &str = "kvcache_request_duration_seconds";
+    const OF_HTTP: &str = "kvcache_http_request_duration_seconds";
     text.metric(
         DURATION,
         "histogram",
         "From the first byte of the request parsed to the last byte of its answer taken by the \
         kernel.",
     );
-    for (operation, name) in Operation::ALL {
-        if let Some(buckets) = all.buckets(operation, &BOUNDS_US) {
-            text.buckets(DURATION, "op", name, &buckets);
+    for (protocol, protocol_name) in Protocol::ALL {
+        for (operation, operation_name) in Operation::ALL {
+            if let Some(buckets) = all.buckets(protocol, operation, &BOUNDS_US) {
+                text.buckets(DURATION, &request_labels(protocol_name, operation_name), &buckets);
+            }
         }
     }
-    text.single(
-        "kvcache_http_requests_in_flight",
-        "gauge",
-        "Requests that were not wholly answered at the last beat.",
-        total.counters.usage.requests_in_flight,
+    text.metric(
+        OF_HTTP,
+        "histogram",
+        "Deprecated: kvcache_request_duration_seconds with protocol=\"http\".",
     );
+    for (operation, name) in Operation::ALL {
+        if let Some(buckets) = all.buckets(Protocol::Http, operation, &BOUNDS_US) {
+            text.buckets(OF_HTTP, &format!("op=\"{name}\""), &buckets);
+        }
+    }
+}
+
+fn write_overload(text: &mut Text, total: &Report) {
     let overload = &total.counters.overload;
     text.by(
         (
@@ -207,14 +251,6 @@ fn write_requests(text: &mut Text, total: &Report, all: &Latencies) {
             (Step::NoReads.name(), overload.no_reads),
         ],
     );
-    let answers = &total.counters.answers;
-    let all_operations = Operation::ALL.map(|(operation, _)| operation);
-    text.single(
-        "kvcache_auth_failures_total",
-        "counter",
-        "Requests without a token, or with none that may do what they ask for.",
-        answers.with_status(401, &all_operations) + answers.with_status(403, &all_operations),
-    );
 }
 
 fn write_store(text: &mut Text, total: &Report) {
@@ -229,24 +265,28 @@ fn write_store(text: &mut Text, total: &Report) {
             ("expired", store.expired),
         ],
     );
-    let precondition = answers.with_status(412, &Operation::WRITES);
+    let unmet = answers.sum(&Operation::WRITES, &[Outcome::Unmet]);
     text.by(
         ("kvcache_writes_total", "counter", "Writes of entries by what became of them."),
         "result",
         [
             ("created", store.created),
             ("replaced", store.replaced),
-            ("rejected", store.rejected + precondition),
+            ("rejected", store.rejected + unmet),
         ],
     );
     text.by(
-        ("kvcache_write_rejections_total", "counter", "Writes that were not carried out."),
+        (
+            "kvcache_write_rejections_total",
+            "counter",
+            "Writes that were not carried out; precondition: also for what the value is.",
+        ),
         "reason",
         [
             ("too_large", store.rejected - store.rejected_full),
             ("memory", store.rejected_full),
-            ("precondition", precondition),
-            ("overload", answers.with_status(503, &Operation::WRITES)),
+            ("precondition", unmet),
+            ("overload", answers.sum(&Operation::WRITES, &[Outcome::Overloaded])),
         ],
     );
     text.single("kvcache_items", "gauge", "Entries held.", store.entries);
@@ -352,7 +392,8 @@ fn write_shards(text: &mut Text, shards: &[&Report], latencies: &[&Latencies]) {
     text.by(name, "shard", each(|report| report.hops.calls));
     text.metric(DELAY, "histogram", "How late turns of the shard's loop came that were due.");
     for (shard, latencies) in latencies.iter().enumerate() {
-        text.buckets(DELAY, "shard", shard, &latencies.loop_delay(&BOUNDS_US));
+        let labels = format!("shard=\"{shard}\"");
+        text.buckets(DELAY, &labels, &latencies.loop_delay(&BOUNDS_US));
     }
 }
 

@@ -15,6 +15,7 @@ use crate::{
     clock::Millis,
     config::Limits,
     latency::{Start, Timing},
+    metrics::Outcome,
 };
 use body::Chunked;
 use request::{Expect, Framing, Head, HeadScan, HeadSpan, RepeatedFields, parse_head};
@@ -310,23 +311,26 @@ impl Output {
         }
     }
 
-    /// So many answers, which began at `start`, end here.
-    fn end(&mut self, start: Start, answers: u32) {
+    /// So many answers, which began at `start` and of which this was the worst outcome, end here.
+    #[inline]
+    fn end(&mut self, start: Start, answers: u32, outcome: Outcome) {
         let end = self.bytes.len();
         match self.timings.last_mut() {
             _ if answers == 0 => {}
             Some(last) if last.start == start => {
                 last.answers += answers;
+                last.outcome = last.outcome.max(outcome);
                 last.end = end;
             }
-            _ => self.timings.push(Timing { start, answers, end }),
+            _ => self.timings.push(Timing { start, answers, outcome, end }),
         }
     }
 
-    /// Tells of the first answers, each time of those that began alike, and what of them is here.
-    fn tell(&mut self, timings: usize, mut ended: impl FnMut(&Timing, &[u8])) {
+    /// Tells of the first answers, each time of those that began alike, and how many bytes of them
+    /// are here.
+    fn tell(&mut self, timings: usize, mut ended: impl FnMut(&Timing, usize)) {
         for timing in self.timings.drain(..timings) {
-            ended(&timing, &self.bytes[self.told..timing.end]);
+            ended(&timing, timing.end - self.told);
             self.told = timing.end;
         }
     }
@@ -377,6 +381,8 @@ enum Owed<T> {
         bytes: Vec<u8>,
         start: Start,
         answers: u32,
+        /// The worst of theirs.
+        outcome: Outcome,
     },
     /// A long answer of which a part is written; the rest comes in pieces, each of them away in
     /// turn. At the front, what is written is in the output.
@@ -388,9 +394,9 @@ enum Owed<T> {
 }
 
 impl<T> Owed<T> {
-    fn of(bytes: Vec<u8>, start: Start, rest: Option<T>) -> Self {
+    fn of(bytes: Vec<u8>, start: Start, (outcome, rest): (Outcome, Option<T>)) -> Self {
         match rest {
-            None => Self::Ready { bytes, start, answers: 1 },
+            None => Self::Ready { bytes, start, answers: 1, outcome },
             Some(rest) => Self::Begun { bytes, start, rest },
         }
     }
@@ -412,12 +418,10 @@ impl<T> Default for Responses<T> {
 }
 
 impl<T> Responses<T> {
-    /// Writes the answer to the request that was taken last and began at `start`.
-    pub fn write(&mut self, start: Start, write: impl FnOnce(&mut Vec<u8>)) {
-        self.begin(start, |out| {
-            write(out);
-            None
-        });
+    /// Writes the answer to the request that was taken last and began at `start`. `write` returns
+    /// what became of the request.
+    pub fn write(&mut self, start: Start, write: impl FnOnce(&mut Vec<u8>) -> Outcome) {
+        self.begin(start, |out| (write(out), None));
     }
 
     /// Writes an interim response: the answer is still to come.
@@ -431,31 +435,37 @@ impl<T> Responses<T> {
             Some(Owed::Away { start, .. } | Owed::Begun { start, .. }) => {
                 let start = *start;
                 self.held_bytes += bytes.len();
-                self.owed.push_back(Owed::Ready { bytes: bytes.to_vec(), start, answers: 0 });
+                let (bytes, outcome) = (bytes.to_vec(), Outcome::Ok);
+                self.owed.push_back(Owed::Ready { bytes, start, answers: 0, outcome });
             }
         }
     }
 
-    /// The same as [`Responses::write`] where the answer may be a long one: then `write` returns
-    /// what is needed to go on with it. Returns whether it is.
-    pub fn begin(&mut self, start: Start, write: impl FnOnce(&mut Vec<u8>) -> Option<T>) -> bool {
+    /// The same as [`Responses::write`] where the answer may be a long one: then `write` also
+    /// returns what is needed to go on with it. Returns whether it is.
+    pub fn begin(
+        &mut self,
+        start: Start,
+        write: impl FnOnce(&mut Vec<u8>) -> (Outcome, Option<T>),
+    ) -> bool {
         match self.owed.back_mut() {
             None => {
-                let rest = write(&mut self.output.bytes);
+                let (outcome, rest) = write(&mut self.output.bytes);
                 let is_long = rest.is_some();
                 if let Some(rest) = rest {
                     self.owed.push_back(Owed::Begun { bytes: Vec::new(), start, rest });
                 } else {
-                    self.output.end(start, 1);
+                    self.output.end(start, 1, outcome);
                 }
                 return is_long;
             }
-            Some(Owed::Ready { bytes, start: began, answers }) if *began == start => {
+            Some(Owed::Ready { bytes, start: began, answers, outcome }) if *began == start => {
                 let before = bytes.len();
-                let rest = write(bytes);
+                let (became, rest) = write(bytes);
                 self.held_bytes += bytes.len() - before;
                 let Some(rest) = rest else {
                     *answers += 1;
+                    *outcome = became.max(*outcome);
                     return false;
                 };
                 let bytes = bytes.split_off(before);
@@ -465,10 +475,10 @@ impl<T> Responses<T> {
             Some(_) => {}
         }
         let mut bytes = self.output.take_spare();
-        let rest = write(&mut bytes);
-        let is_long = rest.is_some();
+        let written = write(&mut bytes);
+        let is_long = written.1.is_some();
         self.held_bytes += bytes.len();
-        self.owed.push_back(Owed::of(bytes, start, rest));
+        self.owed.push_back(Owed::of(bytes, start, written));
         is_long
     }
 
@@ -495,39 +505,42 @@ impl<T> Responses<T> {
         }
     }
 
-    /// Writes the answer that was away, or a part of it, in its place: `write` returns what is
-    /// needed to go on. Returns whether there is more to come.
+    /// Writes the answer that was away, or a part of it, in its place: `write` returns what became
+    /// of the request, as far as that is known, and what is needed to go on. Returns whether there
+    /// is more to come.
     pub fn settle(
         &mut self,
         sequence: u64,
-        write: impl FnOnce(T, &mut Vec<u8>) -> Option<T>,
+        write: impl FnOnce(T, &mut Vec<u8>) -> (Outcome, Option<T>),
     ) -> bool {
         let at = usize::try_from(sequence - self.first).expect("few answers are owed");
         let Owed::Away { start, .. } = self.owed[at] else { unreachable!("an answer comes once") };
-        let empty = Owed::Ready { bytes: Vec::new(), start, answers: 1 };
+        let empty = Owed::Ready { bytes: Vec::new(), start, answers: 0, outcome: Outcome::Ok };
         let place = std::mem::replace(&mut self.owed[at], empty);
         let Owed::Away { owing, bytes_max, .. } = place else { unreachable!("seen above") };
         self.away_bytes_max -= bytes_max;
         if at > 0 {
             let mut bytes = self.output.take_spare();
-            let rest = write(owing, &mut bytes);
-            let is_long = rest.is_some();
+            let written = write(owing, &mut bytes);
+            let is_long = written.1.is_some();
             self.held_bytes += bytes.len();
-            self.owed[at] = Owed::of(bytes, start, rest);
+            self.owed[at] = Owed::of(bytes, start, written);
             return is_long;
         }
-        if let Some(rest) = write(owing, &mut self.output.bytes) {
+        let (outcome, rest) = write(owing, &mut self.output.bytes);
+        if let Some(rest) = rest {
             self.owed[0] = Owed::Begun { bytes: Vec::new(), start, rest };
             return true;
         }
-        while let Some(Owed::Ready { bytes, start, answers }) =
+        self.output.end(start, 1, outcome);
+        while let Some(Owed::Ready { bytes, start, answers, outcome }) =
             self.owed.pop_front_if(|next| matches!(next, Owed::Ready { .. }))
         {
             self.first += 1;
             self.held_bytes -= bytes.len();
             self.output.bytes.extend_from_slice(&bytes);
             self.output.keep_spare(bytes);
-            self.output.end(start, answers);
+            self.output.end(start, answers, outcome);
         }
         if let Some(Owed::Begun { bytes, .. }) = self.owed.front_mut() {
             self.held_bytes -= bytes.len();
@@ -550,7 +563,7 @@ impl<T> Responses<T> {
         let front = self.owed.front_mut().expect("a long answer is owed");
         let (Owed::Away { start, .. } | Owed::Ready { start, .. } | Owed::Begun { start, .. }) =
             *front;
-        let empty = Owed::Ready { bytes: Vec::new(), start, answers: 1 };
+        let empty = Owed::Ready { bytes: Vec::new(), start, answers: 0, outcome: Outcome::Ok };
         if let Owed::Begun { rest, .. } = std::mem::replace(front, empty) {
             // One piece is away at a time, and it finds the output empty.
             *front = Owed::Away { owing: rest, start, bytes_max: 0 };
@@ -575,18 +588,12 @@ impl<T> Responses<T> {
     }
 
     /// Notes that the kernel took `bytes` of [`Responses::unsent`], and tells which answers end in
-    /// them: what of them is still here, and the bytes that they had in all.
-    pub fn sent(
-        &mut self,
-        bytes: usize,
-        now: Millis,
-        mut ended: impl FnMut(&Timing, &[u8], usize),
-    ) {
+    /// them, and the bytes that they had in all.
+    pub fn sent(&mut self, bytes: usize, now: Millis, mut ended: impl FnMut(&Timing, usize)) {
         self.sent += bytes;
         let gone_bytes = &mut self.gone_bytes;
-        let tell = |timing: &Timing, answers: &[u8]| {
-            ended(timing, answers, std::mem::take(gone_bytes) + answers.len());
-        };
+        let tell =
+            |timing: &Timing, bytes: usize| ended(timing, std::mem::take(gone_bytes) + bytes);
         let output = &mut self.output;
         if self.sent == output.bytes.len() {
             output.tell(output.timings.len(), tell);

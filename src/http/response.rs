@@ -1,7 +1,10 @@
 //! Responses: status line, headers and the JSON bodies, written straight into an output buffer.
 
 use super::{etag::EntityTag, gzip};
-use crate::text::{JsonString, push_decimal};
+use crate::{
+    metrics::Outcome,
+    text::{JsonString, push_decimal},
+};
 use std::{borrow::Cow, time::SystemTime};
 
 /// What a response must know of the request that it answers.
@@ -368,9 +371,29 @@ fn status_line(status: u16) -> &'static [u8] {
     }
 }
 
+/// What became of a request that is answered with this status.
+#[inline]
+#[must_use]
+pub fn outcome_of(status: u16) -> Outcome {
+    match status {
+        200 | 201 | 204 | 304 => Outcome::Ok,
+        404 => Outcome::NotFound,
+        409 | 412 => Outcome::Unmet,
+        400 | 405 | 406 | 413 | 414 | 415 | 417 | 431 => Outcome::Invalid,
+        501 | 505 => Outcome::Unsupported,
+        401 | 403 => Outcome::Denied,
+        408 => Outcome::TimedOut,
+        503 => Outcome::Overloaded,
+        507 => Outcome::NoRoom,
+        _ => Outcome::Failed,
+    }
+}
+
 #[cfg(test)]
 mod tests {
-    use super::{Date, Exchange, Persistence, Problem, write_problem};
+    use super::{
+        Date, Exchange, Outcome, Persistence, Problem, outcome_of, status_line, write_problem,
+    };
     use std::time::{Duration, SystemTime};
 
     const OPEN: Exchange =
@@ -398,5 +421,17 @@ mod tests {
         write_problem(&mut full, OPEN, &date(), &problem);
         write_problem(&mut head, Exchange { head_only: true, ..OPEN }, &date(), &problem);
         assert!(head.ends_with(b"\r\n\r\n") && full.starts_with(&head) && full.len() > head.len());
+    }
+
+    #[test]
+    fn every_status_in_use_has_an_outcome_and_every_other_is_a_failure() {
+        let (internal, mut used) = (status_line(500), 0);
+        for status in 0..=999 {
+            let is_failure = outcome_of(status) == Outcome::Failed;
+            assert_eq!(is_failure, status_line(status) == internal, "{status}");
+            assert_eq!(outcome_of(status) == Outcome::Ok, (..400).contains(&status) && !is_failure);
+            used += u32::from(!is_failure);
+        }
+        assert_eq!(used, 22);
     }
 }

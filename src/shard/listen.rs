@@ -11,7 +11,7 @@ use crate::{
         request::Version,
         response::{Exchange, Persistence, Problem},
     },
-    metrics::Operation,
+    metrics::{Operation, Outcome, Protocol},
 };
 use serde_json::{Value, json};
 
@@ -55,9 +55,10 @@ impl Service {
         let is_begun = responses.begin(self.start(operation), |out| {
             reader.begin(out, exchange, &self.date);
             let answer = Answer::Events(reader);
-            (!exchange.head_only).then_some(Owing { exchange, operation, answer })
+            let owing = Owing { exchange, operation, answer };
+            (Outcome::Ok, (!exchange.head_only).then_some(owing))
         });
-        self.counters.answers.count(operation, 200);
+        self.counters.answers.count(Protocol::Http, operation, Outcome::Ok);
         if is_begun {
             self.listeners.ids.push(connection);
             self.mesh.listen(true);
@@ -88,9 +89,9 @@ impl Service {
             reader.write(past, self.now, room, out);
             if self.draining {
                 reader.end(out);
-                return None;
+                return (Outcome::Ok, None);
             }
-            Some(owing)
+            (Outcome::Ok, Some(owing))
         });
         if self.draining {
             self.forget_listener(id);
