@@ -10,7 +10,7 @@ use kvcache::{
     clock::{Clock, Millis},
     config::Config,
     latency::{Latency, Start, Timing},
-    metrics::{Operation, Outcome, Protocol},
+    metrics::{Operation, Outcome, ProtocolName},
     shard::{ConnectionId, Role, Shard},
     store::KeyHasher,
 };
@@ -104,7 +104,7 @@ fn time(latency: &mut Latency, clock: &Clock) {
         let took = 1 << (number.wrapping_mul(0x9e37_79b9).leading_zeros() % 15);
         #[expect(clippy::cast_possible_truncation, reason = "as the server's own")]
         let micros = (now_us as u32).wrapping_sub(took);
-        let start = Start { protocol: Protocol::Http, operation: Operation::Get, micros };
+        let start = Start { protocol: ProtocolName::Http, operation: Operation::Get, micros };
         let timing = Timing { start, answers: 1, outcome: Outcome::Ok, end: 0 };
         black_box(latency.record(&timing, now_us));
     }

@@ -1,4 +1,5 @@
-//! Who may do what: the tokens of `--auth-token-file`, and what each of them gives.
+//! Who may do what: the tokens of `--auth-token-file`, and what one of them gives. How a client
+//! brings a token is its protocol's.
 //!
 //! One token a line, after `read` or `write` where it may not do everything; empty lines and lines
 //! that begin with `#` do not count. A token is written as RFC 6750 has it (section 2.1).
@@ -86,10 +87,10 @@ impl Tokens {
         self.0.len()
     }
 
-    /// What a token gives, if it is one of these. It takes as long whatever the token is.
+    /// What this token gives; `None` where it is none of ours.
     #[must_use]
-    pub fn judge(&self, text: &[u8]) -> Option<Access> {
-        let text = padded(text)?;
+    pub fn judge(&self, token: &[u8]) -> Option<Access> {
+        let text = padded(token)?;
         let (mut may_read, mut may_write) = (Choice::from(0), Choice::from(0));
         for token in &self.0 {
             let is_it = token.text.ct_eq(&text);
@@ -120,7 +121,7 @@ fn padded(text: &[u8]) -> Option<[u8; TOKEN_BYTES_MAX]> {
 mod tests {
     use super::{Access, TOKEN_BYTES_MAX, TOKENS_MAX, Tokens};
 
-    fn given(file: &str, token: &str) -> Option<Access> {
+    fn judged(file: &str, token: &str) -> Option<Access> {
         Tokens::parse(file.as_bytes()).unwrap().judge(token.as_bytes())
     }
 
@@ -142,11 +143,11 @@ mod tests {
             ("#", None),
             ("read", None),
         ] {
-            assert_eq!(given(file, token), access, "{token}");
+            assert_eq!(judged(file, token), access, "{token}");
         }
         let longest = "a".repeat(TOKEN_BYTES_MAX);
-        assert_eq!(given(&longest, &longest), Some(Access::Write));
-        assert_eq!(given(&longest, &(longest.clone() + "a")), None);
+        assert_eq!(judged(&longest, &longest), Some(Access::Write));
+        assert_eq!(judged(&longest, &(longest.clone() + "a")), None);
     }
 
     #[test]

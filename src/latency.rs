@@ -7,7 +7,7 @@
 //! what the other shard takes where it owns the key; it does not hold the network, nor the time for
 //! which the first byte waited in the socket.
 
-use crate::metrics::{Operation, Outcome, Protocol};
+use crate::metrics::{Operation, Outcome, ProtocolName};
 use hdrhistogram::{
     Histogram,
     serialization::{
@@ -39,7 +39,7 @@ const LEGEND: &str = "\"StartTimestamp\",\"Interval_Length\",\"Interval_Max\",\
 /// What an answer's request came by and asked for, and when it began.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Start {
-    pub protocol: Protocol,
+    pub protocol: ProtocolName,
     pub operation: Operation,
     /// The clock's microseconds, of which 32 bits are enough for any request that is served.
     pub micros: u32,
@@ -81,7 +81,7 @@ pub enum Format {
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Latencies {
     /// By protocol and operation, of those that there were.
-    operations: [[Option<Histogram<u64>>; Operation::ALL.len()]; Protocol::ALL.len()],
+    operations: [[Option<Histogram<u64>>; Operation::ALL.len()]; ProtocolName::ALL.len()],
     /// How late turns of the loop came that were due.
     loop_delay: Option<Histogram<u64>>,
     /// For how long they were recorded.
@@ -153,7 +153,7 @@ impl Latencies {
     #[must_use]
     pub fn buckets(
         &self,
-        protocol: Protocol,
+        protocol: ProtocolName,
         operation: Operation,
         bounds: &[u64],
     ) -> Option<Buckets> {
@@ -410,7 +410,7 @@ impl Latency {
 #[cfg(test)]
 mod tests {
     use super::{Latencies, Latency, Since, Start, Timing};
-    use crate::metrics::{Operation, Outcome, Protocol};
+    use crate::metrics::{Operation, Outcome, ProtocolName};
     use base64::Engine as _;
     use hdrhistogram::{
         Histogram,
@@ -422,7 +422,7 @@ mod tests {
     use std::time::{Duration, SystemTime};
 
     fn record(latency: &mut Latency, operation: Operation, micros: u64, answers: u32) {
-        let start = Start { protocol: Protocol::Http, operation, micros: 7 };
+        let start = Start { protocol: ProtocolName::Http, operation, micros: 7 };
         latency.record(&Timing { start, answers, outcome: Outcome::Ok, end: 0 }, 7 + micros);
     }
 
@@ -445,20 +445,20 @@ mod tests {
             record(&mut latency, Operation::Get, next, 1);
         }
         let found = latency.read(Since::Ever, false, 1);
-        let buckets = found.buckets(Protocol::Http, Operation::Get, &BOUNDS).unwrap();
+        let buckets = found.buckets(ProtocolName::Http, Operation::Get, &BOUNDS).unwrap();
         let expected: Vec<u64> = (0..13).map(|at| 2 * at + 1).collect();
         assert_eq!((buckets.cumulative, buckets.count), (expected, 26));
         let sum: u64 = BOUNDS.iter().map(|bound| 2 * bound).sum();
         #[expect(clippy::cast_precision_loss, reason = "a small number")]
         let sum = sum as f64 / 1e6;
         assert!((buckets.sum_seconds / sum - 1.0).abs() < 1e-3, "{} {sum}", buckets.sum_seconds);
-        assert_eq!(found.buckets(Protocol::Http, Operation::Put, &BOUNDS), None);
+        assert_eq!(found.buckets(ProtocolName::Http, Operation::Put, &BOUNDS), None);
     }
 
     #[test]
     fn the_clock_may_wrap_between_start_and_end_and_what_is_out_of_range_is_on_its_edge() {
         let mut latency = Latency::default();
-        let (protocol, operation) = (Protocol::Http, Operation::Get);
+        let (protocol, operation) = (ProtocolName::Http, Operation::Get);
         let start = Start { protocol, operation, micros: u32::MAX - 9 };
         let timing = Timing { start, answers: 3, outcome: Outcome::Ok, end: 0 };
         latency.record(&timing, (5 << 32) + 90);

@@ -60,11 +60,11 @@ impl Operation {
 
 /// What a request came by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Protocol {
+pub enum ProtocolName {
     Http,
 }
 
-impl Protocol {
+impl ProtocolName {
     pub const ALL: [(Self, &'static str); 1] = [(Self::Http, "http")];
 
     #[must_use]
@@ -120,16 +120,16 @@ impl Outcome {
 
 /// Answers by protocol, operation and outcome.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Answers([[[u64; Outcome::ALL.len()]; Operation::ALL.len()]; Protocol::ALL.len()]);
+pub struct Answers([[[u64; Outcome::ALL.len()]; Operation::ALL.len()]; ProtocolName::ALL.len()]);
 
 impl Answers {
     #[inline]
-    pub fn count(&mut self, protocol: Protocol, operation: Operation, outcome: Outcome) {
+    pub fn count(&mut self, protocol: ProtocolName, operation: Operation, outcome: Outcome) {
         self.0[protocol as usize][operation as usize][outcome as usize] += 1;
     }
 
     #[must_use]
-    pub fn get(&self, protocol: Protocol, operation: Operation, outcome: Outcome) -> u64 {
+    pub fn get(&self, protocol: ProtocolName, operation: Operation, outcome: Outcome) -> u64 {
         self.0[protocol as usize][operation as usize][outcome as usize]
     }
 
@@ -371,11 +371,11 @@ impl AddAssign for Report {
 
 #[cfg(test)]
 mod tests {
-    use super::{Answers, Operation, Outcome, Protocol};
+    use super::{Answers, Operation, Outcome, ProtocolName};
 
     #[test]
     fn every_name_stands_in_its_place() {
-        for (place, (protocol, _)) in Protocol::ALL.into_iter().enumerate() {
+        for (place, (protocol, _)) in ProtocolName::ALL.into_iter().enumerate() {
             assert_eq!(protocol as usize, place);
         }
         for (place, (operation, _)) in Operation::ALL.into_iter().enumerate() {
@@ -392,15 +392,15 @@ mod tests {
         for (operation, _) in Operation::ALL {
             for (outcome, _) in Outcome::ALL {
                 for _ in 0..=outcome as usize {
-                    answers.count(Protocol::Http, operation, outcome);
+                    answers.count(ProtocolName::Http, operation, outcome);
                 }
             }
         }
-        answers.count(Protocol::Http, Operation::Put, Outcome::Denied);
+        answers.count(ProtocolName::Http, Operation::Put, Outcome::Denied);
         let mut twice = answers;
         twice += answers;
-        assert_eq!(twice.get(Protocol::Http, Operation::Get, Outcome::NotFound), 4);
-        assert_eq!(twice.get(Protocol::Http, Operation::Put, Outcome::Denied), 14);
+        assert_eq!(twice.get(ProtocolName::Http, Operation::Get, Outcome::NotFound), 4);
+        assert_eq!(twice.get(ProtocolName::Http, Operation::Put, Outcome::Denied), 14);
         let outcomes = [Outcome::Ok, Outcome::Denied];
         assert_eq!(twice.sum(&[Operation::Get, Operation::Put], &outcomes), 2 + 12 + 2 + 14);
         assert_eq!(twice.sum(&[], &outcomes) + twice.sum(&Operation::WRITES, &[]), 0);

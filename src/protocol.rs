@@ -164,7 +164,7 @@ impl<S> Rest<S> {
 
 /// A protocol. Its functions read what has arrived and write to `out`, which only grows.
 pub trait Protocol: Sized {
-    const NAME: metrics::Protocol;
+    const NAME: metrics::ProtocolName;
     /// What is known of a connection between two reads.
     type Reader;
     /// What the connections of one core share to read with.

@@ -5,7 +5,7 @@ use kvcache::{
     clock::Millis,
     config::Config,
     mesh::owner,
-    metrics::{Operation, Outcome, Protocol},
+    metrics::{Operation, Outcome, ProtocolName},
     shard::{ConnectionId, Role, Shard, Slow},
     store::KeyHasher,
 };
@@ -177,7 +177,7 @@ fn an_answer_in_pieces_ends_with_the_last() {
 fn the_slow_log_knows_the_outcome_and_all_bytes_of_an_answer() {
     let (mut shard, id) = shard_with_a_long_value(Duration::from_micros(150));
     let slow = |operation, micros, outcome, bytes| {
-        let protocol = Protocol::Http;
+        let protocol = ProtocolName::Http;
         Some(Slow { protocol, operation, micros, outcome, bytes, more: 0 })
     };
     // In pieces.

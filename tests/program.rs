@@ -681,8 +681,8 @@ fn settings_that_can_change_are_read_again_at_sighup() {
         done.store(true, Ordering::Relaxed);
         slow
     });
-    assert!(slow.contains(" warn slow request operation=get us="), "{slow}");
-    assert!(slow.contains(" status=404 bytes=") && slow.contains(" shard="), "{slow}");
+    assert!(slow.contains(" warn slow request protocol=http operation=get us="), "{slow}");
+    assert!(slow.contains(" outcome=not_found bytes=") && slow.contains(" shard="), "{slow}");
     assert!(!slow.contains(&key), "{slow}");
 
     set("log-level = 7\n");

@@ -103,18 +103,18 @@ fn not_serving(stage: Stage) -> Refusal {
     Refusal::new(503, code, message).retry_after(1)
 }
 
-/// What became of a request, by the status of its answer.
+/// What became of a request that is answered with this status.
 #[inline]
 #[must_use]
 pub fn outcome_of(status: u16) -> Outcome {
     match status {
-        0..=399 => Outcome::Ok,
-        401 | 403 => Outcome::Denied,
+        200 | 201 | 204 | 304 => Outcome::Ok,
         404 => Outcome::NotFound,
-        408 => Outcome::TimedOut,
         409 | 412 => Outcome::Unmet,
-        400..=499 => Outcome::Invalid,
+        400 | 405 | 406 | 413 | 414 | 415 | 417 | 431 => Outcome::Invalid,
         501 | 505 => Outcome::Unsupported,
+        401 | 403 => Outcome::Denied,
+        408 => Outcome::TimedOut,
         503 => Outcome::Overloaded,
         507 => Outcome::NoRoom,
         _ => Outcome::Failed,

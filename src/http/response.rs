@@ -315,7 +315,8 @@ fn status_line(status: u16) -> &'static [u8] {
 
 #[cfg(test)]
 mod tests {
-    use super::{Date, Exchange, Persistence, Refusal, write_refusal};
+    use super::{Date, Exchange, Persistence, Refusal, status_line, write_refusal};
+    use crate::{http::refusal::outcome_of, metrics::Outcome};
     use std::time::{Duration, SystemTime};
 
     const OPEN: Exchange =
@@ -343,5 +344,17 @@ mod tests {
         write_refusal(&mut full, OPEN, &date(), &refusal);
         write_refusal(&mut head, Exchange { head_only: true, ..OPEN }, &date(), &refusal);
         assert!(head.ends_with(b"\r\n\r\n") && full.starts_with(&head) && full.len() > head.len());
+    }
+
+    #[test]
+    fn every_status_in_use_has_an_outcome_and_every_other_is_a_failure() {
+        let (internal, mut used) = (status_line(500), 0);
+        for status in 0..=999 {
+            let is_failure = outcome_of(status) == Outcome::Failed;
+            assert_eq!(is_failure, status_line(status) == internal, "{status}");
+            assert_eq!(outcome_of(status) == Outcome::Ok, (..400).contains(&status) && !is_failure);
+            used += u32::from(!is_failure);
+        }
+        assert_eq!(used, 22);
     }
 }

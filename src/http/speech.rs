@@ -42,7 +42,7 @@ fn claim<'a>(head: &Head<'a>, route: Option<Route>, port: Port, is_last: bool) -
 }
 
 impl Protocol for Http {
-    const NAME: metrics::Protocol = metrics::Protocol::Http;
+    const NAME: metrics::ProtocolName = metrics::ProtocolName::Http;
     type Reader = Reader;
     type Scratch = RepeatedFields;
     type Date = Date;

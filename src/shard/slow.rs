@@ -3,14 +3,14 @@
 
 use crate::{
     latency::{Start, Timing},
-    metrics::{Operation, Outcome, Protocol},
+    metrics::{Operation, Outcome, ProtocolName},
 };
 use std::time::Duration;
 
 /// A request that took long.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Slow {
-    pub protocol: Protocol,
+    pub protocol: ProtocolName,
     pub operation: Operation,
     pub micros: u32,
     /// Of the worst of the answers that were sent with it.
@@ -69,11 +69,11 @@ impl SlowLog {
 
 #[cfg(test)]
 mod tests {
-    use super::{Operation, Outcome, Protocol, Slow, SlowLog, Start, Timing};
+    use super::{Operation, Outcome, ProtocolName, Slow, SlowLog, Start, Timing};
     use std::time::Duration;
 
     fn timing(operation: Operation, answers: u32, outcome: Outcome) -> Timing {
-        let start = Start { protocol: Protocol::Http, operation, micros: 0 };
+        let start = Start { protocol: ProtocolName::Http, operation, micros: 0 };
         Timing { start, answers, outcome, end: 0 }
     }
 
@@ -86,7 +86,7 @@ mod tests {
         log.see(900, &timing(Operation::Put, 1, Outcome::NoRoom), 90);
         log.see(101, &timing(Operation::Get, 1, Outcome::Ok), 17);
         let slowest = Slow {
-            protocol: Protocol::Http,
+            protocol: ProtocolName::Http,
             operation: Operation::Put,
             micros: 900,
             outcome: Outcome::NoRoom,

@@ -6,7 +6,7 @@
 
 use crate::{
     latency::{Buckets, Latencies},
-    metrics::{Operation, Outcome, Protocol, Report, Stage, Step},
+    metrics::{Operation, Outcome, ProtocolName, Report, Stage, Step},
 };
 use std::fmt::{Display, Write as _};
 
@@ -151,7 +151,7 @@ fn write_process(text: &mut Text, total: &Report) {
 fn write_requests(text: &mut Text, total: &Report) {
     const REQUESTS: &str = "kvcache_requests_total";
     text.metric(REQUESTS, "counter", "Requests answered, by what became of them.");
-    for (protocol, protocol_name) in Protocol::ALL {
+    for (protocol, protocol_name) in ProtocolName::ALL {
         for (operation, operation_name) in Operation::ALL {
             let of = request_labels(protocol_name, operation_name);
             for (outcome, outcome_name) in Outcome::ALL {
@@ -198,7 +198,7 @@ fn write_durations(text: &mut Text, all: &Latencies) {
         "From the first byte of the request parsed to the last byte of its answer taken by the \
         kernel.",
     );
-    for (protocol, protocol_name) in Protocol::ALL {
+    for (protocol, protocol_name) in ProtocolName::ALL {
         for (operation, operation_name) in Operation::ALL {
             if let Some(buckets) = all.buckets(protocol, operation, &BOUNDS_US) {
                 text.buckets(DURATION, &request_labels(protocol_name, operation_name), &buckets);
@@ -211,7 +211,7 @@ fn write_durations(text: &mut Text, all: &Latencies) {
         "Deprecated: kvcache_request_duration_seconds with protocol=\"http\".",
     );
     for (operation, name) in Operation::ALL {
-        if let Some(buckets) = all.buckets(Protocol::Http, operation, &BOUNDS_US) {
+        if let Some(buckets) = all.buckets(ProtocolName::Http, operation, &BOUNDS_US) {
             text.buckets(OF_HTTP, &format!("op=\"{name}\""), &buckets);
         }
     }
