@@ -19,8 +19,8 @@ use crate::{
         response::{Date, Exchange, JSON, Problem, Response, write_problem},
     },
     latency::{self, Latencies},
-    mesh::Finding,
     metrics::{Counters, Operation, Outcome, Report, Stage, Step},
+    query::Share,
 };
 use serde_json::{Value, json};
 
@@ -76,20 +76,20 @@ pub fn write_config(out: &mut Vec<u8>, exchange: Exchange, date: &Date, config: 
 }
 
 /// Writes what all shards have found. Returns the status.
-pub fn write_findings(
+pub fn write_results(
     out: &mut Vec<u8>,
     exchange: Exchange,
     date: &Date,
     form: Form,
-    findings: &[Finding],
+    results: &[Share],
 ) -> u16 {
     let (content_type, body) = match form {
-        Form::Snapshot => return snapshot::write(out, exchange, date, findings),
-        Form::Done => return question::write_findings(out, exchange, date, None, findings),
+        Form::Snapshot => return snapshot::write(out, exchange, date, results),
+        Form::Done => return question::write_results(out, exchange, date, None, results),
         Form::Count(name) => {
-            return question::write_findings(out, exchange, date, Some(name), findings);
+            return question::write_results(out, exchange, date, Some(name), results);
         }
-        Form::Ready => match totals(&reports(findings)).counters {
+        Form::Ready => match totals(&reports(results)).counters {
             Counters { stage: Stage::Serving, step: Step::Calm, .. } => {
                 (JSON, b"{\"status\":\"OK\"}".to_vec())
             }
@@ -103,15 +103,15 @@ pub fn write_findings(
                 return problem.status;
             }
         },
-        Form::Stats => (JSON, stats(&reports(findings)).to_string().into_bytes()),
+        Form::Stats => (JSON, stats(&reports(results)).to_string().into_bytes()),
         Form::Metrics { connections_max } => {
-            let (reports, latencies) = (reports(findings), latencies(findings));
+            let (reports, latencies) = (reports(results), latencies(results));
             let (total, all) = (totals(&reports), merged(&latencies));
             let text = exposition::write(&reports, &total, &latencies, &all, connections_max);
             (exposition::CONTENT_TYPE, text.into_bytes())
         }
         Form::Latency { operation, form } => {
-            let all = merged(&latencies(findings));
+            let all = merged(&latencies(results));
             match form {
                 latency::Form::Hgrm => (TEXT, all.hgrm(operation)),
                 latency::Form::Hlog => (TEXT, all.hlog(operation, date.time())),
@@ -126,10 +126,10 @@ pub fn write_findings(
 
 const TEXT: &str = "text/plain; charset=utf-8";
 
-fn reports(findings: &[Finding]) -> Vec<&Report> {
-    let reports = findings.iter().map(|finding| match finding {
-        Finding::Report(report) => &**report,
-        Finding::Latency(both) => &both.0,
+fn reports(results: &[Share]) -> Vec<&Report> {
+    let reports = results.iter().map(|share| match share {
+        Share::Report(report) => &**report,
+        Share::Latency(both) => &both.0,
         _ => unreachable!("every shard reports"),
     });
     reports.collect()
@@ -143,9 +143,9 @@ fn totals(reports: &[&Report]) -> Report {
     totals
 }
 
-fn latencies(findings: &[Finding]) -> Vec<&Latencies> {
-    let latencies = findings.iter().map(|finding| match finding {
-        Finding::Latency(both) => &both.1,
+fn latencies(results: &[Share]) -> Vec<&Latencies> {
+    let latencies = results.iter().map(|share| match share {
+        Share::Latency(both) => &both.1,
         _ => unreachable!("every shard tells them"),
     });
     latencies.collect()

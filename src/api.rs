@@ -10,10 +10,10 @@ use crate::{
         response::{Date, Exchange, JSON, Problem, Response, write_json, write_problem},
     },
     latency::Since,
-    mesh::Question,
     metrics::Operation,
+    query::Query,
     store::{Condition, Extras, KeyHasher, Lease, Loan, Reply, Verb},
-    text::{JsonString, push_escaped},
+    text::{JsonString, Text, push_escaped},
 };
 use batch::Batch;
 use json::PutBody;
@@ -42,7 +42,7 @@ pub enum Action<'a> {
     /// Say which methods there are.
     Options { allow: &'static str },
     /// Ask every shard, and write what it finds in this form.
-    Ask(Question, Form),
+    Ask(Query, Form),
     /// Show the settings in force.
     Config,
     /// Write a snapshot.
@@ -352,11 +352,11 @@ pub fn read<'a>(
             Ok(Action::Ask(question::invalidate(request.body, hasher)?, Form::Done))
         }
         Route::DeletePrefix => ask(question::delete_prefix(request.body, config)),
-        Route::Flush => Ok(Action::Ask(Question::Flush, Form::Count("flushed"))),
-        Route::Ready => Ok(Action::Ask(Question::Report, Form::Ready)),
-        Route::Stats => Ok(Action::Ask(Question::Report, Form::Stats)),
+        Route::Flush => Ok(Action::Ask(Query::Flush, Form::Count("flushed"))),
+        Route::Ready => Ok(Action::Ask(Query::Report, Form::Ready)),
+        Route::Stats => Ok(Action::Ask(Query::Report, Form::Stats)),
         Route::Metrics => {
-            let everything = Question::Latency { since: Since::Ever, anew: false };
+            let everything = Query::Latency { since: Since::Ever, anew: false };
             let form = Form::Metrics { connections_max: config.limits.connections_max };
             Ok(Action::Ask(everything, form))
         }
@@ -370,7 +370,7 @@ pub fn read<'a>(
     }
 }
 
-fn ask<'a>(asked: Result<(Question, Form), Problem>) -> Result<Action<'a>, Problem> {
+fn ask<'a>(asked: Result<(Query, Form), Problem>) -> Result<Action<'a>, Problem> {
     asked.map(|(question, form)| Action::Ask(question, form))
 }
 
@@ -474,14 +474,14 @@ fn not_text(value: &str, valid_bytes: usize) -> Problem {
 }
 
 /// Writes what a reply amounts to, or the beginning of it and then, in `rest`, what is left.
-/// Returns the status.
+/// `text` is the measure of a value of [`Render::Get`] that is lent. Returns the status.
 pub fn write_reply(
     out: &mut Vec<u8>,
     exchange: Exchange,
     date: &Date,
     render: Render,
     key: &[u8],
-    reply: &Reply<&[u8]>,
+    (reply, text): (&Reply<&[u8]>, Option<Text>),
     rest: &mut Option<Rest>,
 ) -> u16 {
     let problem = match (render, reply) {
@@ -495,7 +495,7 @@ pub fn write_reply(
                 Err(valid_bytes) => not_text("The value", valid_bytes),
             }
         }
-        (Render::Get, &Reply::Lent { loan, text }) => match text.json {
+        (Render::Get, &Reply::Lent { loan, bytes }) => match measured(text).json {
             Ok(length) => {
                 let found = Found::new(key, length);
                 let response = Response::begin(out, exchange, date, 200);
@@ -503,8 +503,8 @@ pub fn write_reply(
                 *rest = out.map(|out| {
                     found.write_start(out);
                     out.push(b'"');
-                    let is_plain = text.is_plain();
-                    Rest { loan, from: 0, bytes: text.bytes, is_json: true, is_plain }
+                    let is_plain = measured(text).is_plain();
+                    Rest { loan, from: 0, bytes, is_json: true, is_plain }
                 });
                 return 200;
             }
@@ -538,6 +538,10 @@ pub fn write_reply(
     };
     write_problem(out, exchange, date, &problem);
     problem.status
+}
+
+fn measured(text: Option<Text>) -> Text {
+    text.expect("who asks for it as JSON asks for its measure")
 }
 
 /// The body of an answer to a get, around the value.

@@ -9,9 +9,9 @@
 //! # The path of a request
 //!
 //! ```text
-//!   socket -> driver -> shard -> http -> api -> mesh -> store               the key is ours
+//!   socket -> driver -> shard -> http -> api -> mesh -> owner -> store      the key is ours
 //!                                                 |
-//!                                                 +-> channel -> driver -> shard -> mesh -> store
+//!                                                 +-> channel -> driver -> shard -> mesh -> owner
 //!   socket <- driver <- shard <- http <- api <----+-- channel <- driver <-------------------+
 //! ```
 //!
@@ -52,8 +52,12 @@ pub mod api;
 pub mod auth;
 // The sans-IO HTTP/1.1 connection.
 pub mod http;
-// The store's verbs over all shards: a local call or a hop.
+// What every shard is asked at once.
+pub mod query;
+// Operations on keys over all shards: a local call or a hop.
 pub mod mesh;
+// The owner of keys: the store and what stands behind it.
+pub mod owner;
 // Histograms per shard and operation, and the forms in which they are handed out.
 pub mod latency;
 // What the kernel says of this process.

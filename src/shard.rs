@@ -3,14 +3,19 @@
 //! Bytes and messages go in, bytes and messages come out. The driver feeds it from sockets and
 //! channels; the simulation feeds it from a seeded scheduler.
 
+mod letter;
 mod listen;
 mod overload;
+mod queries;
 mod restore;
 mod save;
+mod saving;
 mod slow;
 
+pub use letter::{CHANNEL_MESSAGES_MAX, Freight, Letter, Message};
 pub use restore::Clocks;
 pub use save::{Done, Job, Saved};
+pub use saving::{Order, Part};
 pub use slow::Slow;
 
 use crate::{
@@ -29,21 +34,26 @@ use crate::{
         response::{CONTINUE, Date, Exchange, Persistence, Problem, write_problem},
     },
     latency::{Latency, Start},
-    mesh::{Arrival, Books, Called, Mesh, Message, Question},
+    mesh::{Called, Incoming, Mesh},
     metrics::{Counters, Operation, Process, Report, Stage, Step, Usage},
+    owner::{Call, Owner, Upstream},
+    query::Query,
     store::{
         EXPIRE_STEPS_MAX, INLINE_BYTES_MAX, Key, KeyHasher, Op, Reply, SCAN_STEPS_MAX, Settings,
         Store, Verb, WAY_STEPS_MAX,
     },
 };
+use letter::{Arrival, ShardHome, ShardMesh};
 use listen::Listeners;
 use overload::{Cause, Overload};
+use queries::Removals;
 use save::Save;
+use saving::Saving;
 use slow::SlowLog;
 
 /// A connection of this shard. The serial number is never used again, so what arrives late for a
 /// closed connection finds nobody.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct ConnectionId {
     slot: u32,
     serial: u64,
@@ -65,7 +75,7 @@ pub enum Role {
 }
 
 /// The way back from a call to the answer that is owed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Ticket {
     connection: ConnectionId,
     sequence: u64,
@@ -85,7 +95,7 @@ struct Owing {
 enum Answer {
     Reply(Render),
     Batch(Box<Assembly>),
-    Findings(Form),
+    Results(Form),
     /// The next piece of the value of a key.
     Piece {
         key: Box<[u8]>,
@@ -214,8 +224,13 @@ struct Service {
     hasher: KeyHasher,
     /// `None`: everybody may do everything.
     tokens: Option<Tokens>,
-    mesh: Mesh<Ticket>,
+    mesh: ShardMesh,
+    /// Of this shard's own keys.
+    home: ShardHome,
+    removals: Removals,
     save: Save,
+    /// This shard's share of a snapshot.
+    saving: Option<Saving>,
     listeners: Listeners,
     overload: Overload,
     counters: Counters,
@@ -304,8 +319,8 @@ impl Service {
             Ok(Action::Ask(_, Form::Ready)) if self.counters.stage != Stage::Serving => {
                 self.refuse(responses, operation, exchange, &admin::not_ready(self.counters.stage));
             }
-            Ok(Action::Ask(question, form)) if self.mesh.can_ask() => {
-                self.answer_question(question, *form, connection, responses, (exchange, operation));
+            Ok(Action::Ask(query, form)) if self.mesh.can_ask() => {
+                self.answer_broadcast(query, *form, connection, responses, (exchange, operation));
             }
             Ok(Action::Ask(..)) => {
                 self.refuse(responses, operation, exchange, &api::overloaded());
@@ -418,10 +433,12 @@ impl Service {
         let ticket = Ticket { connection, sequence: responses.next_sequence(), item: 0 };
         let mut unused = None;
         // The reply is read where the store wrote it: to move it costs more than to use it.
-        let called = self.mesh.call(op, self.now, ticket, |reply| {
+        let call = Call { op, wants_text: render == Render::Get };
+        let called = self.mesh.call(&mut self.home, call, self.now, ticket, |reply| {
             let is_kept = responses.begin(start, |out| {
                 let (date, key) = (&self.date, op.key.bytes);
                 let mut rest = None;
+                let reply = (reply, None);
                 let status = api::write_reply(out, exchange, date, render, key, reply, &mut rest);
                 self.counters.answers.count(operation, status);
                 rest.map(|rest| {
@@ -434,7 +451,7 @@ impl Service {
         match called {
             Called::Here => {
                 if let Some(loan) = unused {
-                    self.mesh.give_back(self.mesh.me(), loan);
+                    self.home.store_mut().give_back(loan);
                 }
             }
             Called::Away => {
@@ -470,12 +487,12 @@ impl Service {
         if batch.kind == Kind::Get && self.is_congested(0) {
             return self.refuse_congested(responses, operation, exchange);
         }
-        let ops: Vec<Op<&[u8]>> = batch
+        let calls: Vec<Call<'_>> = batch
             .commands
             .iter()
-            .map(|Command { key, verb }| Op {
-                key: Key { bytes: &**key, hash: self.hasher.hash(key) },
-                verb: verb.as_deref(),
+            .map(|Command { key, verb }| {
+                let key = Key { bytes: &**key, hash: self.hasher.hash(key) };
+                Call::from(Op { key, verb: verb.as_deref() })
             })
             .collect();
         let start = self.start(operation);
@@ -483,14 +500,18 @@ impl Service {
         let mut assembly = Assembly::new(batch, bytes_max);
         let sequence = responses.next_sequence();
         let away = self.mesh.call_all(
-            &ops,
+            &mut self.home,
+            &calls,
             self.now,
             bytes_max,
             |item| {
                 let item = u32::try_from(item).expect("batch_items_max is far below 2^32");
                 Ticket { connection, sequence, item }
             },
-            |item, reply| assembly.take(item, ops[item].key.bytes, reply),
+            |item, reply| match reply {
+                Some(reply) => assembly.take(item, calls[item].op.key.bytes, *reply),
+                None => assembly.lose(),
+            },
         );
         match away {
             None => self.refuse(responses, operation, exchange, &api::overloaded()),
@@ -507,9 +528,9 @@ impl Service {
     }
 
     /// Asks every shard.
-    fn answer_question(
+    fn answer_broadcast(
         &mut self,
-        question: &Question,
+        query: &Query,
         form: Form,
         connection: ConnectionId,
         responses: &mut Responses<Owing>,
@@ -519,17 +540,16 @@ impl Service {
             let started_ms = self.counters.process.started_ms;
             self.counters.process = Process { started_ms, ..(self.look_at_process)() };
         }
-        let answer = Answer::Findings(form);
+        let answer = Answer::Results(form);
         let sequence =
             responses.owe(Owing { exchange, operation, answer }, self.start(operation), 0);
         let ticket = Ticket { connection, sequence, item: 0 };
-        let (counters, latency) = (&self.counters, &mut self.latency);
-        let mut books = Books { counters, latency, now_us: self.now_us };
-        if let Some(findings) = self.mesh.ask(question, ticket, &mut books) {
+        let asker = self.mesh.ask(query, ticket);
+        if let Some(results) = self.answer_query(asker, query.clone()) {
             let (date, counters) = (&self.date, &mut self.counters);
             let room = self.config.limits.piece_bytes_max;
             responses.settle(ticket.sequence, |owing, out| {
-                Self::complete((out, room), date, counters, owing, &findings)
+                Self::complete((out, room), date, counters, owing, &results)
             });
         }
     }
@@ -543,7 +563,7 @@ impl Service {
     ) {
         match self.save.begin(self.now) {
             Ok(()) => {
-                let owing = Owing { exchange, operation, answer: Answer::Findings(Form::Snapshot) };
+                let owing = Owing { exchange, operation, answer: Answer::Results(Form::Snapshot) };
                 let sequence = responses.owe(owing, self.start(operation), 0);
                 self.save.waiting = Some(Ticket { connection, sequence, item: 0 });
             }
@@ -586,7 +606,7 @@ impl Service {
         counters: &mut Counters,
         connections: &mut Connections,
         piece_bytes_max: usize,
-        arrival: &Arrival<'_, Ticket>,
+        arrival: &Arrival<'_>,
     ) -> bool {
         let ticket = arrival.ticket();
         let Some(connection) = connections.get_mut(ticket.connection) else { return false };
@@ -622,7 +642,7 @@ impl Service {
         counters: &mut Counters,
         connections: &mut Connections,
         piece_bytes_max: usize,
-        arrival: &Arrival<'_, Ticket>,
+        arrival: &Arrival<'_>,
     ) -> bool {
         let ticket = arrival.ticket();
         let is_kept = Self::settle(date, counters, connections, piece_bytes_max, arrival);
@@ -655,13 +675,13 @@ impl Service {
         let ticket = Ticket { connection: id, sequence, item: 0 };
         let (date, counters) = (&self.date, &mut self.counters);
         let mut unused = None;
-        self.mesh.call(op, self.now, ticket, |reply| {
-            let arrival = Arrival::Reply { ticket, key: &[], reply: *reply };
+        self.mesh.call(&mut self.home, op.into(), self.now, ticket, |reply| {
+            let arrival = Arrival::Reply { ticket, key: &[], reply: *reply, text: None };
             let is_kept = Self::settle(date, counters, connections, bytes, &arrival);
             unused = reply.loan().filter(|_| !is_kept);
         });
         if let Some(loan) = unused {
-            self.mesh.give_back(self.mesh.me(), loan);
+            self.home.store_mut().give_back(loan);
         }
     }
 
@@ -671,7 +691,7 @@ impl Service {
         date: &Date,
         counters: &mut Counters,
         owing: Owing,
-        arrival: &Arrival<'_, Ticket>,
+        arrival: &Arrival<'_>,
     ) -> Option<Owing> {
         let Owing { exchange, operation, answer } = owing;
         let (status, rest) = match (arrival, answer) {
@@ -685,14 +705,19 @@ impl Service {
             (_, Answer::Piece { .. }) => {
                 return Some(Owing { exchange, operation, answer: Answer::Broken });
             }
-            (Arrival::Reply { key, reply, .. }, Answer::Reply(render)) => {
-                let mut rest = None;
+            (&Arrival::Reply { key, ref reply, text, .. }, Answer::Reply(render)) => {
+                let (mut rest, reply) = (None, (reply, text));
                 let status = api::write_reply(out, exchange, date, render, key, reply, &mut rest);
-                (status, rest.map(|rest| Answer::Piece { key: (*key).into(), rest }))
+                (status, rest.map(|rest| Answer::Piece { key: key.into(), rest }))
             }
             (_, Answer::Batch(assembly)) => (assembly.write(out, exchange, date), None),
-            (Arrival::Findings { findings, .. }, Answer::Findings(form)) => {
-                (admin::write_findings(out, exchange, date, form, findings), None)
+            (Arrival::Results { results, .. }, Answer::Results(form)) => {
+                (admin::write_results(out, exchange, date, form, results), None)
+            }
+            (Arrival::Refused { .. }, _) => {
+                let problem = api::overloaded();
+                write_problem(out, exchange, date, &problem);
+                (problem.status, None)
             }
             _ => {
                 let problem = api::unavailable();
@@ -781,11 +806,12 @@ impl Shard {
         if config.prefault {
             store.prefault();
         }
-        let mesh = Mesh::new(me, config.shards, store, &config.limits);
+        let mesh = Mesh::new(me, config.shards, &config.limits);
+        let home = Owner::new(store, &config.limits);
         let counters = Counters::default();
         let interval = config.snapshot_interval;
         let interval_ms = interval.and_then(|interval| u64::try_from(interval.as_millis()).ok());
-        let listeners = Listeners::new(&config.limits);
+        let listeners = Listeners::new(&config.limits, config.shards);
         let save = Save::new(me == WRITER && config.snapshot_path.is_some(), interval_ms, now);
         let slow = SlowLog::new(config.slow_log);
         let service = Service {
@@ -793,7 +819,10 @@ impl Shard {
             hasher,
             tokens: None,
             mesh,
+            home,
+            removals: Removals::default(),
             save,
+            saving: None,
             listeners,
             overload: Overload::default(),
             counters,
@@ -886,7 +915,7 @@ impl Shard {
 
     #[must_use]
     pub fn report(&self) -> Report {
-        self.service.mesh.report(&self.service.counters)
+        self.service.report()
     }
 
     fn limits(&self) -> &Limits {
@@ -900,14 +929,21 @@ impl Shard {
         self.service.now = now;
         self.service.weigh();
         self.sweep();
-        let Service { mesh, counters, date, config, .. } = &mut self.service;
+        let Service { mesh, home, removals, counters, date, config, .. } = &mut self.service;
         let (connections, room) = (&mut self.connections, config.limits.piece_bytes_max);
-        mesh.expire(now, EXPIRE_STEPS_MAX)
-            | mesh.make_way(now, WAY_STEPS_MAX)
-            | mesh.sweep(SCAN_STEPS_MAX)
-            | mesh.work(now, SCAN_STEPS_MAX, |arrival| {
-                Service::arrive(date, counters, connections, room, &arrival);
-            })
+        let mut arrived =
+            |arrival: Arrival<'_>| Service::arrive(date, counters, connections, room, &arrival);
+        // First of all: what may not outlive the turn before goes.
+        let mut has_more = mesh.work(home, now, &mut arrived);
+        has_more |= home.store_mut().expire(now, EXPIRE_STEPS_MAX);
+        has_more |= home.make_room(now, WAY_STEPS_MAX);
+        has_more |= home.store_mut().sweep(SCAN_STEPS_MAX);
+        if let Some((asker, share)) = removals.work(home.store_mut(), now, SCAN_STEPS_MAX)
+            && let Some(results) = mesh.tell(asker, share)
+        {
+            arrived(results);
+        }
+        has_more | !removals.is_empty()
     }
 
     /// A new connection.
@@ -937,11 +973,11 @@ impl Shard {
     /// The socket of a connection is gone. Answers that are still away will find nobody.
     pub fn forget(&mut self, id: ConnectionId) {
         self.service.forget_listener(id);
-        let mesh = &mut self.service.mesh;
+        let Service { mesh, home, .. } = &mut self.service;
         if let Some(connection) = self.connections.get_mut(id) {
             for owing in connection.responses.unfinished() {
                 if let Answer::Piece { key, rest } = &owing.answer {
-                    mesh.give_back(mesh.owner(key), rest.loan);
+                    mesh.give_back(home, mesh.owner(key), rest.loan);
                 }
             }
         }
@@ -1016,7 +1052,7 @@ impl Shard {
             }
         }
         if let Some(bytes) = connection.announce_body(&limits) {
-            service.mesh.expect(bytes.min(limits.value_bytes_max));
+            service.mesh.expect(&mut service.home, bytes.min(limits.value_bytes_max));
         }
         connection.keep(input, progressed, self.beat, micros);
         let total = &mut service.counters.connections.buffered_bytes;
@@ -1113,27 +1149,36 @@ impl Shard {
     }
 
     /// Takes in a message from another shard.
-    pub fn deliver(&mut self, from: usize, message: Message<Ticket>) {
-        let Service { mesh, counters, latency, date, now, now_us, config, .. } = &mut self.service;
+    pub fn deliver(&mut self, from: usize, message: Message) {
+        let Service { mesh, home, counters, date, now, config, .. } = &mut self.service;
         let room = config.limits.piece_bytes_max;
         let connections = &mut self.connections;
-        let asked = mesh.deliver(from, message, *now, |arrival| {
+        let incoming = mesh.deliver(home, from, message, *now, |arrival| {
             Service::arrive(date, counters, connections, room, &arrival)
         });
-        if let Some(asked) = asked {
-            mesh.heed(asked, &mut Books { counters, latency, now_us: *now_us });
+        match incoming {
+            None => {}
+            Some(Incoming::Query { asker, query }) => {
+                let results = self.service.answer_query(asker, query);
+                debug_assert!(results.is_none(), "another shard asked");
+            }
+            Some(Incoming::Letter { from, letter }) => self.service.read_letter(from, letter),
         }
     }
 
+    /// What stands behind this shard's store.
+    pub fn set_upstream(&mut self, upstream: Box<dyn Upstream>) {
+        self.service.home.set_upstream(upstream);
+    }
+
     /// Sends what has gathered for other shards. `send` hands back what the peer will not see.
-    pub fn flush(
-        &mut self,
-        send: impl FnMut(usize, Message<Ticket>) -> Result<(), Message<Ticket>>,
-    ) {
-        let Service { mesh, counters, date, config, .. } = &mut self.service;
+    pub fn flush(&mut self, send: impl FnMut(usize, Message) -> Result<(), Message>) {
+        let Service { mesh, home, counters, date, config, .. } = &mut self.service;
         let room = config.limits.piece_bytes_max;
         let connections = &mut self.connections;
-        mesh.flush(send, |arrival| Service::arrive(date, counters, connections, room, &arrival));
+        mesh.flush(home, send, |arrival| {
+            Service::arrive(date, counters, connections, room, &arrival)
+        });
     }
 
     /// Sees to it that a connection is in what [`Shard::take_listed`] takes, once.
@@ -1250,6 +1295,8 @@ impl Shard {
             None => true,
             Some(connection) => slot.role == Role::Admin && connection.is_idle(),
         };
-        self.connections.slots.iter().all(is_quiet) && self.service.mesh.is_quiet()
+        self.connections.slots.iter().all(is_quiet)
+            && self.service.mesh.is_quiet()
+            && self.service.home.is_idle()
     }
 }

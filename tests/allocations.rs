@@ -6,8 +6,7 @@ use kvcache::{
     clock::Millis,
     config::Config,
     http::response::Date,
-    mesh::Message,
-    shard::{ConnectionId, Role, Shard, Ticket},
+    shard::{ConnectionId, Message, Role, Shard},
     store::KeyHasher,
 };
 use std::time::{Duration, SystemTime};
@@ -20,7 +19,7 @@ const TURNS: usize = 100;
 struct World {
     shards: Vec<Shard>,
     ids: Vec<ConnectionId>,
-    mail: Vec<(usize, usize, Message<Ticket>)>,
+    mail: Vec<(usize, usize, Message)>,
     listed: Vec<ConnectionId>,
     /// Messages that have gone between shards.
     messages: u64,

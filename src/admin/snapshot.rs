@@ -2,13 +2,13 @@
 
 use crate::{
     http::response::{Date, Exchange, JSON, Problem, Response, write_problem},
-    mesh::Finding,
+    query::Share,
 };
 use serde_json::json;
 
 /// Writes how it ended. Returns the status.
-pub fn write(out: &mut Vec<u8>, exchange: Exchange, date: &Date, findings: &[Finding]) -> u16 {
-    let [Finding::Saved(outcome)] = findings else { unreachable!("one shard writes it") };
+pub fn write(out: &mut Vec<u8>, exchange: Exchange, date: &Date, results: &[Share]) -> u16 {
+    let [Share::Saved(outcome)] = results else { unreachable!("one shard writes it") };
     match outcome {
         Ok(summary) => {
             let body = json!({

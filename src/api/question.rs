@@ -9,12 +9,12 @@ use crate::{
         response::{Date, Exchange, JSON, Problem, Response, write_problem},
     },
     latency::{self, Since},
-    mesh::{Finding, Question},
     metrics::Operation,
+    query::{Query, Share},
     store::KeyHasher,
 };
 
-/// How the findings become a response.
+/// How the results become a response.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Form {
     /// Every shard's counters.
@@ -47,7 +47,7 @@ pub(super) fn events(head: &Head<'_>) -> Result<Kinds, Problem> {
 }
 
 /// Reads what is wanted of the latencies. A HEAD begins no interval: nobody sees what it ends.
-pub(super) fn latency(head: &Head<'_>) -> Result<(Question, Form), Problem> {
+pub(super) fn latency(head: &Head<'_>) -> Result<(Query, Form), Problem> {
     let [operation, form, interval] = query::parameters(head.query, ["op", "format", "interval"])?;
     let operation = match operation.as_deref() {
         None | Some(b"all") => None,
@@ -70,16 +70,16 @@ pub(super) fn latency(head: &Head<'_>) -> Result<(Question, Form), Problem> {
         (method, Some(b"1")) => (Since::Interval, method == Method::Get),
         (_, Some(_)) => return Err(bad("interval", "one of 0, 1")),
     };
-    Ok((Question::Latency { since, anew }, Form::Latency { operation, form }))
+    Ok((Query::Latency { since, anew }, Form::Latency { operation, form }))
 }
 
-pub(super) fn invalidate(body: &[u8], hasher: &KeyHasher) -> Result<Question, Problem> {
+pub(super) fn invalidate(body: &[u8], hasher: &KeyHasher) -> Result<Query, Problem> {
     let tag = json::question_body(body)?.tag;
     let tag = tag.ok_or_else(|| json::missing("missing_tag", "a string member `tag`"))?;
-    Ok(Question::Invalidate { tag: tags::hash(tag.as_bytes(), hasher)? })
+    Ok(Query::Invalidate { tag: tags::hash(tag.as_bytes(), hasher)? })
 }
 
-pub(super) fn delete_prefix(body: &[u8], config: &Config) -> Result<(Question, Form), Problem> {
+pub(super) fn delete_prefix(body: &[u8], config: &Config) -> Result<(Query, Form), Problem> {
     let body = json::question_body(body)?;
     let prefix =
         body.prefix.ok_or_else(|| json::missing("missing_prefix", "a string member `prefix`"))?;
@@ -97,29 +97,29 @@ pub(super) fn delete_prefix(body: &[u8], config: &Config) -> Result<(Question, F
     }
     let dry_run = body.dry_run.unwrap_or(false);
     let form = Form::Count(if dry_run { "matched" } else { "deleted" });
-    Ok((Question::DeletePrefix { prefix: prefix.as_bytes().into(), dry_run }, form))
+    Ok((Query::DeletePrefix { prefix: prefix.as_bytes().into(), dry_run }, form))
 }
 
-/// Writes what the findings of all shards amount to, where that is no more than a word or a
+/// Writes what the results of all shards amount to, where that is no more than a word or a
 /// number. Returns the status.
-pub fn write_findings(
+pub fn write_results(
     out: &mut Vec<u8>,
     exchange: Exchange,
     date: &Date,
     count_name: Option<&str>,
-    findings: &[Finding],
+    results: &[Share],
 ) -> u16 {
     let mut total = 0;
-    for finding in findings {
-        match finding {
-            Finding::Done { entries } => total += entries,
-            Finding::Full => {
+    for share in results {
+        match share {
+            Share::Done { entries } => total += entries,
+            Share::Full => {
                 let message = "Too many tags were invalidated at once; try again.";
                 let problem = Problem::new(503, "overloaded", message).retry_after(1);
                 write_problem(out, exchange, date, &problem);
                 return problem.status;
             }
-            Finding::Report(_) | Finding::Latency(_) | Finding::Saved(_) => {
+            Share::Report(_) | Share::Latency(_) | Share::Saved(_) => {
                 unreachable!("nobody asked for it")
             }
         }

@@ -1,11 +1,11 @@
 //! Who listens for events, and how they come from all shards: collected at every beat while
 //! somebody listens, and told at the next.
 
-use super::{Answer, ConnectionId, Connections, Owing, Service};
+use super::{Answer, ConnectionId, Connections, Owing, Service, letter::Letter};
 use crate::{
     admin::events::{Past, Reader},
     config::Limits,
-    events::{Kind, Kinds},
+    events::{Kind, Kinds, Note},
     http::{
         Responses,
         request::Version,
@@ -22,11 +22,30 @@ pub(super) struct Listeners {
     ids: Vec<ConnectionId>,
     /// The snapshot whose begin was told last.
     snapshot: u64,
+    /// By shard number; our own says nothing.
+    sources: Vec<Source>,
+    /// What shards have noted for this one since the last beat.
+    notes: Vec<(usize, Vec<Note>)>,
+}
+
+/// How this shard stands with another that notes events for it.
+#[derive(Clone, Debug, Default)]
+struct Source {
+    /// It was told to note events.
+    is_subscribed: bool,
+    /// It has not told any since.
+    owes_notes: bool,
 }
 
 impl Listeners {
-    pub(super) fn new(limits: &Limits) -> Self {
-        Self { past: Past::new(limits.events_bytes_max), ids: Vec::new(), snapshot: 0 }
+    pub(super) fn new(limits: &Limits, shards: usize) -> Self {
+        Self {
+            past: Past::new(limits.events_bytes_max),
+            ids: Vec::new(),
+            snapshot: 0,
+            sources: vec![Source::default(); shards],
+            notes: Vec::new(),
+        }
     }
 }
 
@@ -60,7 +79,7 @@ impl Service {
         self.counters.answers.count(operation, 200);
         if is_begun {
             self.listeners.ids.push(connection);
-            self.mesh.listen(true);
+            self.subscribe(true);
         }
     }
 
@@ -106,7 +125,7 @@ impl Service {
         }
         ids.retain(|listener| *listener != id);
         if ids.is_empty() {
-            self.mesh.listen(false);
+            self.subscribe(false);
         }
     }
 
@@ -117,7 +136,7 @@ impl Service {
         if self.listeners.ids.is_empty() {
             return;
         }
-        for (shard, notes) in self.mesh.take_notes() {
+        for (shard, notes) in std::mem::take(&mut self.listeners.notes) {
             for note in &notes {
                 self.listeners.past.push_note(shard, note);
             }
@@ -125,7 +144,43 @@ impl Service {
         for id in &self.listeners.ids {
             connections.list(*id);
         }
-        self.mesh.listen(true);
+        self.subscribe(true);
+    }
+
+    /// Collects the events that every shard has noted since the last time, and has it note those to
+    /// come; or has it note none any more.
+    fn subscribe(&mut self, is_on: bool) {
+        let (me, store) = (self.mesh.me(), self.home.store_mut());
+        let Listeners { sources, notes, .. } = &mut self.listeners;
+        store.listen(is_on);
+        if is_on {
+            notes.push((me, store.take_notes()));
+        } else {
+            notes.clear();
+        }
+        for (shard, source) in sources.iter_mut().enumerate().filter(|(shard, _)| *shard != me) {
+            let is_due = if is_on { !source.owes_notes } else { source.is_subscribed };
+            if is_due {
+                self.mesh.send(shard, Letter::Subscribe(is_on));
+                source.is_subscribed = is_on;
+                source.owes_notes |= is_on;
+            }
+        }
+    }
+
+    /// Does what another shard that subscribes asks for.
+    pub(super) fn serve_subscriber(&mut self, shard: usize, is_on: bool) {
+        let store = self.home.store_mut();
+        store.listen(is_on);
+        if is_on {
+            self.mesh.send(shard, Letter::Notes(store.take_notes()));
+        }
+    }
+
+    /// Takes in what another shard has noted.
+    pub(super) fn take_notes(&mut self, shard: usize, notes: Vec<Note>) {
+        self.listeners.sources[shard].owes_notes = false;
+        self.listeners.notes.push((shard, notes));
     }
 
     fn tell_of_begun_snapshot(&mut self) {

@@ -8,12 +8,16 @@
 //!
 //! Whatever fails ends the attempt; the file of the snapshot before stays as it was.
 
-use super::{Service, Shard, Ticket};
+use super::{
+    Service, Shard, Ticket,
+    letter::Arrival,
+    saving::{Order, PARTS_MAX, Part},
+};
 use crate::{
     clock::Millis,
     http::response::Problem,
-    mesh::{Arrival, Finding, Mesh, Order, PARTS_MAX},
     metrics::Snapshots,
+    query::Share,
     snapshot::{Failure, Header, Summary, Writer},
     store::TagKey,
 };
@@ -92,6 +96,8 @@ pub(super) struct Save {
     is_last: bool,
     is_last_wanted: bool,
     pub(super) jobs: VecDeque<Job>,
+    /// Orders to be sent, and the shards that they are for.
+    pub(super) orders: VecDeque<(usize, Order)>,
     /// Who asked for the one that runs.
     pub(super) waiting: Option<Ticket>,
 }
@@ -145,6 +151,7 @@ impl Save {
             is_last: false,
             is_last_wanted: false,
             jobs: VecDeque::new(),
+            orders: VecDeque::new(),
             waiting: None,
         }
     }
@@ -186,28 +193,26 @@ impl Save {
         now >= self.due && !self.is_running()
     }
 
-    /// Takes in the blocks that have come.
-    pub(super) fn take_parts(&mut self, mesh: &mut Mesh<Ticket>) {
-        while let Some((shard, part)) = mesh.take_part() {
-            let Stage::Walking(walking) = &mut self.stage else { continue };
-            if part.snapshot != self.number {
-                continue;
-            }
-            let source = &mut walking.sources[shard];
-            source.progress = part.progress;
-            source.is_through = part.is_last;
-            if let Some(block) = part.block {
-                walking.writing.push_back(Some(shard));
-                self.jobs.push_back(Job::Write(walking.writer.block(block)));
-            }
-            if walking.sources.iter().all(|source| source.is_through) {
-                self.jobs.push_back(Job::Write(walking.writer.footer()));
-                self.jobs.push_back(Job::Commit);
-                let (entries, bytes) = (walking.writer.entries(), walking.writer.bytes());
-                self.stage = Stage::Committing(Summary { entries, bytes, duration_ms: 0 });
-            } else {
-                walking.order_more(mesh);
-            }
+    /// Takes in what a shard has made.
+    pub(super) fn take_part(&mut self, shard: usize, part: Part) {
+        let Stage::Walking(walking) = &mut self.stage else { return };
+        if part.snapshot != self.number {
+            return;
+        }
+        let source = &mut walking.sources[shard];
+        source.progress = part.progress;
+        source.is_through = part.is_last;
+        if let Some(block) = part.block {
+            walking.writing.push_back(Some(shard));
+            self.jobs.push_back(Job::Write(walking.writer.block(block)));
+        }
+        if walking.sources.iter().all(|source| source.is_through) {
+            self.jobs.push_back(Job::Write(walking.writer.footer()));
+            self.jobs.push_back(Job::Commit);
+            let (entries, bytes) = (walking.writer.entries(), walking.writer.bytes());
+            self.stage = Stage::Committing(Summary { entries, bytes, duration_ms: 0 });
+        } else {
+            walking.order_more(&mut self.orders);
         }
     }
 
@@ -217,7 +222,7 @@ impl Save {
         done: Done,
         now: Millis,
         tag_key: TagKey,
-        mesh: &mut Mesh<Ticket>,
+        shards: usize,
         counters: &mut Snapshots,
     ) -> Option<Saved> {
         let outcome = match (done, &mut self.stage) {
@@ -226,19 +231,18 @@ impl Save {
                 let (writer, bytes) = Writer::new(&header);
                 self.jobs.push_back(Job::Write(bytes));
                 let offset = wall_ms.cast_signed() - now.0.cast_signed();
-                for shard in 0..mesh.shards() {
-                    mesh.order(shard, Order::Begin { snapshot: self.number, offset });
-                }
-                let sources = vec![Source::default(); mesh.shards()];
+                let begin = Order::Begin { snapshot: self.number, offset };
+                self.orders.extend((0..shards).map(|shard| (shard, begin)));
+                let sources = vec![Source::default(); shards];
                 let mut walking = Walking { writer, sources, writing: VecDeque::from([None]) };
-                walking.order_more(mesh);
+                walking.order_more(&mut self.orders);
                 self.stage = Stage::Walking(walking);
                 return None;
             }
             (Done::Written, Stage::Walking(walking)) => {
                 if let Some(shard) = walking.writing.pop_front().flatten() {
                     walking.sources[shard].ordered -= 1;
-                    walking.order_more(mesh);
+                    walking.order_more(&mut self.orders);
                 }
                 return None;
             }
@@ -247,9 +251,7 @@ impl Save {
                 Ok(Summary { duration_ms: now.since(self.begun), ..*summary })
             }
             (Done::Failed(failure), _) => {
-                for shard in 0..mesh.shards() {
-                    mesh.order(shard, Order::Stop);
-                }
+                self.orders.extend((0..shards).map(|shard| (shard, Order::Stop)));
                 Err(failure)
             }
             _ => return None,
@@ -267,14 +269,14 @@ impl Save {
 
 impl Walking {
     /// Orders a block of every shard that is not ahead of the others and has made those before.
-    fn order_more(&mut self, mesh: &mut Mesh<Ticket>) {
+    fn order_more(&mut self, orders: &mut VecDeque<(usize, Order)>) {
         let on_their_way = self.sources.iter().filter(|source| !source.is_through);
         let Some(slowest) = on_their_way.map(|source| source.progress).min() else { return };
         for (shard, source) in self.sources.iter_mut().enumerate() {
             let may_go_on = !source.is_through && source.progress <= slowest + AHEAD_MAX;
             while may_go_on && source.ordered < PARTS_MAX {
                 source.ordered += 1;
-                mesh.order(shard, Order::Next);
+                orders.push_back((shard, Order::Next));
             }
         }
     }
@@ -284,25 +286,23 @@ impl Shard {
     /// Gives this shard's share of a snapshot a slice: a large one where the core was idle, else
     /// one in proportion to the time since the last. Returns whether there is more to do.
     pub fn save_on(&mut self, now: Millis, was_idle: bool) -> bool {
-        let Service { mesh, save, .. } = &mut self.service;
         let steps = if was_idle {
             IDLE_STEPS
         } else {
             let elapsed_ms = now.since(self.last_save).min(ELAPSED_MAX_MS);
             u32::try_from(elapsed_ms).expect("at most ELAPSED_MAX_MS") * STEPS_PER_MS
         };
-        let is_wanted = mesh.save(now, steps);
+        let is_wanted = self.service.save_share(now, steps);
         if steps > 0 {
             self.last_save = now;
         }
-        save.take_parts(mesh);
         is_wanted
     }
 
     /// Whether a snapshot is under way that this shard writes or has its share of.
     #[must_use]
     pub fn is_saving(&self) -> bool {
-        self.service.save.is_running() || self.service.mesh.is_saving()
+        self.service.save.is_running() || self.service.saving.is_some()
     }
 
     /// Begins a last snapshot, now or after the one that runs. False where there is none to come.
@@ -319,12 +319,15 @@ impl Shard {
     /// did.
     pub fn job_done(&mut self, done: Done) -> Option<Saved> {
         let Service { mesh, save, counters, hasher, now, .. } = &mut self.service;
-        let saved = save.done(done, *now, hasher.tag_key(), mesh, &mut counters.snapshots)?;
+        let (tag_key, shards) = (hasher.tag_key(), mesh.shards());
+        let saved = save.done(done, *now, tag_key, shards, &mut counters.snapshots);
+        self.service.send_orders();
+        let saved = saved?;
         self.service.tell_of_ended_snapshot(&saved);
         let Service { save, counters, date, config, .. } = &mut self.service;
         if let Some(ticket) = save.waiting.take() {
-            let findings = vec![Finding::Saved(saved.outcome.clone())];
-            let arrival = Arrival::Findings { ticket, findings };
+            let results = vec![Share::Saved(saved.outcome.clone())];
+            let arrival = Arrival::Results { ticket, results };
             let room = config.limits.piece_bytes_max;
             Service::arrive(date, counters, &mut self.connections, room, &arrival);
         }

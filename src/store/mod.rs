@@ -41,7 +41,6 @@ pub use walk::Item;
 
 use crate::clock::Millis;
 use crate::events::{Kind, Note, Samples};
-use crate::text::Text;
 use arena::{Arena, Class, Moved, NIL, Ref};
 use entry::{Meta, Shape};
 use extras::Extended;
@@ -269,8 +268,8 @@ impl Store {
         if !self.is_to_lend(at, meta, above) {
             return Reply::Value(self.value(at, meta));
         }
-        let text = Text::of(entry::parts(&self.arena, at, meta));
-        Reply::Lent { loan: self.lend(at, meta), text }
+        let bytes = entry::value_len(&self.arena, at, meta);
+        Reply::Lent { loan: self.lend(at, meta), bytes }
     }
 
     fn read(
@@ -559,6 +558,11 @@ impl Store {
             return None;
         }
         Some((at, meta))
+    }
+
+    /// Whether there is an entry of `key`, fresh or stale. It counts as no read.
+    pub fn holds(&mut self, key: Key<&[u8]>, now: Millis) -> bool {
+        self.find_live(key, now).is_some()
     }
 
     #[cold]

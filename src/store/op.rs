@@ -1,7 +1,6 @@
 //! The store's vocabulary: operations on one key and their replies.
 
 use super::Loan;
-use crate::text::Text;
 use std::{num::NonZeroU64, ops::Deref};
 
 /// One operation on one key.
@@ -248,8 +247,9 @@ impl<B> Verb<B> {
 pub enum Reply<B> {
     /// `Get`, `Peek` and `Lend` of a live key.
     Value(B),
-    /// `Lend` of a value that is to be taken in pieces. Whoever gets the reply gives the loan back.
-    Lent { loan: Loan, text: Text },
+    /// `Lend` of a value of so many bytes that is to be taken in pieces. Whoever gets the reply
+    /// gives the loan back.
+    Lent { loan: Loan, bytes: usize },
     /// `Piece` of a value that is still on loan, as it is after the reply.
     Piece { loan: Loan, bytes: B },
     /// `Piece` of a loan that was revoked.
@@ -333,7 +333,7 @@ impl<B> Reply<B> {
     pub fn map<C>(self, mut hold: impl FnMut(B) -> C) -> Reply<C> {
         match self {
             Self::Value(value) => Reply::Value(hold(value)),
-            Self::Lent { loan, text } => Reply::Lent { loan, text },
+            Self::Lent { loan, bytes } => Reply::Lent { loan, bytes },
             Self::Piece { loan, bytes } => Reply::Piece { loan, bytes: hold(bytes) },
             Self::Gone => Reply::Gone,
             Self::Entry { value, content_type, version, ttl_ms, stale } => Reply::Entry {

@@ -5,9 +5,8 @@ use kvcache::{
     clock::Millis,
     config::Config,
     http::{Intent, response::Date},
-    mesh::Message,
     metrics::Report,
-    shard::{BEAT_MS, ConnectionId, Role, Shard, Ticket},
+    shard::{BEAT_MS, ConnectionId, Message, Role, Shard},
     store::KeyHasher,
 };
 use std::{
@@ -55,7 +54,7 @@ struct Wire {
 
 pub(crate) struct Cluster {
     shards: Vec<Shard>,
-    mail: VecDeque<(usize, usize, Message<Ticket>)>,
+    mail: VecDeque<(usize, usize, Message)>,
     wires: Vec<Wire>,
     now: Millis,
     read_bytes_max: usize,

@@ -15,8 +15,8 @@ use kvcache::{
     clock::Millis,
     config::Limits,
     http::{Intent, response::Date},
-    mesh::{self, Message},
-    shard::{BEAT_MAX_MS, ConnectionId, Role, Shard, Ticket},
+    mesh,
+    shard::{BEAT_MAX_MS, CHANNEL_MESSAGES_MAX, ConnectionId, Message, Role, Shard},
     store::KeyHasher,
 };
 use std::{
@@ -78,7 +78,7 @@ impl Facts {
 /// A channel from one shard to one other.
 #[derive(Default)]
 struct Wire {
-    messages: VecDeque<Message<Ticket>>,
+    messages: VecDeque<Message>,
     /// Messages of calls whose replies have not come back.
     calls_in_flight: usize,
 }
@@ -538,7 +538,7 @@ impl World {
                 }
             }
             wire.messages.push_back(message);
-            assert!(wire.messages.len() <= mesh::CHANNEL_MESSAGES_MAX, "a channel is full");
+            assert!(wire.messages.len() <= CHANNEL_MESSAGES_MAX, "a channel is full");
             Ok(())
         });
     }
