@@ -47,6 +47,7 @@
 
 mod batch;
 mod broadcast;
+mod flush;
 mod late;
 mod message;
 mod peer;
@@ -64,7 +65,7 @@ use crate::{
     config::Limits,
     counters::Hops,
     owner::{Call, Done, Owner},
-    store::{Loan, Reply, Store, Verb},
+    store::{Loan, Reply, Verb},
 };
 use batch::Slot;
 use broadcast::Broadcasts;
@@ -362,81 +363,11 @@ impl<C: Cargo> Mesh<C> {
         None
     }
 
-    /// Sends what has gathered since the last flush. `send` hands a message back when the peer is
-    /// gone; the calls in it are then lost, and so is everything else that was meant for it.
-    pub fn flush(
-        &mut self,
-        home: &mut Home<C>,
-        mut send: impl FnMut(usize, Message<C>) -> Result<(), Message<C>>,
-        mut arrived: impl FnMut(Arrival<'_, C>) -> bool,
-    ) {
-        for (shard, peer) in self.peers.iter_mut().enumerate() {
-            let mut unsent = Vec::new();
-            for answer in peer.answers.drain(..) {
-                unsent.extend(send(shard, answer).err());
-            }
-            while let Some(message) = peer.next() {
-                let (calls, lates) = match message {
-                    Message::Calls(_) => (1, 0),
-                    Message::Late(_) => (0, 1),
-                    _ => (0, 0),
-                };
-                match send(shard, message) {
-                    Ok(()) => {
-                        peer.messages_in_flight += calls;
-                        peer.lates_in_flight += lates;
-                        self.hops.messages += calls as u64;
-                    }
-                    Err(message) => unsent.push(message),
-                }
-            }
-            if unsent.is_empty() {
-                continue;
-            }
-            for message in unsent {
-                let broadcasts = &mut self.broadcasts;
-                lose(message, peer, broadcasts, home.store_mut(), &mut arrived);
-            }
-            for ticket in peer.lose_parked() {
-                arrived(Arrival::Lost { ticket });
-            }
-        }
-    }
-
     /// Nothing queued, nothing in flight, no query open; and nobody elsewhere waits for our owner.
     #[must_use]
     pub fn is_quiet(&self) -> bool {
         self.broadcasts.is_empty()
             && self.groups.is_empty()
             && self.peers.iter().all(Peer::is_quiet)
-    }
-}
-
-/// Resolves what was in a message that could not be sent.
-fn lose<C: Cargo>(
-    message: Message<C>,
-    peer: &mut Peer<C>,
-    broadcasts: &mut Broadcasts<C>,
-    store: &mut Store,
-    arrived: &mut impl FnMut(Arrival<'_, C>) -> bool,
-) {
-    match message {
-        Message::Calls(mut batch) => {
-            peer.outbox.returned.append(&mut batch.returned);
-            for (ticket, loan) in batch.lost() {
-                peer.outbox.returned.extend(loan);
-                arrived(Arrival::Lost { ticket });
-            }
-            peer.settle(batch);
-        }
-        Message::Ask { broadcast, .. } => {
-            if let Some(arrival) = broadcasts.lose(broadcast) {
-                arrived(arrival);
-            }
-        }
-        // A reply that cannot be delivered has nobody left to miss it.
-        Message::Replies(batch) => batch.loans().for_each(|loan| store.give_back(loan)),
-        Message::Late(late) => late.loans().for_each(|loan| store.give_back(loan)),
-        Message::LateTaken(_) | Message::Told { .. } | Message::Letter(_) => {}
     }
 }

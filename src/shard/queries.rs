@@ -60,7 +60,7 @@ impl Service {
         Report { counters, hops, store: self.home.store().stats() }
     }
 
-    /// Answers a query, or begins to. Returns all shards' results where this was the last, and ours.
+    /// Answers a query, or begins to. Returns all results where this was the last, and ours.
     pub(super) fn answer_query(&mut self, asker: Asker, query: Query) -> Option<Arrival<'static>> {
         let store = self.home.store_mut();
         let share = match query {
