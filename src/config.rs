@@ -210,6 +210,11 @@ pub struct Limits {
     pub hop_requests_max: usize,
     /// Bytes in flight from one shard to one other.
     pub hop_bytes_max: usize,
+    /// Commands of all clients that wait at one shard, each for what is to be known of its key or
+    /// value first.
+    pub waiting_commands_max: usize,
+    /// Their keys and values.
+    pub waiting_bytes_max: usize,
     /// Clients that listen for events at a time.
     pub event_readers_max: usize,
     /// Events that are held for clients that are slow to listen.
@@ -246,6 +251,8 @@ impl Limits {
         queue_delay_max: Duration::from_millis(500),
         hop_requests_max: 16 * KIB,
         hop_bytes_max: 8 * MIB,
+        waiting_commands_max: 4 * KIB,
+        waiting_bytes_max: 4 * MIB,
         event_readers_max: 8,
         events_bytes_max: 256 * KIB,
         linger_bytes_max: 64 * KIB,

@@ -29,3 +29,14 @@ macro_rules! counters {
 }
 
 pub(crate) use counters;
+
+counters! {
+    /// Calls that left a shard for their key's owner elsewhere.
+    Hops {
+        calls,
+        /// `calls / messages` is the mean batch.
+        messages,
+        /// Found no room for a call under way and were answered 503.
+        refused,
+    }
+}

@@ -14,11 +14,13 @@ use crate::{
     disk::Disk,
     link::Links,
     log::{self, Level, Log, Repeats},
-    mesh::{self, Message},
     metrics::{self, Reload, Snapshots, Step},
     placement::Placement,
     process,
-    shard::{BEAT_MAX_MS, BEAT_MS, Clocks, ConnectionId, Role, Saved, Shard, Slow, Ticket},
+    shard::{
+        BEAT_MAX_MS, BEAT_MS, CHANNEL_MESSAGES_MAX, Clocks, ConnectionId, Message, Role, Saved,
+        Shard, Slow,
+    },
     snapshot::{Block, Summary},
     wire::Intent,
 };
@@ -67,7 +69,7 @@ const ENDING_BEAT_MS: u64 = 10;
 /// What travels between shards.
 #[derive(Debug)]
 pub enum Parcel {
-    Mesh(Message<Ticket>),
+    Mesh(Message),
     /// A new connection, for the shard that places all connections.
     Accepted(TcpStream),
     /// A new connection, for the shard that is to serve it.
@@ -82,7 +84,7 @@ pub enum Parcel {
 const PLACER: usize = 0;
 
 /// Room that a channel keeps for what must never wait: what the mesh sends, and the last word.
-const RESERVED_PARCELS: usize = mesh::CHANNEL_MESSAGES_MAX + 1;
+const RESERVED_PARCELS: usize = CHANNEL_MESSAGES_MAX + 1;
 
 /// Room that a channel between two shards needs: the above, and sockets on their way.
 pub const PARCELS_MAX: usize = RESERVED_PARCELS + 256;
@@ -977,11 +979,7 @@ fn is_transient(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted)
 }
 
-fn send(
-    links: &mut Links<Parcel>,
-    shard: usize,
-    message: Message<Ticket>,
-) -> Result<(), Message<Ticket>> {
+fn send(links: &mut Links<Parcel>, shard: usize, message: Message) -> Result<(), Message> {
     match links.send(shard, Parcel::Mesh(message)) {
         Err(Parcel::Mesh(message)) => Err(message),
         _ => Ok(()),

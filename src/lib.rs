@@ -48,8 +48,12 @@ pub mod shard;
 pub mod http;
 // The seam between a shard and a protocol.
 pub mod protocol;
-// The store's verbs over all shards: a local call or a hop.
+// What every shard is asked at once.
+pub mod query;
+// Operations on keys over all shards: a local call or a hop.
 pub mod mesh;
+// The owner of keys: the store and what stands behind it.
+pub mod owner;
 // The bytes of a connection: input, answers in order, deadlines.
 pub mod wire;
 // Histograms per shard and operation, and the forms in which they are handed out.

@@ -1,6 +1,9 @@
 //! Plain counters, one set per shard: `+=` where something happens, summed by message when asked.
 
-use crate::{counters::counters, store};
+use crate::{
+    counters::{Hops, counters},
+    store,
+};
 use std::ops::AddAssign;
 
 /// What a request asked for.
@@ -168,17 +171,6 @@ counters! {
         /// Of bodies that are not complete, and of long answers that are not sent yet or are still
         /// to come from other shards: what `buffered_bytes_max` bounds.
         buffered_bytes,
-    }
-}
-
-counters! {
-    /// Calls that left a shard for their key's owner elsewhere.
-    Hops {
-        calls,
-        /// `calls / messages` is the mean batch.
-        messages,
-        /// Found the way full and were answered 503.
-        refused,
     }
 }
 

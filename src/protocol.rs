@@ -12,8 +12,8 @@ use crate::{
     clock::Millis,
     config::{Config, Limits},
     events::{Kinds, Past},
-    mesh::{Finding, Question},
     metrics::{self, Operation, Outcome, Stage},
+    query::{Query, Share},
     store::{KeyHasher, Pin, Reply, Verb},
     text::Text,
     wire::{Awaited, Input},
@@ -105,7 +105,7 @@ pub enum Ask<'a, P: Protocol> {
     Call(Command<'a>),
     Batch(Batch<'a>),
     /// Ask every shard.
-    Broadcast(Question),
+    Broadcast(Query),
     /// Report these events for as long as the client stays.
     Subscribe(Kinds),
     /// Write a snapshot.
@@ -119,6 +119,8 @@ pub enum Ask<'a, P: Protocol> {
 pub struct Command<'a> {
     pub key: Cow<'a, [u8]>,
     pub verb: Verb<Cow<'a, [u8]>>,
+    /// A pinned value is to be measured as a text, for which the reply waits.
+    pub wants_text: bool,
 }
 
 /// Commands that are answered together. They run in their order on each shard, and nothing runs
@@ -229,7 +231,7 @@ pub trait Protocol: Sized {
     ) -> Outcome;
 
     /// Writes what a reply amounts to, or the beginning of it and then, in `rest`, what is left.
-    /// `text` measures a value that is pinned without details.
+    /// `text` is the measure of a pinned value, where the command wanted it.
     fn reply(
         out: &mut Vec<u8>,
         form: Self::Form,
@@ -270,11 +272,11 @@ pub trait Protocol: Sized {
     ) -> Outcome;
 
     /// Writes what all shards have found.
-    fn findings(
+    fn results(
         out: &mut Vec<u8>,
         form: Self::Form,
         about: &About<'_, Self>,
-        findings: &[Finding],
+        results: &[Share],
     ) -> Outcome;
 
     /// Begins a stream of events.

@@ -13,6 +13,9 @@
 
 mod save;
 mod restore;
+mod queries;
+mod saving;
+mod letter;
 mod subscribers;
 mod arrivals;
 mod service;
@@ -23,8 +26,10 @@ mod connections;
 mod spoken;
 
 pub use connections::ConnectionId;
+pub use letter::{CHANNEL_MESSAGES_MAX, Freight, Letter, Message};
 pub use restore::Clocks;
 pub use save::{Done, Job, Saved};
+pub use saving::{Order, Part};
 pub use slow::Slow;
 pub use spoken::Role;
 
@@ -34,8 +39,9 @@ use crate::{
     config::{Config, Limits},
     http::Http,
     latency::Latency,
-    mesh::{Books, Mesh, Message},
+    mesh::{Incoming, Mesh},
     metrics::{Counters, Process, Report, Step, Usage},
+    owner::{Owner, Upstream},
     protocol::{Next, Problem},
     store::{Bounds, EXPIRE_STEPS_MAX, KeyHasher, ROOM_STEPS_MAX, SCAN_STEPS_MAX, Store},
     wire::{Intent, Overdue},
@@ -43,6 +49,7 @@ use crate::{
 use admission::Admission;
 use arrivals::Desk;
 use connections::{Connection, Connections};
+use queries::Removals;
 use save::Save;
 use service::{Facts, Service, UnderWay};
 use slow::SlowLog;
@@ -51,7 +58,7 @@ use std::time::SystemTime;
 use subscribers::Subscribers;
 
 /// The way back from a call to the answer that is owed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Ticket {
     connection: ConnectionId,
     sequence: u64,
@@ -113,9 +120,12 @@ impl Shard {
         let interval = config.snapshot_interval;
         let interval_ms = interval.and_then(|interval| u64::try_from(interval.as_millis()).ok());
         let service = Service {
-            mesh: Mesh::new(me, config.shards, store, &config.limits),
+            mesh: Mesh::new(me, config.shards, &config.limits),
+            home: Owner::new(store, &config.limits),
+            removals: Removals::default(),
+            saving: None,
             save: Save::new(me == WRITER && config.snapshot_path.is_some(), interval_ms, now),
-            subscribers: Subscribers::new(&config.limits),
+            subscribers: Subscribers::new(&config.limits, config.shards),
             admission: Admission::default(),
             counters: Counters::default(),
             latency: Latency::default(),
@@ -204,7 +214,7 @@ impl Shard {
 
     #[must_use]
     pub fn report(&self) -> Report {
-        self.service.mesh.report(&self.service.counters)
+        self.service.report()
     }
 
     fn limits(&self) -> &Limits {
@@ -219,14 +229,20 @@ impl Shard {
         let limits = &self.facts.config.limits;
         self.service.admission.weigh(&mut self.service.counters, limits);
         self.sweep();
-        let Service { mesh, counters, .. } = &mut self.service;
-        let mut desk = Desk { facts: &self.facts, counters, connections: &mut self.connections };
-        mesh.expire(now, EXPIRE_STEPS_MAX)
-            | mesh.make_way(now, ROOM_STEPS_MAX)
-            | mesh.sweep(SCAN_STEPS_MAX)
-            | mesh.work(now, SCAN_STEPS_MAX, |arrival| {
-                desk.arrive(&arrival);
-            })
+        let Service { mesh, home, removals, counters, .. } = &mut self.service;
+        let connections = &mut self.connections;
+        let mut desk = Desk { facts: &self.facts, counters, connections };
+        // First of all: what may not outlive the turn before goes.
+        let mut has_more = mesh.work(home, now, |arrival| desk.arrive(&arrival));
+        has_more |= home.store_mut().expire(now, EXPIRE_STEPS_MAX);
+        has_more |= home.make_room(now, ROOM_STEPS_MAX);
+        has_more |= home.store_mut().sweep(SCAN_STEPS_MAX);
+        if let Some((asker, share)) = removals.work(home.store_mut(), now, SCAN_STEPS_MAX)
+            && let Some(results) = mesh.tell(asker, share)
+        {
+            desk.arrive(&results);
+        }
+        has_more | !removals.is_empty()
     }
 
     /// A new connection.
@@ -336,7 +352,7 @@ impl Shard {
             P::reset(P::reader(reader));
         }
         if let Some(bytes) = connection.announce_body() {
-            service.mesh.expect(bytes.min(limits.value_bytes_max));
+            service.mesh.expect(&mut service.home, bytes.min(limits.value_bytes_max));
         }
     }
 
@@ -424,24 +440,33 @@ impl Shard {
     }
 
     /// Takes in a message from another shard.
-    pub fn deliver(&mut self, from: usize, message: Message<Ticket>) {
-        let Service { mesh, counters, latency, .. } = &mut self.service;
+    pub fn deliver(&mut self, from: usize, message: Message) {
+        let Service { mesh, home, counters, .. } = &mut self.service;
         let facts = &self.facts;
         let mut desk = Desk { facts, counters, connections: &mut self.connections };
-        let asked = mesh.deliver(from, message, facts.now, |arrival| desk.arrive(&arrival));
-        if let Some(asked) = asked {
-            mesh.heed(asked, &mut Books { counters, latency, now_us: facts.now_us });
+        let incoming =
+            mesh.deliver(home, from, message, facts.now, |arrival| desk.arrive(&arrival));
+        match incoming {
+            None => {}
+            Some(Incoming::Query { asker, query }) => {
+                let results = self.service.answer_query(asker, query, facts.now_us);
+                debug_assert!(results.is_none(), "another shard asked");
+            }
+            Some(Incoming::Letter { from, letter }) => self.service.read_letter(from, letter),
         }
     }
 
+    /// What stands behind this shard's store.
+    pub fn set_upstream(&mut self, upstream: Box<dyn Upstream>) {
+        self.service.home.set_upstream(upstream);
+    }
+
     /// Sends what has gathered for other shards. `send` hands back what the peer will not see.
-    pub fn flush(
-        &mut self,
-        send: impl FnMut(usize, Message<Ticket>) -> Result<(), Message<Ticket>>,
-    ) {
-        let Service { mesh, counters, .. } = &mut self.service;
-        let mut desk = Desk { facts: &self.facts, counters, connections: &mut self.connections };
-        mesh.flush(send, |arrival| desk.arrive(&arrival));
+    pub fn flush(&mut self, send: impl FnMut(usize, Message) -> Result<(), Message>) {
+        let Service { mesh, home, counters, .. } = &mut self.service;
+        let connections = &mut self.connections;
+        let mut desk = Desk { facts: &self.facts, counters, connections };
+        mesh.flush(home, send, |arrival| desk.arrive(&arrival));
     }
 
     /// Sees to it that a connection is in what [`Shard::take_listed`] takes, once.
@@ -533,7 +558,7 @@ impl Shard {
     /// No connection is open, but for idle ones to the admin listener, and no call is under way.
     #[must_use]
     pub fn is_quiet(&self) -> bool {
-        self.connections.are_quiet() && self.service.mesh.is_quiet()
+        self.connections.are_quiet() && self.service.mesh.is_quiet() && self.service.home.is_idle()
     }
 }
 

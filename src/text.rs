@@ -12,25 +12,9 @@ pub struct Text {
 impl Text {
     /// Measures a text that lies in parts, whose ends may fall inside a character.
     pub fn of<'a>(parts: impl IntoIterator<Item = &'a [u8]>) -> Self {
-        let (mut bytes, mut json_bytes) = (0, 2);
-        let mut utf8 = Utf8::default();
-        let (mut is_plain, mut is_valid) = (true, true);
-        for part in parts {
-            bytes += part.len();
-            // One look instead of two, until a part is not so.
-            is_plain = is_plain && is_plain_ascii(part);
-            if is_plain {
-                utf8.valid += part.len();
-                json_bytes += part.len();
-                continue;
-            }
-            is_valid = is_valid && utf8.push(part);
-            if is_valid {
-                json_bytes += escaped_bytes(part);
-            }
-        }
-        let is_valid = is_valid && utf8.begun == 0;
-        Self { bytes, json: if is_valid { Ok(json_bytes) } else { Err(utf8.valid) } }
+        let mut measure = Measure::default();
+        parts.into_iter().for_each(|part| measure.push(part));
+        measure.finish()
     }
 
     /// Whether its JSON string is the text itself between quotes.
@@ -40,8 +24,50 @@ impl Text {
     }
 }
 
+/// Measures a text that comes in parts, whose ends may fall inside a character.
+#[derive(Debug, Default)]
+pub struct Measure {
+    bytes: usize,
+    /// What a JSON string has between its quotes.
+    escaped_bytes: usize,
+    utf8: Utf8,
+    /// There was a part that is more than plain ASCII: from here on each takes two looks.
+    is_rich: bool,
+    is_broken: bool,
+}
+
+impl Measure {
+    pub fn push(&mut self, part: &[u8]) {
+        self.bytes += part.len();
+        self.is_rich = self.is_rich || !is_plain_ascii(part);
+        if !self.is_rich {
+            self.utf8.valid += part.len();
+            self.escaped_bytes += part.len();
+            return;
+        }
+        self.is_broken = self.is_broken || !self.utf8.push(part);
+        if !self.is_broken {
+            self.escaped_bytes += escaped_bytes(part);
+        }
+    }
+
+    /// Bytes so far.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// The measure of all parts together.
+    #[must_use]
+    pub fn finish(&self) -> Text {
+        let is_valid = !self.is_broken && self.utf8.begun == 0;
+        let json = if is_valid { Ok(self.escaped_bytes + 2) } else { Err(self.utf8.valid) };
+        Text { bytes: self.bytes, json }
+    }
+}
+
 /// Checks UTF-8 that comes in parts.
-#[derive(Default)]
+#[derive(Debug, Default)]
 struct Utf8 {
     /// Bytes of whole characters.
     valid: usize,

@@ -5,8 +5,7 @@ use allocation_counter::measure;
 use kvcache::{
     clock::Millis,
     config::Config,
-    mesh::Message,
-    shard::{ConnectionId, Role, Shard, Ticket},
+    shard::{ConnectionId, Message, Role, Shard},
     store::KeyHasher,
 };
 use std::time::{Duration, SystemTime};
@@ -19,7 +18,7 @@ const TURNS: usize = 100;
 struct World {
     shards: Vec<Shard>,
     ids: Vec<ConnectionId>,
-    mail: Vec<(usize, usize, Message<Ticket>)>,
+    mail: Vec<(usize, usize, Message)>,
     listed: Vec<ConnectionId>,
     /// Messages that have gone between shards.
     messages: u64,

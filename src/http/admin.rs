@@ -19,9 +19,9 @@ use super::{
 use crate::{
     config::Config,
     latency::{Format, Latencies, Since},
-    mesh::{Finding, Question},
     metrics::{Counters, Operation, Outcome, Report, Stage, Step},
     protocol::{About, Ask, Problem},
+    query::{Query, Share},
 };
 use serde_json::{Value, json};
 
@@ -36,12 +36,12 @@ pub(super) fn read<'a>(
         Route::Ready if about.stage != Stage::Serving => {
             return Err(Problem::NotServing(about.stage).into());
         }
-        Route::Ready => (Question::Report, Shape::Ready),
-        Route::Stats => (Question::Report, Shape::Stats),
-        Route::Metrics => (Question::Latency { since: Since::Ever, anew: false }, Shape::Metrics),
+        Route::Ready => (Query::Report, Shape::Ready),
+        Route::Stats => (Query::Report, Shape::Stats),
+        Route::Metrics => (Query::Latency { since: Since::Ever, anew: false }, Shape::Metrics),
         Route::Latency | Route::LatencyReset => queries::latency(&request.head)?,
         Route::DeletePrefix => queries::delete_prefix(request.body, about.config)?,
-        Route::Flush => (Question::Flush, Shape::Count("flushed")),
+        Route::Flush => (Query::Flush, Shape::Count("flushed")),
         Route::Snapshot => {
             form.shape = Shape::Snapshot;
             return Ok(Ask::Snapshot);
@@ -82,18 +82,18 @@ pub(super) fn write_openapi(out: &mut Vec<u8>, exchange: Exchange, date: &Date) 
 }
 
 /// Writes what all shards have found. Returns the status.
-pub(super) fn write_findings(
+pub(super) fn write_results(
     out: &mut Vec<u8>,
     form: Form,
     about: &About<'_, Http>,
-    findings: &[Finding],
+    results: &[Share],
 ) -> u16 {
     let (exchange, date) = (form.exchange, about.date);
     let (content_type, body) = match form.shape {
-        Shape::Snapshot => return snapshot::write(out, exchange, date, findings),
-        Shape::Done => return queries::write(out, exchange, date, None, findings),
-        Shape::Count(name) => return queries::write(out, exchange, date, Some(name), findings),
-        Shape::Ready => match totals(&reports(findings)).counters {
+        Shape::Snapshot => return snapshot::write(out, exchange, date, results),
+        Shape::Done => return queries::write(out, exchange, date, None, results),
+        Shape::Count(name) => return queries::write(out, exchange, date, Some(name), results),
+        Shape::Ready => match totals(&reports(results)).counters {
             Counters { stage: Stage::Serving, step: Step::Calm, .. } => {
                 (JSON, b"{\"status\":\"OK\"}".to_vec())
             }
@@ -107,16 +107,16 @@ pub(super) fn write_findings(
                 return refusal.status;
             }
         },
-        Shape::Stats => (JSON, stats(&reports(findings)).to_string().into_bytes()),
+        Shape::Stats => (JSON, stats(&reports(results)).to_string().into_bytes()),
         Shape::Metrics => {
-            let (reports, latencies) = (reports(findings), latencies(findings));
+            let (reports, latencies) = (reports(results), latencies(results));
             let (total, all) = (totals(&reports), merged(&latencies));
             let connections_max = about.config.limits.connections_max;
             let text = exposition::write(&reports, &total, &latencies, &all, connections_max);
             (exposition::CONTENT_TYPE, text.into_bytes())
         }
         Shape::Latency { operation, format } => {
-            let all = merged(&latencies(findings));
+            let all = merged(&latencies(results));
             match format {
                 Format::Hgrm => (TEXT, all.hgrm(operation)),
                 Format::Hlog => (TEXT, all.hlog(operation, date.time())),
@@ -132,10 +132,10 @@ pub(super) fn write_findings(
 
 const TEXT: &str = "text/plain; charset=utf-8";
 
-fn reports(findings: &[Finding]) -> Vec<&Report> {
-    let reports = findings.iter().map(|finding| match finding {
-        Finding::Report(report) => &**report,
-        Finding::Latency(both) => &both.0,
+fn reports(results: &[Share]) -> Vec<&Report> {
+    let reports = results.iter().map(|share| match share {
+        Share::Report(report) => &**report,
+        Share::Latency(both) => &both.0,
         _ => unreachable!("every shard reports"),
     });
     reports.collect()
@@ -149,9 +149,9 @@ fn totals(reports: &[&Report]) -> Report {
     totals
 }
 
-fn latencies(findings: &[Finding]) -> Vec<&Latencies> {
-    let latencies = findings.iter().map(|finding| match finding {
-        Finding::Latency(both) => &both.1,
+fn latencies(results: &[Share]) -> Vec<&Latencies> {
+    let latencies = results.iter().map(|share| match share {
+        Share::Latency(both) => &both.1,
         _ => unreachable!("every shard tells them"),
     });
     latencies.collect()

@@ -21,8 +21,8 @@ use super::{
 };
 use crate::{
     config::{Config, GZIP_BYTES_MAX},
-    mesh::Question,
     protocol::{About, Ask, Command, Rest},
+    query::Query,
     store::{Condition, Extras, KeyHasher, Lease, Read, Reply, Verb, Write},
     text::{JsonString, Text},
 };
@@ -74,7 +74,7 @@ pub(super) fn read<'a>(
             form.shape = Shape::Done;
             let tag = json::query_body(request.body)?.tag;
             let tag = tag.ok_or_else(|| json::missing("missing_tag", "a string member `tag`"))?;
-            Ok(Ask::Broadcast(Question::Invalidate { tag: tags::hash(tag.as_bytes(), hasher)? }))
+            Ok(Ask::Broadcast(Query::Invalidate { tag: tags::hash(tag.as_bytes(), hasher)? }))
         }
         _ => kv::read(request, route, form, about),
     }
@@ -105,7 +105,7 @@ fn read_get<'a>(
             Verb::Read(Read { pin_above, ..Read::VALUE })
         }
     };
-    Ok(Ask::Call(Command { key, verb }))
+    Ok(Ask::Call(Command { key, verb, wants_text: true }))
 }
 
 /// What one put asks the store to do.
@@ -137,7 +137,7 @@ fn put_command<'a>(
         stale_ms: stale_ms.filter(|_| ttl_ms.is_some()),
     };
     let verb = Verb::Write(Write { value, extras, ttl_ms, condition: Condition::NONE });
-    Ok(Command { key: bytes_of(key), verb })
+    Ok(Command { key: bytes_of(key), verb, wants_text: false })
 }
 
 fn bytes_of(text: Cow<'_, str>) -> Cow<'_, [u8]> {
@@ -203,7 +203,7 @@ pub(super) fn write_reply(
             }
         }
         (Shape::Get, &Reply::Pinned { pin, .. }) => {
-            let text = text.expect("a value that is pinned without details is measured");
+            let text = text.expect("who asks for it as JSON asks for its measure");
             match text.json {
                 Ok(length) => {
                     *rest = value::begin(out, exchange, date, (key, length), (pin, text));

@@ -15,9 +15,9 @@ use crate::{
     clock::Millis,
     config::Limits,
     events::{Kinds, Past},
-    mesh::Finding,
     metrics::{self, Outcome},
     protocol::{About, Announced, Arrived, Ask, Batch, Claim, Item, Next, Protocol, Rest},
+    query::Share,
     store::Reply,
     text::Text,
     wire::{Awaited, Input},
@@ -212,13 +212,13 @@ impl Protocol for Http {
         Outcome::Ok
     }
 
-    fn findings(
+    fn results(
         out: &mut Vec<u8>,
         form: Form,
         about: &About<'_, Self>,
-        findings: &[Finding],
+        results: &[Share],
     ) -> Outcome {
-        outcome_of(admin::write_findings(out, form, about, findings))
+        outcome_of(admin::write_results(out, form, about, results))
     }
 
     fn subscribe(

@@ -4,12 +4,12 @@
 use super::{
     Ticket,
     connections::{ConnectionId, Connections},
+    letter::Arrival,
     service::{Facts, Service},
     spoken::{Owing, Pending, Role, Spoken, Waits},
 };
 use crate::{
     http::Http,
-    mesh::Arrival,
     metrics::{Counters, Outcome},
     protocol::{Item, Problem},
     store::{Key, Op, Reply},
@@ -26,7 +26,7 @@ pub(super) struct Desk<'a> {
 impl Desk<'_> {
     /// Takes what another shard has sent for a connection, which is to be looked at again. Returns
     /// whether the pin that came with it is kept.
-    pub(super) fn arrive(&mut self, arrival: &Arrival<'_, Ticket>) -> bool {
+    pub(super) fn arrive(&mut self, arrival: &Arrival<'_>) -> bool {
         let is_kept = self.settle(arrival);
         self.connections.list(arrival.ticket().connection);
         is_kept
@@ -34,7 +34,7 @@ impl Desk<'_> {
 
     /// Writes the answer that was away, or the next piece of one. Returns whether the pin that came
     /// with it is kept.
-    fn settle(&mut self, arrival: &Arrival<'_, Ticket>) -> bool {
+    fn settle(&mut self, arrival: &Arrival<'_>) -> bool {
         let ticket = arrival.ticket();
         let id = ticket.connection;
         let Some(connection) = self.connections.get_mut(id) else { return false };
@@ -80,7 +80,7 @@ fn complete<P: Spoken>(
     out: &mut Vec<u8>,
     facts: &Facts,
     counters: &mut Counters,
-    arrival: &Arrival<'_, Ticket>,
+    arrival: &Arrival<'_>,
 ) -> Written<Owing> {
     let about = facts.about::<P>(counters, Role::Data);
     let Pending { form, operation, waits } = pending;
@@ -107,8 +107,11 @@ fn complete<P: Spoken>(
             outcome
         }
         (_, Waits::Gather(gather)) => P::finish(out, form, &about, *gather),
-        (Arrival::Findings { findings, .. }, Waits::Findings) => {
-            P::findings(out, form, &about, findings)
+        (Arrival::Results { results, .. }, Waits::Results) => {
+            P::results(out, form, &about, results)
+        }
+        (Arrival::Refused { .. }, _) => {
+            P::refuse(out, Some(form), &about, &Problem::HopFull.into())
         }
         _ => P::refuse(out, Some(form), &about, &Problem::ShardGone.into()),
     };
@@ -156,12 +159,13 @@ impl Service {
         let ticket = Ticket { connection: id, sequence, item: 0 };
         let mut desk = Desk { facts, counters: &mut self.counters, connections };
         let mut unused = None;
-        self.mesh.call(op, facts.now, ticket, |reply, text| {
-            let is_kept = desk.settle(&Arrival::Reply { ticket, key: &[], reply: *reply, text });
+        self.mesh.call(&mut self.home, op.into(), facts.now, ticket, |reply| {
+            let arrival = Arrival::Reply { ticket, key: &[], reply: *reply, text: None };
+            let is_kept = desk.settle(&arrival);
             unused = reply.pin().filter(|_| !is_kept);
         });
         if let Some(pin) = unused {
-            self.mesh.give_back(self.mesh.me(), pin);
+            self.home.store_mut().unpin(pin);
         }
     }
 
@@ -170,7 +174,8 @@ impl Service {
         let Some(connection) = connections.get_mut(id) else { return };
         for Owing::Http(pending) in connection.wire.answers.unfinished() {
             if let Waits::Piece { key, rest } = &pending.waits {
-                self.mesh.give_back(self.mesh.owner(key), rest.pin);
+                let owner = self.mesh.owner(key);
+                self.mesh.give_back(&mut self.home, owner, rest.pin);
             }
         }
     }

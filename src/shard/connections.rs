@@ -9,7 +9,7 @@ use crate::{
 
 /// A connection of this shard. The serial number is never used again, so what arrives late for a
 /// closed connection finds nobody.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct ConnectionId {
     slot: u32,
     serial: u64,

@@ -1,11 +1,14 @@
 //! A shard takes up what a snapshot holds for it, block by block, before it serves.
 
-use super::Shard;
+use super::{
+    Shard,
+    service::{Facts, Service},
+};
 use crate::{
     clock::Millis,
     config::TTL_MAX,
     snapshot::{Block, Entry},
-    store::{Condition, Extras, Reply, Verb, Write},
+    store::{Condition, Extras, Key, Op, Reply, Verb, Write},
 };
 use std::num::NonZeroU64;
 
@@ -32,35 +35,38 @@ impl Clocks {
 impl Shard {
     /// Puts those entries of a block that this shard owns.
     pub fn restore(&mut self, block: &Block, clocks: Clocks) {
-        let (facts, service) = (&self.facts, &mut self.service);
-        let (mesh, counters) = (&mut service.mesh, &mut service.counters);
-        mesh.start_restore();
+        let Service { mesh, home, counters, .. } = &mut self.service;
+        let Facts { hasher, now, .. } = &self.facts;
+        let store = home.store_mut();
+        store.start_restore();
         let tally = &mut counters.snapshots;
-        for entry in block.entries() {
-            let Some(verb) = verb(&entry, clocks, facts.now) else {
-                tally.restored_expired += u64::from(mesh.owner(entry.key) == mesh.me());
+        for entry in block.entries().filter(|entry| mesh.owner(entry.key) == mesh.me()) {
+            let Some(verb) = verb(&entry, clocks, *now) else {
+                tally.restored_expired += 1;
                 continue;
             };
-            match mesh.restore(entry.key, || facts.hasher.hash(entry.key), verb, facts.now) {
-                None => {}
-                Some(Reply::Created | Reply::Replaced) => tally.restored += 1,
-                Some(_) => tally.restored_too_large += 1,
+            let key = Key { bytes: entry.key, hash: hasher.hash(entry.key) };
+            match store.execute(Op { key, verb }, *now) {
+                Reply::Created | Reply::Replaced => tally.restored += 1,
+                _ => tally.restored_too_large += 1,
             }
         }
     }
 
     /// Everything was restored.
     pub fn finish_restore(&mut self) {
-        let (mesh, counters) = (&mut self.service.mesh, &mut self.service.counters);
-        let evicted = mesh.finish_restore();
-        counters.snapshots.restored_evicted += evicted;
-        counters.snapshots.restored = mesh.store().stats().entries;
+        let Service { home, counters, .. } = &mut self.service;
+        // What made room for entries after it.
+        counters.snapshots.restored_evicted += home.store().stats().evictions;
+        home.store_mut().finish_restore();
+        counters.snapshots.restored = home.store().stats().entries;
     }
 
     /// What was restored is no good: starts empty.
     pub fn forget_restored(&mut self) {
-        let (mesh, counters) = (&mut self.service.mesh, &mut self.service.counters);
-        mesh.forget_restored();
+        let Service { home, counters, .. } = &mut self.service;
+        home.store_mut().flush();
+        home.store_mut().finish_restore();
         counters.snapshots = crate::metrics::Snapshots::default();
     }
 }

@@ -8,12 +8,18 @@
 //!
 //! Whatever fails ends the attempt; the file of the snapshot before stays as it was.
 
-use super::{Shard, Ticket, arrivals::Desk};
+use super::{
+    Shard, Ticket,
+    arrivals::Desk,
+    letter::Arrival,
+    saving::{Order, PARTS_MAX, Part},
+    service::Facts,
+};
 use crate::{
     clock::Millis,
-    mesh::{Arrival, Finding, Mesh, Order, PARTS_MAX},
     metrics::{Snapshots, Stage as ServerStage},
     protocol::Problem,
+    query::Share,
     snapshot::{Failure, Header, Summary, Writer},
     store::TagKey,
 };
@@ -65,6 +71,8 @@ pub(super) struct Save {
     is_last: bool,
     is_last_wanted: bool,
     pub(super) jobs: VecDeque<Job>,
+    /// Orders to be sent, and the shards that they are for.
+    pub(super) orders: VecDeque<(usize, Order)>,
     /// Who asked for the one that runs.
     pub(super) waiting: Option<Ticket>,
 }
@@ -122,6 +130,7 @@ impl Save {
             is_last: false,
             is_last_wanted: false,
             jobs: VecDeque::new(),
+            orders: VecDeque::new(),
             waiting: None,
         }
     }
@@ -163,28 +172,26 @@ impl Save {
         now >= self.due && !self.is_running()
     }
 
-    /// Takes in the blocks that have come.
-    pub(super) fn take_parts(&mut self, mesh: &mut Mesh<Ticket>) {
-        while let Some((shard, part)) = mesh.take_part() {
-            let Stage::Walking(walking) = &mut self.stage else { continue };
-            if part.snapshot != self.number {
-                continue;
-            }
-            let source = &mut walking.sources[shard];
-            source.progress = part.progress;
-            source.is_through = part.is_last;
-            if let Some(block) = part.block {
-                walking.writing.push_back(Some(shard));
-                self.jobs.push_back(Job::Write(walking.writer.block(block)));
-            }
-            if walking.sources.iter().all(|source| source.is_through) {
-                self.jobs.push_back(Job::Write(walking.writer.footer()));
-                self.jobs.push_back(Job::Commit);
-                let (entries, bytes) = (walking.writer.entries(), walking.writer.bytes());
-                self.stage = Stage::Committing(Summary { entries, bytes, duration_ms: 0 });
-            } else {
-                walking.order_more(mesh);
-            }
+    /// Takes in what a shard has made.
+    pub(super) fn take_part(&mut self, shard: usize, part: Part) {
+        let Stage::Walking(walking) = &mut self.stage else { return };
+        if part.snapshot != self.number {
+            return;
+        }
+        let source = &mut walking.sources[shard];
+        source.progress = part.progress;
+        source.is_through = part.is_last;
+        if let Some(block) = part.block {
+            walking.writing.push_back(Some(shard));
+            self.jobs.push_back(Job::Write(walking.writer.block(block)));
+        }
+        if walking.sources.iter().all(|source| source.is_through) {
+            self.jobs.push_back(Job::Write(walking.writer.footer()));
+            self.jobs.push_back(Job::Commit);
+            let (entries, bytes) = (walking.writer.entries(), walking.writer.bytes());
+            self.stage = Stage::Committing(Summary { entries, bytes, duration_ms: 0 });
+        } else {
+            walking.order_more(&mut self.orders);
         }
     }
 
@@ -194,7 +201,7 @@ impl Save {
         done: Done,
         now: Millis,
         tag_key: TagKey,
-        mesh: &mut Mesh<Ticket>,
+        shards: usize,
         counters: &mut Snapshots,
     ) -> Option<Saved> {
         let outcome = match (done, &mut self.stage) {
@@ -203,19 +210,18 @@ impl Save {
                 let (writer, bytes) = Writer::new(&header);
                 self.jobs.push_back(Job::Write(bytes));
                 let offset = wall_ms.cast_signed() - now.0.cast_signed();
-                for shard in 0..mesh.shards() {
-                    mesh.order(shard, Order::Begin { snapshot: self.number, offset });
-                }
-                let sources = vec![Source::default(); mesh.shards()];
+                let begin = Order::Begin { snapshot: self.number, offset };
+                self.orders.extend((0..shards).map(|shard| (shard, begin)));
+                let sources = vec![Source::default(); shards];
                 let mut walking = Walking { writer, sources, writing: VecDeque::from([None]) };
-                walking.order_more(mesh);
+                walking.order_more(&mut self.orders);
                 self.stage = Stage::Walking(walking);
                 return None;
             }
             (Done::Written, Stage::Walking(walking)) => {
                 if let Some(shard) = walking.writing.pop_front().flatten() {
                     walking.sources[shard].ordered -= 1;
-                    walking.order_more(mesh);
+                    walking.order_more(&mut self.orders);
                 }
                 return None;
             }
@@ -224,9 +230,7 @@ impl Save {
                 Ok(Summary { duration_ms: now.since(self.begun), ..*summary })
             }
             (Done::Failed(failure), _) => {
-                for shard in 0..mesh.shards() {
-                    mesh.order(shard, Order::Stop);
-                }
+                self.orders.extend((0..shards).map(|shard| (shard, Order::Stop)));
                 Err(failure)
             }
             _ => return None,
@@ -249,14 +253,14 @@ impl Save {
 
 impl Walking {
     /// Orders a block of every shard that is not ahead of the others and has made those before.
-    fn order_more(&mut self, mesh: &mut Mesh<Ticket>) {
+    fn order_more(&mut self, orders: &mut VecDeque<(usize, Order)>) {
         let on_their_way = self.sources.iter().filter(|source| !source.is_through);
         let Some(slowest) = on_their_way.map(|source| source.progress).min() else { return };
         for (shard, source) in self.sources.iter_mut().enumerate() {
             let may_go_on = !source.is_through && source.progress <= slowest + AHEAD_MAX;
             while may_go_on && source.ordered < PARTS_MAX {
                 source.ordered += 1;
-                mesh.order(shard, Order::Next);
+                orders.push_back((shard, Order::Next));
             }
         }
     }
@@ -272,18 +276,17 @@ impl Shard {
             let elapsed_ms = now.since(self.last_save).min(ELAPSED_MAX_MS);
             u32::try_from(elapsed_ms).expect("at most ELAPSED_MAX_MS") * STEPS_PER_MS
         };
-        let is_wanted = self.service.mesh.save(now, steps);
+        let is_wanted = self.service.save_share(now, steps);
         if steps > 0 {
             self.last_save = now;
         }
-        self.service.save.take_parts(&mut self.service.mesh);
         is_wanted
     }
 
     /// Whether a snapshot is under way that this shard writes or has its share of.
     #[must_use]
     pub fn is_saving(&self) -> bool {
-        self.service.save.is_running() || self.service.mesh.is_saving()
+        self.service.save.is_running() || self.service.saving.is_some()
     }
 
     /// Begins a last snapshot, now or after the one that runs. False where there is none to come.
@@ -299,15 +302,19 @@ impl Shard {
     /// Takes in what came of a job, and answers who waits. Returns how the snapshot ended, if it
     /// did.
     pub fn job_done(&mut self, done: Done) -> Option<Saved> {
-        let (facts, service) = (&self.facts, &mut self.service);
+        let Facts { hasher, now, .. } = &self.facts;
+        let service = &mut self.service;
+        let (tag_key, shards) = (hasher.tag_key(), service.mesh.shards());
         let counters = &mut service.counters.snapshots;
-        let tag_key = facts.hasher.tag_key();
-        let saved = service.save.done(done, facts.now, tag_key, &mut service.mesh, counters)?;
+        let saved = service.save.done(done, *now, tag_key, shards, counters);
+        service.send_orders();
+        let saved = saved?;
         service.report_ended_snapshot(&saved);
         if let Some(ticket) = service.save.waiting.take() {
-            let findings = vec![Finding::Saved(saved.outcome.clone())];
+            let results = vec![Share::Saved(saved.outcome.clone())];
             let (counters, connections) = (&mut service.counters, &mut self.connections);
-            Desk { facts, counters, connections }.arrive(&Arrival::Findings { ticket, findings });
+            let mut desk = Desk { facts: &self.facts, counters, connections };
+            desk.arrive(&Arrival::Results { ticket, results });
         }
         Some(saved)
     }

@@ -5,7 +5,10 @@ use super::{
     Ticket,
     admission::Admission,
     connections::{BUFFER_BYTES_MAX, ConnectionId},
+    letter::{Arrival, ShardHome, ShardMesh},
+    queries::Removals,
     save::Save,
+    saving::Saving,
     slow::SlowLog,
     spoken::{Dates, Owing, Pending, Role, Spoken, Waits},
     subscribers::Subscribers,
@@ -14,9 +17,11 @@ use crate::{
     clock::Millis,
     config::Config,
     latency::{Latency, Start},
-    mesh::{Arrival, Books, Called, Mesh, Question},
+    mesh::Called,
     metrics::{Counters, Operation, Outcome, Process, Step},
+    owner::Call,
     protocol::{About, Announced, Arrived, Ask, Batch, Claim, Command, Item, Problem, Protocol},
+    query::Query,
     store::{INLINE_BYTES_MAX, Key, KeyHasher, Op, Read, Verb},
     wire::{Answers, Written},
 };
@@ -140,8 +145,13 @@ impl<'a, P: Spoken> UnderWay<'a, P> {
 }
 
 pub(super) struct Service {
-    pub(super) mesh: Mesh<Ticket>,
+    pub(super) mesh: ShardMesh,
+    /// Of this shard's own keys.
+    pub(super) home: ShardHome,
+    pub(super) removals: Removals,
     pub(super) save: Save,
+    /// This shard's share of a snapshot.
+    pub(super) saving: Option<Saving>,
     pub(super) subscribers: Subscribers,
     pub(super) admission: Admission,
     pub(super) counters: Counters,
@@ -286,10 +296,11 @@ impl Service {
         let (answers, counters) = (&mut *under_way.answers, &mut self.counters);
         let mut unused = None;
         // The reply is read where the store wrote it: to move it costs more than to use it.
-        let called = self.mesh.call(op, about.now, ticket, |reply, text| {
+        let call = Call { op, wants_text: command.wants_text };
+        let called = self.mesh.call(&mut self.home, call, about.now, ticket, |reply| {
             let is_kept = answers.write(start, |out| {
                 let mut rest = None;
-                let outcome = P::reply(out, form, about, op.key.bytes, reply, text, &mut rest);
+                let outcome = P::reply(out, form, about, op.key.bytes, reply, None, &mut rest);
                 counters.answers.count(P::NAME, operation, outcome);
                 let rest = rest.map(|rest| {
                     let waits = Waits::Piece { key: op.key.bytes.into(), rest };
@@ -302,7 +313,7 @@ impl Service {
         match called {
             Called::Here => {
                 if let Some(pin) = unused {
-                    self.mesh.give_back(self.mesh.me(), pin);
+                    self.home.store_mut().unpin(pin);
                 }
             }
             Called::Away => {
@@ -320,17 +331,18 @@ impl Service {
         {
             return under_way.refuse_for(&mut self.counters, problem);
         }
-        let ops: Vec<Op<&[u8]>> = batch
+        let calls: Vec<Call<'_>> = batch
             .commands
             .iter()
-            .map(|Command { key, verb }| Op {
-                key: Key { bytes: &**key, hash: about.hasher.hash(key) },
-                verb: verb.as_deref(),
+            .map(|Command { key, verb, wants_text }| {
+                let key = Key { bytes: &**key, hash: about.hasher.hash(key) };
+                Call { op: Op { key, verb: verb.as_deref() }, wants_text: *wants_text }
             })
             .collect();
         let mut gather = P::gather(under_way.form, batch, about);
         let away = self.mesh.call_all(
-            &ops,
+            &mut self.home,
+            &calls,
             about.now,
             limits.reply_bytes_max,
             |item| {
@@ -338,8 +350,9 @@ impl Service {
                 under_way.ticket(item)
             },
             |item, reply| {
-                let key = ops[item].key.bytes;
-                P::take(&mut gather, item, Item::Reply { key, reply });
+                let key = calls[item].op.key.bytes;
+                let reply = reply.map_or(Item::Lost, |reply| Item::Reply { key, reply: *reply });
+                P::take(&mut gather, item, reply);
             },
         );
         match away {
@@ -354,22 +367,23 @@ impl Service {
     }
 
     /// Asks every shard.
-    fn broadcast<P: Spoken>(&mut self, query: &Question, under_way: &mut UnderWay<'_, P>) {
+    fn broadcast<P: Spoken>(&mut self, query: &Query, under_way: &mut UnderWay<'_, P>) {
         if !self.mesh.can_ask() {
             return under_way.refuse_for(&mut self.counters, Problem::HopFull);
         }
-        if matches!(query, Question::Latency { since: crate::latency::Since::Ever, .. }) {
+        if matches!(query, Query::Latency { since: crate::latency::Since::Ever, .. }) {
             let started_ms = self.counters.process.started_ms;
             self.counters.process = Process { started_ms, ..(self.look_at_process)() };
         }
-        let ticket = under_way.owe(Waits::Findings, 0);
-        let (counters, latency) = (&self.counters, &mut self.latency);
-        let mut books = Books { counters, latency, now_us: under_way.about.now_us };
-        if let Some(Arrival::Findings { findings, .. }) = self.mesh.ask(query, ticket, &mut books) {
+        let ticket = under_way.owe(Waits::Results, 0);
+        let asker = self.mesh.ask(query, ticket);
+        let now_us = under_way.about.now_us;
+        let answered = self.answer_query(asker, query.clone(), now_us);
+        if let Some(Arrival::Results { results, .. }) = answered {
             let (about, counters) = (under_way.about, &mut self.counters);
             under_way.answers.settle(ticket.sequence, |mut owing, out| {
                 let Pending { form, operation, .. } = P::pending(&mut owing);
-                let outcome = P::findings(out, *form, about, &findings);
+                let outcome = P::results(out, *form, about, &results);
                 counters.answers.count(P::NAME, *operation, outcome);
                 Written::whole(outcome)
             });
@@ -378,7 +392,7 @@ impl Service {
 
     fn snapshot<P: Spoken>(&mut self, under_way: &mut UnderWay<'_, P>) {
         match self.save.begin(under_way.about.now) {
-            Ok(()) => self.save.waiting = Some(under_way.owe(Waits::Findings, 0)),
+            Ok(()) => self.save.waiting = Some(under_way.owe(Waits::Results, 0)),
             Err(problem) => under_way.refuse_for(&mut self.counters, problem),
         }
     }

@@ -58,7 +58,8 @@ pub(super) struct Pending<P: Protocol> {
 pub(super) enum Waits<P: Protocol> {
     Reply,
     Gather(Box<P::Gather>),
-    Findings,
+    /// Of every shard.
+    Results,
     /// The next piece of the value of a key.
     Piece {
         key: Box<[u8]>,

@@ -2,14 +2,15 @@
 //! is somebody, and sent at the next.
 
 use super::{
-    Saved, Service,
+    Saved,
     connections::{ConnectionId, Connections},
-    service::{Facts, UnderWay},
+    letter::Letter,
+    service::{Facts, Service, UnderWay},
     spoken::{Pending, Spoken, Waits},
 };
 use crate::{
     config::Limits,
-    events::{Kind, Kinds, Past},
+    events::{Kind, Kinds, Note, Past},
     http::admin::events,
     metrics::Outcome,
     protocol::Problem,
@@ -24,11 +25,30 @@ pub(super) struct Subscribers {
     ids: Vec<ConnectionId>,
     /// The snapshot whose begin was reported last.
     snapshot: u64,
+    /// By shard number; our own says nothing.
+    sources: Vec<Source>,
+    /// What shards have noted for this one since the last beat.
+    notes: Vec<(usize, Vec<Note>)>,
+}
+
+/// How this shard stands with another that notes events for it.
+#[derive(Clone, Debug, Default)]
+struct Source {
+    /// It was asked to note events.
+    is_subscribed: bool,
+    /// It has not sent any since.
+    owes_notes: bool,
 }
 
 impl Subscribers {
-    pub(super) fn new(limits: &Limits) -> Self {
-        Self { past: Past::new(limits.events_bytes_max), ids: Vec::new(), snapshot: 0 }
+    pub(super) fn new(limits: &Limits, shards: usize) -> Self {
+        Self {
+            past: Past::new(limits.events_bytes_max),
+            ids: Vec::new(),
+            snapshot: 0,
+            sources: vec![Source::default(); shards],
+            notes: Vec::new(),
+        }
     }
 }
 
@@ -45,7 +65,7 @@ impl Service {
             (Outcome::Ok, Waits::Stream(P::subscribe(out, form, about, kinds, past)))
         });
         self.subscribers.ids.push(under_way.connection);
-        self.mesh.listen(true);
+        self.collect_notes(true);
     }
 
     /// Goes on with the stream of a connection that wants more to send.
@@ -89,7 +109,7 @@ impl Service {
         }
         ids.retain(|subscriber| *subscriber != id);
         if ids.is_empty() {
-            self.mesh.listen(false);
+            self.collect_notes(false);
         }
     }
 
@@ -100,7 +120,7 @@ impl Service {
         if self.subscribers.ids.is_empty() {
             return;
         }
-        for (shard, notes) in self.mesh.take_notes() {
+        for (shard, notes) in std::mem::take(&mut self.subscribers.notes) {
             for note in &notes {
                 self.subscribers.past.push(note.kind, events::note_text(shard, note));
             }
@@ -108,7 +128,43 @@ impl Service {
         for id in &self.subscribers.ids {
             connections.list(*id);
         }
-        self.mesh.listen(true);
+        self.collect_notes(true);
+    }
+
+    /// Collects the events that every shard has noted since the last time, and has it note those to
+    /// come; or has it note none any more.
+    fn collect_notes(&mut self, is_on: bool) {
+        let (me, store) = (self.mesh.me(), self.home.store_mut());
+        let Subscribers { sources, notes, .. } = &mut self.subscribers;
+        store.subscribe(is_on);
+        if is_on {
+            notes.push((me, store.take_notes()));
+        } else {
+            notes.clear();
+        }
+        for (shard, source) in sources.iter_mut().enumerate().filter(|(shard, _)| *shard != me) {
+            let is_due = if is_on { !source.owes_notes } else { source.is_subscribed };
+            if is_due {
+                self.mesh.send(shard, Letter::Subscribe(is_on));
+                source.is_subscribed = is_on;
+                source.owes_notes |= is_on;
+            }
+        }
+    }
+
+    /// Does what another shard that subscribes asks for.
+    pub(super) fn serve_subscriber(&mut self, shard: usize, is_on: bool) {
+        let store = self.home.store_mut();
+        store.subscribe(is_on);
+        if is_on {
+            self.mesh.send(shard, Letter::Notes(store.take_notes()));
+        }
+    }
+
+    /// Takes in what another shard has noted.
+    pub(super) fn take_notes(&mut self, shard: usize, notes: Vec<Note>) {
+        self.subscribers.sources[shard].owes_notes = false;
+        self.subscribers.notes.push((shard, notes));
     }
 
     fn report_begun_snapshot(&mut self) {

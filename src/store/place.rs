@@ -39,6 +39,11 @@ impl Store {
         Some((at, meta))
     }
 
+    /// Whether there is an entry of `key`, fresh or stale. It counts as no read.
+    pub fn holds(&mut self, key: Key<&[u8]>, now: Millis) -> bool {
+        self.find_live(key, now).is_some()
+    }
+
     #[cold]
     fn drop_ended(&mut self, at: Ref, meta: Meta, end: End) {
         self.count(at, meta, end);

@@ -5,9 +5,8 @@ use kvcache::{
     auth::Tokens,
     clock::Millis,
     config::Config,
-    mesh::Message,
     metrics::Report,
-    shard::{BEAT_MS, ConnectionId, Role, Shard, Ticket},
+    shard::{BEAT_MS, ConnectionId, Message, Role, Shard},
     store::KeyHasher,
     wire::Intent,
 };
@@ -62,7 +61,7 @@ struct Wire {
 
 pub(crate) struct Cluster {
     shards: Vec<Shard>,
-    mail: VecDeque<(usize, usize, Message<Ticket>)>,
+    mail: VecDeque<(usize, usize, Message)>,
     wires: Vec<Wire>,
     now: Millis,
     read_bytes_max: usize,

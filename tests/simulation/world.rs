@@ -14,8 +14,8 @@ use fastrand::Rng;
 use kvcache::{
     clock::Millis,
     config::Limits,
-    mesh::{self, Message},
-    shard::{BEAT_MAX_MS, ConnectionId, Role, Shard, Ticket},
+    mesh,
+    shard::{BEAT_MAX_MS, ConnectionId, Message, Role, Shard},
     store::KeyHasher,
     wire::Intent,
 };
@@ -78,7 +78,7 @@ impl Facts {
 /// A channel from one shard to one other.
 #[derive(Default)]
 struct Wire {
-    messages: VecDeque<Message<Ticket>>,
+    messages: VecDeque<Message>,
     /// Messages of calls whose replies have not come back.
     calls_in_flight: usize,
 }
@@ -538,7 +538,10 @@ impl World {
                 }
             }
             wire.messages.push_back(message);
-            assert!(wire.messages.len() <= mesh::CHANNEL_MESSAGES_MAX, "a channel is full");
+            assert!(
+                wire.messages.len() <= kvcache::shard::CHANNEL_MESSAGES_MAX,
+                "a channel is full"
+            );
             Ok(())
         });
     }

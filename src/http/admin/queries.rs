@@ -11,8 +11,8 @@ use crate::{
     config::Config,
     events::{Kind, Kinds},
     latency::{Format, Since},
-    mesh::{Finding, Question},
     metrics::Operation,
+    query::{Query, Share},
 };
 
 fn bad(name: &str, values: &str) -> Refusal {
@@ -29,7 +29,7 @@ pub(super) fn events(head: &Head<'_>) -> Result<Kinds, Refusal> {
 }
 
 /// Reads what is wanted of the latencies. A HEAD begins no interval: nobody sees what it ends.
-pub(super) fn latency(head: &Head<'_>) -> Result<(Question, Shape), Refusal> {
+pub(super) fn latency(head: &Head<'_>) -> Result<(Query, Shape), Refusal> {
     let [operation, format, interval] =
         query::parameters(head.query, ["op", "format", "interval"])?;
     let operation = match operation.as_deref() {
@@ -53,10 +53,10 @@ pub(super) fn latency(head: &Head<'_>) -> Result<(Question, Shape), Refusal> {
         (method, Some(b"1")) => (Since::Interval, method == Method::Get),
         (_, Some(_)) => return Err(bad("interval", "one of 0, 1")),
     };
-    Ok((Question::Latency { since, anew }, Shape::Latency { operation, format }))
+    Ok((Query::Latency { since, anew }, Shape::Latency { operation, format }))
 }
 
-pub(super) fn delete_prefix(body: &[u8], config: &Config) -> Result<(Question, Shape), Refusal> {
+pub(super) fn delete_prefix(body: &[u8], config: &Config) -> Result<(Query, Shape), Refusal> {
     let body = json::query_body(body)?;
     let prefix =
         body.prefix.ok_or_else(|| json::missing("missing_prefix", "a string member `prefix`"))?;
@@ -74,29 +74,29 @@ pub(super) fn delete_prefix(body: &[u8], config: &Config) -> Result<(Question, S
     }
     let dry_run = body.dry_run.unwrap_or(false);
     let shape = Shape::Count(if dry_run { "matched" } else { "deleted" });
-    Ok((Question::DeletePrefix { prefix: prefix.as_bytes().into(), dry_run }, shape))
+    Ok((Query::DeletePrefix { prefix: prefix.as_bytes().into(), dry_run }, shape))
 }
 
-/// Writes what the findings of all shards amount to, where that is no more than a word or a
+/// Writes what the results of all shards amount to, where that is no more than a word or a
 /// number. Returns the status.
 pub(super) fn write(
     out: &mut Vec<u8>,
     exchange: Exchange,
     date: &Date,
     count_name: Option<&str>,
-    findings: &[Finding],
+    results: &[Share],
 ) -> u16 {
     let mut total = 0;
-    for finding in findings {
-        match finding {
-            Finding::Done { entries } => total += entries,
-            Finding::Full => {
+    for share in results {
+        match share {
+            Share::Done { entries } => total += entries,
+            Share::Full => {
                 let message = "Too many tags were invalidated at once; try again.";
                 let refusal = Refusal::new(503, "overloaded", message).retry_after(1);
                 write_refusal(out, exchange, date, &refusal);
                 return refusal.status;
             }
-            Finding::Report(_) | Finding::Latency(_) | Finding::Saved(_) => {
+            Share::Report(_) | Share::Latency(_) | Share::Saved(_) => {
                 unreachable!("nobody asked for it")
             }
         }

@@ -5,12 +5,12 @@ use super::super::{
     refusal::Refusal,
     response::{Date, JSON, Response, write_refusal},
 };
-use crate::mesh::Finding;
+use crate::query::Share;
 use serde_json::json;
 
 /// Writes how it ended. Returns the status.
-pub fn write(out: &mut Vec<u8>, exchange: Exchange, date: &Date, findings: &[Finding]) -> u16 {
-    let [Finding::Saved(outcome)] = findings else { unreachable!("one shard writes it") };
+pub fn write(out: &mut Vec<u8>, exchange: Exchange, date: &Date, results: &[Share]) -> u16 {
+    let [Share::Saved(outcome)] = results else { unreachable!("one shard writes it") };
     match outcome {
         Ok(summary) => {
             let body = json!({

@@ -45,7 +45,8 @@ pub(super) fn read<'a>(
             if kind == BatchKind::Get {
                 get_once(list.items)
             } else {
-                let delete = |key| Command { key: bytes_of(key), verb: Verb::delete() };
+                let delete =
+                    |key| Command { key: bytes_of(key), verb: Verb::delete(), wants_text: false };
                 list.items.into_iter().map(delete).collect()
             }
         }
@@ -63,7 +64,8 @@ fn get_once(keys: Vec<Cow<'_, str>>) -> Vec<Command<'_>> {
     let mut seen = HashSet::with_capacity(keys.len());
     let is_first: Vec<bool> = keys.iter().map(|key| seen.insert(&**key)).collect();
     let keys = keys.into_iter().zip(is_first).filter(|(_, is_first)| *is_first);
-    keys.map(|(key, _)| Command { key: bytes_of(key), verb: Verb::get() }).collect()
+    keys.map(|(key, _)| Command { key: bytes_of(key), verb: Verb::get(), wants_text: false })
+        .collect()
 }
 
 fn check_count(count: usize, max: usize) -> Result<(), Refusal> {

@@ -96,7 +96,7 @@ pub(super) fn read<'a>(
             Verb::Read(Read { condition, lease_ms, is_use, details: true, pin_above })
         }
     };
-    Ok(Ask::Call(Command { key, verb }))
+    Ok(Ask::Call(Command { key, verb, wants_text: false }))
 }
 
 fn content_type<'a>(head: &Head<'a>) -> Result<Option<&'a [u8]>, Refusal> {
