@@ -16,10 +16,8 @@ const LONG: &[(&str, usize)] = &[
     ("src/shard.rs", 1255),
     ("src/store/mod.rs", 745),
     ("src/store/tests.rs", 733),
-    ("tests/cases/main.rs", 2600),
     ("tests/common/model.rs", 1145),
     ("tests/program.rs", 742),
-    ("tests/routes/kv.rs", 750),
     ("tests/simulation/script.rs", 844),
     ("tests/simulation/world.rs", 727),
 ];
