@@ -7,7 +7,7 @@ use crate::clock::Millis;
 use std::num::NonZeroU64;
 
 mod extras;
-mod loans;
+mod pinned;
 
 const SETTINGS: Settings = Settings {
     memory_bytes_max: 1 << 20,

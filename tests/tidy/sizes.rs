@@ -14,9 +14,6 @@ const LONG: &[(&str, usize)] = &[
     ("src/server.rs", 627),
     ("src/shard.rs", 1255),
     ("src/store/mod.rs", 745),
-    ("tests/program.rs", 742),
-    ("tests/simulation/script.rs", 844),
-    ("tests/simulation/world.rs", 727),
 ];
 
 /// Files with unsafe code, and in how many places.
@@ -30,7 +27,7 @@ const WORDS: &[(&str, usize)] = &[
     ("for want of", 3),
     ("heed", 11),
     ("is told of", 5),
-    ("loan", 300),
+    ("loan", 298),
     ("matters of", 0),
     ("nobody is let", 1),
     ("obey", 3),
@@ -86,7 +83,7 @@ fn occurrences(text: &str, word: &str) -> usize {
 
 #[test]
 fn words_that_have_a_better_one_become_fewer() {
-    let texts = all().into_iter().filter(|file| file.path != "tests/tidy/sizes.rs");
+    let texts = all().into_iter().filter(|file| !file.path.starts_with("tests/tidy/"));
     let texts: Vec<File> = texts.chain(files("README.md", &[".md"])).collect();
     let count = |word: &str| texts.iter().map(|file| occurrences(&file.text, word)).sum();
     let counts: Vec<(String, usize)> =

@@ -1,4 +1,4 @@
-//! Values on loan: what they outlive, and what they cost.
+//! Values that readers have pinned: what they outlive, and what they cost.
 
 use super::{NOW, SETTINGS, op, put, put_for};
 use crate::clock::Millis;
