@@ -513,7 +513,7 @@ fn connections_that_come_and_go_leave_no_descriptor() {
 }
 
 #[test]
-fn row_49_broken_connections_leave_nothing_open() {
+fn broken_connections_leave_nothing_open() {
     const VALUE_BYTES: usize = 64 << 10;
     const CYCLES: u64 = 50;
     for shards in [1, 2] {

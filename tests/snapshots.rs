@@ -358,7 +358,7 @@ fn what_is_over_or_too_long_is_left_out_and_counted() {
 }
 
 #[test]
-fn row_63_a_clock_that_was_put_back_lets_nothing_live_longer() {
+fn a_clock_that_was_put_back_lets_nothing_live_longer() {
     let place = Place::new("clock");
     let created = Clock::wall_millis() + 365 * 86_400_000;
     let forever = entry(b"forever", b"v", Some(created + 20 * 365 * 86_400_000));
@@ -379,7 +379,7 @@ fn row_63_a_clock_that_was_put_back_lets_nothing_live_longer() {
 }
 
 #[test]
-fn row_61_a_damaged_file_is_refused_or_set_aside_and_never_lost() {
+fn a_damaged_file_is_refused_or_set_aside_and_never_lost() {
     let place = Place::new("damaged");
     let server = Running::start(&place.config(2));
     fill(&mut server.connect(), 0..3000, "value");
@@ -472,7 +472,7 @@ impl Drop for Program {
 }
 
 #[test]
-fn row_59_without_room_on_the_disk_the_snapshot_before_stays() {
+fn without_room_on_the_disk_the_snapshot_before_stays() {
     let place = Place::new("full");
     let program = Program::start(Program::command(&place));
     let mut client = Client::connect(program.data);
@@ -502,7 +502,7 @@ fn row_59_without_room_on_the_disk_the_snapshot_before_stays() {
 }
 
 #[test]
-fn row_62_a_directory_that_is_not_there_is_one_line() {
+fn a_directory_that_is_not_there_is_one_line() {
     let place = Place::new("nowhere");
     let mut command = Command::new(PROGRAM);
     command.args(["--listen", "127.0.0.1:0", "--admin-listen", "none", "--memory", "8MiB"]);

@@ -3,6 +3,7 @@
 
 mod tidy {
     mod crates;
+    mod documents;
     pub(crate) mod imports;
     mod order;
     mod sizes;

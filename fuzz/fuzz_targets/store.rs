@@ -2,7 +2,7 @@
 
 #![no_main]
 
-#[path = "../../tests/common/model.rs"]
+#[path = "../../tests/common/model/mod.rs"]
 mod model;
 
 use libfuzzer_sys::arbitrary::{Arbitrary, Result, Unstructured};

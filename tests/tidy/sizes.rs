@@ -10,18 +10,10 @@ const LONG: &[(&str, usize)] = &[
     ("src/config.rs", 773),
     ("src/driver.rs", 1036),
     ("src/http/mod.rs", 886),
-    ("src/http/request/tests.rs", 779),
     ("src/mesh.rs", 1005),
     ("src/server.rs", 627),
     ("src/shard.rs", 1255),
     ("src/store/mod.rs", 745),
-    ("src/store/tests.rs", 733),
-    ("tests/cases/main.rs", 2600),
-    ("tests/common/model.rs", 1145),
-    ("tests/program.rs", 742),
-    ("tests/routes/kv.rs", 750),
-    ("tests/simulation/script.rs", 844),
-    ("tests/simulation/world.rs", 727),
 ];
 
 /// Files with unsafe code, and in how many places.
@@ -35,7 +27,7 @@ const WORDS: &[(&str, usize)] = &[
     ("for want of", 3),
     ("heed", 11),
     ("is told of", 5),
-    ("loan", 300),
+    ("loan", 298),
     ("matters of", 0),
     ("nobody is let", 1),
     ("obey", 3),
@@ -91,7 +83,7 @@ fn occurrences(text: &str, word: &str) -> usize {
 
 #[test]
 fn words_that_have_a_better_one_become_fewer() {
-    let texts = all().into_iter().filter(|file| file.path != "tests/tidy/sizes.rs");
+    let texts = all().into_iter().filter(|file| !file.path.starts_with("tests/tidy/"));
     let texts: Vec<File> = texts.chain(files("README.md", &[".md"])).collect();
     let count = |word: &str| texts.iter().map(|file| occurrences(&file.text, word)).sum();
     let counts: Vec<(String, usize)> =

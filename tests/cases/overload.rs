@@ -1,12 +1,12 @@
 //! What a shard with too much to do still takes on: less with each step, all again afterwards.
 
-use super::kv::request;
 use crate::{
     common::{
         answer::Answer,
         cluster::{Cluster, End},
     },
-    config, get, mdelete, mget, mput, post_to, put, read_all, with_limits,
+    input::{get, mdelete, mget, mput, post_to, put, request},
+    tell::{config, read_all, with_limits},
 };
 use kvcache::{
     config::{Config, Limits},

@@ -1,7 +1,9 @@
 //! Compressed responses: to whom, of what, and under which entity tag.
 
-use super::kv::Talk;
-use crate::{value_of, with_limits};
+use crate::{
+    talk::Talk,
+    tell::{value_of, with_limits},
+};
 use kvcache::config::Limits;
 
 const GZIP: &str = "Accept-Encoding: gzip\r\n";

@@ -1,7 +1,15 @@
 //! Streams of events: what happens on every shard, to whom it is told, and how a stream ends.
 
-use crate::{BEAT_MS, Cluster, End, Role, Tokens, config, put, with_limits};
-use kvcache::config::{Config, Limits};
+use crate::{
+    common::cluster::{Cluster, End},
+    input::put,
+    tell::{config, with_limits},
+};
+use kvcache::{
+    auth::Tokens,
+    config::{Config, Limits},
+    shard::{BEAT_MS, Role},
+};
 use serde_json::{Value, json};
 use std::time::Duration;
 

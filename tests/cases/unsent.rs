@@ -1,10 +1,9 @@
 //! What clients that do not take their answers can make a shard hold: a bound for all together.
 
-use super::kv::request;
 use crate::{
-    STORED,
     common::cluster::{Client, Cluster},
-    mget, put, read_all, with_limits,
+    input::{get, mget, put, request},
+    tell::{STORED, read_all, with_limits},
 };
 use kvcache::{
     config::{Config, Limits},
@@ -73,8 +72,8 @@ fn long_answers_that_nobody_takes_are_bounded_together() {
         assert_eq!(status(&mut cluster, request("GET", "/get?key=a&lease=1", "", "")), 503);
         // What is lent holds nothing.
         assert_eq!(status(&mut cluster, request("GET", "/kv/a", "", "")), 200);
-        assert_eq!(status(&mut cluster, crate::get("small")), 200);
-        assert_eq!(status(&mut cluster, crate::get("a")), 200);
+        assert_eq!(status(&mut cluster, get("small")), 200);
+        assert_eq!(status(&mut cluster, get("a")), 200);
         assert_eq!(status(&mut cluster, put("other", "v")), 503);
         assert_eq!(status(&mut cluster, request("GET", "/healthz", "", "")), 200);
 
