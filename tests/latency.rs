@@ -157,11 +157,18 @@ fn shard_with_a_long_value(slow_log: Duration) -> (Shard, ConnectionId) {
     (shard, id)
 }
 
+/// Asks for the long value, whose length as JSON is measured in some turns before it is answered.
+fn ask_for_the_long_value(shard: &mut Shard, id: ConnectionId, now_us: u64) {
+    read(shard, id, now_us, GET);
+    assert!(shard.unsent(id).is_empty(), "it is not measured yet");
+    while shard.begin_turn(Millis(1)) {}
+}
+
 #[test]
 fn an_answer_in_pieces_ends_with_the_last() {
     let (shard, id) = shard_with_a_long_value(Duration::ZERO);
     let mut shards = [shard];
-    read(&mut shards[0], id, 2_000, GET);
+    ask_for_the_long_value(&mut shards[0], id, 2_000);
     let mut micros = 2_000;
     while !shards[0].unsent(id).is_empty() {
         assert_eq!(told(&mut shards, "get")[0], 0, "at {micros}");
@@ -181,7 +188,7 @@ fn the_slow_log_knows_the_outcome_and_all_bytes_of_an_answer() {
         Some(Slow { protocol, operation, micros, outcome, bytes, more: 0 })
     };
     // In pieces.
-    read(&mut shard, id, 2_000, GET);
+    ask_for_the_long_value(&mut shard, id, 2_000);
     let (mut micros, mut bytes) = (2_000, 0);
     while !shard.unsent(id).is_empty() {
         assert_eq!(shard.take_slow(), None);
