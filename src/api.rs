@@ -395,14 +395,18 @@ fn put_command<'a>(
         None => lifetime::default_ttl(config),
     };
     let value = bytes_of(value);
-    let stale_ms =
-        stale_ttl.map(|seconds| lifetime::millis(Span::StaleTtl, seconds)).transpose()?;
-    let extras = Extras {
-        content_type: None,
-        tags: tags::hashes(tags.iter().map(String::as_bytes), hasher)?,
-        stale_ms: stale_ms.filter(|_| ttl_ms.is_some()),
+    let verb = if stale_ttl.is_none() && tags.is_empty() {
+        Verb::put(value, ttl_ms)
+    } else {
+        let stale_ms =
+            stale_ttl.map(|seconds| lifetime::millis(Span::StaleTtl, seconds)).transpose()?;
+        let extras = Extras {
+            content_type: None,
+            tags: tags::hashes(tags.iter().map(String::as_bytes), hasher)?,
+            stale_ms: stale_ms.filter(|_| ttl_ms.is_some()),
+        };
+        Verb::Write(Write { value, extras, ttl_ms, condition: Condition::NONE })
     };
-    let verb = Verb::Write(Write { value, extras, ttl_ms, condition: Condition::NONE });
     Ok(Command { key: bytes_of(key), verb })
 }
 
@@ -477,7 +481,7 @@ pub fn write_reply(
     date: &Date,
     render: Render,
     key: &[u8],
-    (reply, text): (&Reply<&[u8]>, Option<Text>),
+    (reply, text): (&Reply<&[u8]>, Option<&Text>),
     rest: &mut Option<Rest>,
 ) -> u16 {
     let problem = match (render, reply) {

@@ -125,20 +125,23 @@ impl Span {
 #[inline]
 fn execute<R>(
     store: &mut Store,
-    op: Op<&[u8]>,
+    op: &Op<&[u8]>,
     now: Millis,
-    then: impl FnOnce(&Reply<&[u8]>, Option<Text>) -> R,
+    then: impl FnOnce(&Reply<&[u8]>, Option<&Text>) -> R,
 ) -> R {
-    let reply = store.execute(op, now);
-    let Reply::Pinned { pin, bytes, details: None } = reply else { return then(&reply, None) };
-    let text = measure(store, op.key, pin, now);
-    then(&Reply::Pinned { pin, bytes, details: None }, Some(text))
+    let mut reply = store.execute(op, now);
+    let mut text = None;
+    if let Reply::Pinned { pin, bytes, details: None } = reply {
+        text = Some(measure(store, op.key, pin, now));
+        reply = Reply::Pinned { pin, bytes, details: None };
+    }
+    then(&reply, text.as_ref())
 }
 
 #[cold]
 fn measure(store: &mut Store, key: Key<&[u8]>, pin: Pin, now: Millis) -> Text {
     let verb = Verb::Piece { pin, from: 0, bytes: usize::MAX };
-    match store.execute(Op { key, verb }, now) {
+    match store.execute(&Op { key, verb }, now) {
         Reply::Piece { bytes, .. } => Text::of([bytes]),
         _ => unreachable!("what was pinned just now is there"),
     }
@@ -216,7 +219,7 @@ impl<T> Batch<T> {
         for (_, op) in &self.calls[calls] {
             let reply = (self.replied_bytes.len() <= end_max).then(|| {
                 let op = op.map(|span| span.of(&self.called_bytes));
-                execute(store, op, now, |reply, text| {
+                execute(store, &op, now, |reply, text| {
                     self.texts.extend(text);
                     reply.map(|bytes| Span::push(&mut self.replied_bytes, bytes))
                 })
@@ -333,7 +336,7 @@ pub enum Arrival<'a, T> {
         key: &'a [u8],
         reply: Reply<&'a [u8]>,
         /// The measure of a value that is pinned without details.
-        text: Option<Text>,
+        text: Option<&'a Text>,
     },
     /// The call was not executed: the replies to its group have passed their bound.
     LeftOut { ticket: T },
@@ -644,7 +647,7 @@ impl<T> Mesh<T> {
         if self.owner(key) != self.me {
             return None;
         }
-        Some(self.store.execute(Op { key: Key { bytes: key, hash: hash() }, verb }, now))
+        Some(self.store.execute(&Op { key: Key { bytes: key, hash: hash() }, verb }, now))
     }
 
     /// Returns how many entries went to make room for those after them.
@@ -674,11 +677,11 @@ impl<T> Mesh<T> {
         op: Op<&[u8]>,
         now: Millis,
         ticket: T,
-        here: impl FnOnce(&Reply<&[u8]>, Option<Text>),
+        here: impl FnOnce(&Reply<&[u8]>, Option<&Text>),
     ) -> Called {
         let owner = self.owner(op.key.bytes);
         if owner == self.me {
-            execute(&mut self.store, op, now, here);
+            execute(&mut self.store, &op, now, here);
             return Called::Here;
         }
         let peer = &mut self.peers[owner];
@@ -726,7 +729,7 @@ impl<T> Mesh<T> {
         }
         for (at, (op, &owner)) in ops.iter().zip(&owners).enumerate() {
             if owner == self.me {
-                execute(&mut self.store, *op, now, |reply, _| here(at, *reply));
+                execute(&mut self.store, op, now, |reply, _| here(at, *reply));
             } else {
                 self.peers[owner].outbox.push(ticket(at), *op);
             }
@@ -869,7 +872,7 @@ impl<T> Mesh<T> {
             }
             Message::Replies(mut batch) => {
                 let calls = batch.calls.len();
-                let mut texts = batch.texts.iter().copied();
+                let mut texts = batch.texts.iter();
                 for ((ticket, op), reply) in batch.calls.drain(..).zip(&batch.replies) {
                     let key = op.key.bytes.of(&batch.called_bytes);
                     let Some(reply) = reply else {
