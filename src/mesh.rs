@@ -674,14 +674,14 @@ impl<T> Mesh<T> {
     #[inline]
     pub fn call(
         &mut self,
-        op: Op<&[u8]>,
+        op: &Op<&[u8]>,
         now: Millis,
         ticket: T,
         here: impl FnOnce(&Reply<&[u8]>, Option<&Text>),
     ) -> Called {
         let owner = self.owner(op.key.bytes);
         if owner == self.me {
-            execute(&mut self.store, &op, now, here);
+            execute(&mut self.store, op, now, here);
             return Called::Here;
         }
         let peer = &mut self.peers[owner];
@@ -694,7 +694,7 @@ impl<T> Mesh<T> {
         }
         peer.calls += 1;
         peer.bytes += bytes;
-        peer.outbox.push(ticket, op);
+        peer.outbox.push(ticket, *op);
         self.hops.calls += 1;
         Called::Away
     }
@@ -1031,14 +1031,14 @@ mod tests {
     fn the_replies_to_one_group_pass_their_bound_by_at_most_one() {
         let (mut one, mut two) = (mesh(0), mesh(1));
         let put = Verb::put(&[b'v'; 100][..], None);
-        two.call(op(put), NOW, 0, |reply, _| assert_eq!(*reply, Reply::Created));
+        two.call(&op(put), NOW, 0, |reply, _| assert_eq!(*reply, Reply::Created));
         let group = [op(Verb::get()); 4];
-        one.call(op(Verb::get()), NOW, 0, |_, _| panic!("it is away"));
+        one.call(&op(Verb::get()), NOW, 0, |_, _| panic!("it is away"));
         let away = one.call_all(&group, NOW, 150, |at| 10 + at, |_, _| panic!("it is away"));
         assert_eq!(away, Some(4));
-        one.call(op(Verb::get()), NOW, 1, |_, _| panic!("it is away"));
+        one.call(&op(Verb::get()), NOW, 1, |_, _| panic!("it is away"));
         one.call_all(&group, NOW, 399, |at| 20 + at, |_, _| panic!("it is away"));
-        one.call(op(Verb::get()), NOW, 2, |_, _| panic!("it is away"));
+        one.call(&op(Verb::get()), NOW, 2, |_, _| panic!("it is away"));
         let arrived = exchange(&mut one, &mut two);
         let found = |(ticket, found): &(usize, bool)| found.then_some(*ticket);
         let found: Vec<usize> = arrived.iter().filter_map(found).collect();

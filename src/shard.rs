@@ -399,19 +399,16 @@ impl Service {
         connection: ConnectionId,
         responses: &mut Responses<Owing>,
     ) {
-        if let Verb::Read(Read { pin_above, .. }) = &mut op.verb
-            && *pin_above < usize::MAX
-            && responses.owes()
-        {
-            *pin_above = 0;
-        }
         let limits = &self.config.limits;
-        let bytes_max = match op.verb {
-            Verb::Read(Read { details: true, pin_above, .. }) => {
-                limits.value_bytes_max.min(pin_above.max(INLINE_BYTES_MAX))
+        let mut bytes_max = limits.answer_bytes_max();
+        if let Verb::Read(Read { pin_above, details, .. }) = &mut op.verb {
+            if *pin_above < usize::MAX && responses.owes() {
+                *pin_above = 0;
             }
-            _ => limits.answer_bytes_max(),
-        };
+            if *details {
+                bytes_max = limits.value_bytes_max.min((*pin_above).max(INLINE_BYTES_MAX));
+            }
+        }
         // Short values are not counted, and long ones mostly lent.
         if bytes_max > BUFFER_BYTES_MAX && self.is_congested(0) {
             return self.refuse_congested(responses, operation, exchange);
@@ -420,7 +417,7 @@ impl Service {
         let ticket = Ticket { connection, sequence: responses.next_sequence(), item: 0 };
         let mut unused = None;
         // The reply is read where the store wrote it: to move it costs more than to use it.
-        let called = self.mesh.call(op, self.now, ticket, |reply, text| {
+        let called = self.mesh.call(&op, self.now, ticket, |reply, text| {
             let is_kept = responses.begin(start, |out| {
                 let (date, key) = (&self.date, op.key.bytes);
                 let mut rest = None;
@@ -658,7 +655,7 @@ impl Service {
         let ticket = Ticket { connection: id, sequence, item: 0 };
         let (date, counters) = (&self.date, &mut self.counters);
         let mut unused = None;
-        self.mesh.call(op, self.now, ticket, |reply, text| {
+        self.mesh.call(&op, self.now, ticket, |reply, text| {
             let arrival = Arrival::Reply { ticket, key: &[], reply: *reply, text };
             let is_kept = Self::settle(date, counters, connections, bytes, &arrival);
             unused = reply.pin().filter(|_| !is_kept);
