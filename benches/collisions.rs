@@ -104,7 +104,7 @@ impl Case {
         let bytes = &self.keys[index];
         let key = Key { bytes: &bytes[..], hash: self.hasher.hash(bytes) };
         let verb = if is_put { Verb::put(&[7; 128][..], None) } else { Verb::get() };
-        let reply = self.store.execute(Op { key, verb }, Millis(0));
+        let reply = self.store.execute(&Op { key, verb }, Millis(0));
         assert!(matches!(reply, Reply::Value(_) | Reply::Created | Reply::Replaced));
     }
 

@@ -120,14 +120,14 @@ impl Run {
         let (bytes, value) = (Self::key(id), Self::value(id, written));
         let key = Key { bytes: &bytes[..], hash: self.hasher.hash(&bytes) };
         let verb = Verb::put(&value[..], None);
-        self.store.execute(Op { key, verb }, Millis(0));
+        self.store.execute(&Op { key, verb }, Millis(0));
     }
 
     fn report(&mut self, mib: usize, what: &str) {
         for (id, &written) in self.keys.iter().enumerate() {
             let bytes = Self::key(id);
             let key = Key { bytes: &bytes[..], hash: self.hasher.hash(&bytes) };
-            match self.store.execute(Op { key, verb: Verb::get() }, Millis(0)) {
+            match self.store.execute(&Op { key, verb: Verb::get() }, Millis(0)) {
                 Reply::Value(value) => {
                     self.wrong += u64::from(value != Self::value(id, written));
                 }

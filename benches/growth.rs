@@ -97,7 +97,7 @@ impl Row {
 fn execute(store: &mut Store, hasher: &KeyHasher, id: usize, verb: Verb<&[u8]>) -> u8 {
     let bytes = (id as u128).wrapping_mul(0x9e37_79b9_7f4a_7c15).to_le_bytes();
     let key = Key { bytes: &bytes[..], hash: hasher.hash(&bytes) };
-    match store.execute(Op { key, verb }, Millis(0)) {
+    match store.execute(&Op { key, verb }, Millis(0)) {
         Reply::Value(value) => value[0],
         _ => 0,
     }

@@ -31,9 +31,9 @@ fn main() -> Result<(), Error> {
         let mut store = Store::with_eviction(&bounds, eviction);
         for id in &ids {
             let key = Key { bytes: *id, hash: hasher.hash(id) };
-            if store.execute(Op { key, verb: Verb::get() }, Millis(0)) == Reply::Absent {
+            if store.execute(&Op { key, verb: Verb::get() }, Millis(0)) == Reply::Absent {
                 let verb = Verb::put(&b""[..], None);
-                store.execute(Op { key, verb }, Millis(0));
+                store.execute(&Op { key, verb }, Millis(0));
             }
         }
         println!("{name} {}", store.stats().misses);

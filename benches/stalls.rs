@@ -382,7 +382,7 @@ impl Run {
         let bytes = u128::from(id).to_le_bytes();
         let key = Key { bytes: &bytes[..], hash: self.hasher.hash(&bytes) };
         self.timed(|store, now| {
-            store.execute(Op { key, verb }, now);
+            store.execute(&Op { key, verb }, now);
         });
     }
 
@@ -442,20 +442,14 @@ impl Run {
         for id in ids.clone().chain(ids) {
             let bytes = u128::from(id).to_le_bytes();
             let key = Key { bytes: &bytes[..], hash: self.hasher.hash(&bytes) };
-            let read = |store: &mut Store, now| {
-                store
-                    .execute(
-                        Op { key, verb: Verb::Read(Read { pin_above: 1 << 15, ..Read::VALUE }) },
-                        now,
-                    )
-                    .pin()
-            };
+            let verb = Verb::Read(Read { pin_above: 1 << 15, ..Read::VALUE });
+            let read = |store: &mut Store, now| store.execute(&Op { key, verb }, now).pin();
             let pin = self.apart(&mut reads, |run| run.timed(read));
             let Some(pin) = pin else { continue };
             for from in (0..1 << 20).step_by(1 << 15) {
                 let verb = Verb::Piece { pin, from, bytes: 1 << 15 };
                 self.timed(|store, now| {
-                    store.execute(Op { key, verb }, now);
+                    store.execute(&Op { key, verb }, now);
                 });
             }
             self.execute(id, Verb::delete());

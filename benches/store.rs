@@ -65,7 +65,7 @@ struct Kvcache {
 impl Kvcache {
     fn execute(&mut self, id: &Id, verb: Verb<&[u8]>) -> Option<u8> {
         let key = Key { bytes: &id[..], hash: self.hasher.hash(id) };
-        match self.store.execute(Op { key, verb }, Millis(1)) {
+        match self.store.execute(&Op { key, verb }, Millis(1)) {
             Reply::Value(value) => Some(value[0]),
             _ => None,
         }

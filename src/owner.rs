@@ -189,7 +189,7 @@ impl<A: Copy> Owner<A> {
                 Fate::Refused => return Done::Refused,
             }
         }
-        let reply = self.store.execute(call.op, now);
+        let reply = self.store.execute(&call.op, now);
         if has_upstream {
             parked::forget_changed(&mut self.fills, call.op.key.bytes, &reply);
         }
@@ -231,7 +231,7 @@ impl<A: Copy> Owner<A> {
     pub fn work(&mut self, now: Millis, callers: &mut impl Callers<A>) -> bool {
         for fill in self.fills.drain(..) {
             let key = Key { bytes: &fill.key[..], hash: fill.hash };
-            self.store.execute(Op { key, verb: Verb::delete() }, now);
+            self.store.execute(&Op { key, verb: Verb::delete() }, now);
         }
         let mut has_more = false;
         if let Some(mut upstream) = self.upstream.take() {
@@ -251,7 +251,7 @@ impl<A: Copy> Owner<A> {
         let is_failed = fetched == Fetched::Failed;
         if let Fetched::Value { value, ttl_ms, stays } = fetched {
             let put = Op { key, verb: Verb::put(&value[..], ttl_ms) };
-            let is_put = matches!(self.store.execute(put, now), Reply::Created | Reply::Replaced);
+            let is_put = matches!(self.store.execute(&put, now), Reply::Created | Reply::Replaced);
             if is_put && !stays {
                 self.fills.push(Fill { key: key.bytes.into(), hash: key.hash });
             }
@@ -281,7 +281,7 @@ impl<A: Copy> Owner<A> {
 
     fn run_waiting(&mut self, waiting: Waiting<A>, now: Millis, callers: &mut impl Callers<A>) {
         let op = waiting.op();
-        let reply = self.store.execute(op, now);
+        let reply = self.store.execute(&op, now);
         parked::forget_changed(&mut self.fills, op.key.bytes, &reply);
         if let Reply::Pinned { pin, .. } = reply
             && waiting.wants_text

@@ -129,14 +129,18 @@ fn put_command<'a>(
         None => lifetime::default_ttl(config),
     };
     let value = bytes_of(value);
-    let stale_ms =
-        stale_ttl.map(|seconds| lifetime::millis(Span::StaleTtl, seconds)).transpose()?;
-    let extras = Extras {
-        content_type: None,
-        tags: tags::hashes(tags.iter().map(String::as_bytes), hasher)?,
-        stale_ms: stale_ms.filter(|_| ttl_ms.is_some()),
+    let verb = if stale_ttl.is_none() && tags.is_empty() {
+        Verb::put(value, ttl_ms)
+    } else {
+        let stale_ms =
+            stale_ttl.map(|seconds| lifetime::millis(Span::StaleTtl, seconds)).transpose()?;
+        let extras = Extras {
+            content_type: None,
+            tags: tags::hashes(tags.iter().map(String::as_bytes), hasher)?,
+            stale_ms: stale_ms.filter(|_| ttl_ms.is_some()),
+        };
+        Verb::Write(Write { value, extras, ttl_ms, condition: Condition::NONE })
     };
-    let verb = Verb::Write(Write { value, extras, ttl_ms, condition: Condition::NONE });
     Ok(Command { key: bytes_of(key), verb, wants_text: false })
 }
 

@@ -33,7 +33,7 @@ impl<A: Copy> Owner<A> {
         let (pin, from) = (*pin, measure.bytes());
         let verb = Verb::Piece { pin, from, bytes: SLICE_BYTES };
         let op = Op { key: Key { bytes: &[][..], hash: 0 }, verb };
-        let piece_bytes = match self.store.execute(op, now) {
+        let piece_bytes = match self.store.execute(&op, now) {
             Reply::Piece { bytes, .. } => {
                 measure.push(bytes);
                 Some(bytes.len())

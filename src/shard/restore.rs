@@ -46,7 +46,7 @@ impl Shard {
                 continue;
             };
             let key = Key { bytes: entry.key, hash: hasher.hash(entry.key) };
-            match store.execute(Op { key, verb }, *now) {
+            match store.execute(&Op { key, verb }, *now) {
                 Reply::Created | Reply::Replaced => tally.restored += 1,
                 _ => tally.restored_too_large += 1,
             }

@@ -272,19 +272,16 @@ impl Service {
         let about = under_way.about;
         let key = Key { bytes: &*command.key, hash: about.hasher.hash(&command.key) };
         let mut op = Op { key, verb: command.verb.as_deref() };
-        if let Verb::Read(Read { pin_above, .. }) = &mut op.verb
-            && *pin_above < usize::MAX
-            && under_way.answers.owes()
-        {
-            *pin_above = 0;
-        }
         let limits = &about.config.limits;
-        let bytes_max = match op.verb {
-            Verb::Read(Read { details: true, pin_above, .. }) => {
-                limits.value_bytes_max.min(pin_above.max(INLINE_BYTES_MAX))
+        let mut bytes_max = limits.answer_bytes_max();
+        if let Verb::Read(Read { pin_above, details, .. }) = &mut op.verb {
+            if *pin_above < usize::MAX && under_way.answers.owes() {
+                *pin_above = 0;
             }
-            _ => limits.answer_bytes_max(),
-        };
+            if *details {
+                bytes_max = limits.value_bytes_max.min((*pin_above).max(INLINE_BYTES_MAX));
+            }
+        }
         // Short values are not counted, and long ones mostly pinned.
         if bytes_max > BUFFER_BYTES_MAX
             && let Err(problem) = Admission::are_buffers_full(&mut self.counters, limits, 0)

@@ -151,6 +151,12 @@ impl Versions<&[u8]> {
 impl<B> Extras<B> {
     pub const NONE: Self = Self { content_type: None, tags: None, stale_ms: None };
 
+    #[must_use]
+    #[inline]
+    pub fn are_none(&self) -> bool {
+        self.content_type.is_none() && self.tags.is_none() && self.stale_ms.is_none()
+    }
+
     /// The same with the bytes held in another way.
     #[must_use]
     pub fn map<C>(self, mut hold: impl FnMut(B) -> C) -> Extras<C> {
@@ -298,9 +304,30 @@ impl<B> Verb<B> {
         }
     }
 
-    /// The same with the bytes borrowed.
-    #[inline]
+    /// The same with the bytes borrowed: at once where there is no condition and no extra.
+    #[inline(never)]
     pub fn as_deref(&self) -> Verb<&B::Target>
+    where
+        B: Deref,
+    {
+        match self {
+            &Self::Read(Read { ref condition, lease_ms, is_use, details, pin_above })
+                if condition.is_none() =>
+            {
+                let condition = Condition::NONE;
+                Verb::Read(Read { condition, lease_ms, is_use, details, pin_above })
+            }
+            Self::Write(Write { value, extras, ttl_ms, condition })
+                if extras.are_none() && condition.is_none() =>
+            {
+                Verb::put(value, *ttl_ms)
+            }
+            _ => self.as_deref_whole(),
+        }
+    }
+
+    #[inline(never)]
+    fn as_deref_whole(&self) -> Verb<&B::Target>
     where
         B: Deref,
     {

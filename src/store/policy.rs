@@ -40,7 +40,7 @@ pub enum Eviction {
 }
 
 impl Eviction {
-    /// Every rule and what it is called in bounds.
+    /// Every rule and what it is called in settings.
     pub const NAMES: [(&str, Self); 7] = [
         ("lru", Self::Lru),
         ("fifo", Self::Fifo),
@@ -51,7 +51,7 @@ impl Eviction {
         ("none", Self::None),
     ];
 
-    /// What the rule is called in bounds.
+    /// What the rule is called in settings.
     #[must_use]
     pub fn name(self) -> &'static str {
         Self::NAMES.iter().find(|(_, rule)| *rule == self).expect("each has a name").0

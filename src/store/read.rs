@@ -9,7 +9,12 @@ use std::num::NonZeroU64;
 
 impl Store {
     #[inline]
-    pub(super) fn read(&mut self, key: Key<&[u8]>, read: Read<&[u8]>, now: Millis) -> Reply<&[u8]> {
+    pub(super) fn read(
+        &mut self,
+        key: Key<&[u8]>,
+        read: &Read<&[u8]>,
+        now: Millis,
+    ) -> Reply<&[u8]> {
         let Some((at, meta)) = self.look_up(key, now, read.is_use) else {
             return self.missing(key, read.lease_ms, now);
         };
@@ -40,10 +45,10 @@ impl Store {
         &mut self,
         key: Key<&[u8]>,
         (mut at, mut meta): (Ref, Meta),
-        read: Read<&[u8]>,
+        read: &Read<&[u8]>,
         now: Millis,
     ) -> Reply<&[u8]> {
-        let Read { condition, lease_ms, .. } = read;
+        let &Read { condition, lease_ms, .. } = read;
         if !meta.is_extended() {
             let Some(extended) = self.extend(key, (at, meta), now) else {
                 return self.missing(key, lease_ms, now);

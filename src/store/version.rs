@@ -45,7 +45,7 @@ impl Store {
     #[inline]
     pub(super) fn refuses(
         &mut self,
-        condition: Condition<&[u8]>,
+        condition: &Condition<&[u8]>,
         found: Option<(Ref, Meta)>,
     ) -> bool {
         condition.matches.is_some_and(|versions| !self.is_among(versions, found))

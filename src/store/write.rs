@@ -28,21 +28,22 @@ impl Store {
     pub(super) fn write(
         &mut self,
         key: Key<&[u8]>,
-        write: Write<&[u8]>,
+        write: &Write<&[u8]>,
         now: Millis,
     ) -> Reply<&[u8]> {
-        let Write { value, extras, ttl_ms, condition } = write;
+        let (value, extras) = (write.value, &write.extras);
         let found = self.find_live(key, now);
-        if self.refuses(condition, found) {
+        if self.refuses(&write.condition, found) {
             return Reply::Refused;
         }
-        let Life { expires, stale_at } = Life::new(now, ttl_ms, extras.stale_ms);
+        let Life { expires, stale_at } = Life::new(now, write.ttl_ms, extras.stale_ms);
         let is_empty = |bytes: Option<&[u8]>| bytes.is_none_or(<[u8]>::is_empty);
-        let is_plain = stale_at.is_none() && is_empty(extras.content_type) && is_empty(extras.tags);
+        let is_plain = extras.are_none()
+            || stale_at.is_none() && is_empty(extras.content_type) && is_empty(extras.tags);
         if is_plain && !self.needs_version(key.bytes, value) {
             return self.put(key, Fresh { value, expires, extended: None }, found, now);
         }
-        let Some(extended) = Extended::new(self.next_version(), stale_at, extras) else {
+        let Some(extended) = Extended::new(self.next_version(), stale_at, *extras) else {
             self.stats.rejected += 1;
             return Reply::TooLarge;
         };
@@ -106,7 +107,7 @@ impl Store {
         now: Millis,
     ) -> Reply<&[u8]> {
         let Some((at, meta)) = self.find_live(key, now) else { return Reply::Absent };
-        if self.refuses(condition, Some((at, meta))) {
+        if self.refuses(&condition, Some((at, meta))) {
             return Reply::Refused;
         }
         let old_end = entry::expires(&self.arena, at, meta).unwrap_or(0);
@@ -153,7 +154,7 @@ impl Store {
         now: Millis,
     ) -> Reply<&[u8]> {
         let found = self.find_live(key, now);
-        if self.refuses(condition, found) {
+        if self.refuses(&condition, found) {
             return Reply::Refused;
         }
         let (mut number, mut expires, mut extras) = (0, None, Vec::new());
@@ -183,7 +184,7 @@ impl Store {
         now: Millis,
     ) -> Reply<&[u8]> {
         let Some((at, meta)) = self.find_live(key, now) else { return Reply::Absent };
-        if self.refuses(condition, Some((at, meta))) {
+        if self.refuses(&condition, Some((at, meta))) {
             return Reply::Refused;
         }
         self.remove(at, meta);

@@ -27,7 +27,7 @@ impl Cache {
     fn run(&mut self, id: u32, verb: Verb<&[u8]>) -> bool {
         let key = id.to_le_bytes();
         let key = Key { bytes: &key[..], hash: self.hasher.hash(&key) };
-        self.store.execute(Op { key, verb }, Millis(0)) != Reply::Absent
+        self.store.execute(&Op { key, verb }, Millis(0)) != Reply::Absent
     }
 
     /// Reads, and puts what is not there. True for a hit.

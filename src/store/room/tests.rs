@@ -24,7 +24,7 @@ impl Cache {
     fn run(&mut self, id: u32, verb: Verb<&[u8]>) -> Reply<&[u8]> {
         let key = id.to_le_bytes();
         let key = Key { bytes: &key[..], hash: self.hasher.hash(&key) };
-        self.store.execute(Op { key, verb }, self.now)
+        self.store.execute(&Op { key, verb }, self.now)
     }
 
     fn put(&mut self, id: u32, value: &[u8], ttl_ms: u64) -> Reply<&[u8]> {

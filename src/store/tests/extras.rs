@@ -53,11 +53,11 @@ fn extras_come_back_with_any_value_and_a_plain_put_drops_them() {
             Extras::NONE,
         ] {
             let mut store = Store::new(&bounds);
-            store.execute(op(b"k", write_with(&value, extras, life)), NOW);
+            store.execute(&op(b"k", write_with(&value, extras, life)), NOW);
             // An overwrite in its place, an addition to something else, a new size.
             for verb in [write_with(&value, extras, life), add(1), touch(70), touch(0), touch(70)] {
-                store.execute(op(b"k", verb), NOW);
-                let reply = store.execute(op(b"k", READ), NOW);
+                store.execute(&op(b"k", verb), NOW);
+                let reply = store.execute(&op(b"k", READ), NOW);
                 let Reply::Entry { value: held, details: Details { content_type, stale, .. } } =
                     reply
                 else {
@@ -66,9 +66,9 @@ fn extras_come_back_with_any_value_and_a_plain_put_drops_them() {
                 assert_eq!((held, content_type, stale), (&value[..], extras.content_type, None));
             }
             assert_eq!(items(&mut store, NOW)[0].1.as_deref(), extras.tags);
-            store.execute(op(b"k", put(&value)), NOW);
+            store.execute(&op(b"k", put(&value)), NOW);
             assert!(matches!(
-                store.execute(op(b"k", READ), NOW),
+                store.execute(&op(b"k", READ), NOW),
                 Reply::Entry { details: Details { content_type: None, .. }, .. }
             ));
             store.check();
@@ -79,10 +79,10 @@ fn extras_come_back_with_any_value_and_a_plain_put_drops_them() {
 #[test]
 fn an_addition_keeps_the_extras_and_changes_the_version() {
     let mut store = Store::new(&BOUNDS);
-    store.execute(op(b"n", write_with(b"99", extras(b"text/plain", &[5; 16]), (50, 20))), NOW);
+    store.execute(&op(b"n", write_with(b"99", extras(b"text/plain", &[5; 16]), (50, 20))), NOW);
     let before = version(&mut store, b"n");
-    assert_eq!(store.execute(op(b"n", add(1)), NOW), Reply::Number(100));
-    let reply = store.execute(op(b"n", READ), after(10));
+    assert_eq!(store.execute(&op(b"n", add(1)), NOW), Reply::Number(100));
+    let reply = store.execute(&op(b"n", READ), after(10));
     let Reply::Entry { value, details: Details { content_type, version, ttl_ms, .. } } = reply
     else {
         panic!()
@@ -96,7 +96,7 @@ fn an_addition_keeps_the_extras_and_changes_the_version() {
 fn extras_beyond_their_bounds_are_refused() {
     let mut store = Store::new(&BOUNDS);
     for extras in [extras(&[b't'; CONTENT_TYPE_BYTES_MAX + 1], b""), extras(b"", &[0; 72])] {
-        let reply = store.execute(op(b"k", write_with(b"v", extras, FOR_EVER)), NOW);
+        let reply = store.execute(&op(b"k", write_with(b"v", extras, FOR_EVER)), NOW);
         assert_eq!(reply, Reply::TooLarge);
     }
     assert_eq!((store.stats().rejected, store.stats().entries), (2, 0));
@@ -106,7 +106,7 @@ fn extras_beyond_their_bounds_are_refused() {
 fn what_is_not_there_takes_no_memory() {
     let bytes = |verb: Verb<&[u8]>| {
         let mut store = Store::new(&BOUNDS);
-        store.execute(op(&[1; 16], verb), NOW);
+        store.execute(&op(&[1; 16], verb), NOW);
         store.stats().payload_bytes
     };
     assert_eq!(bytes(put(&[2; 128])), 16 + 16 + 128);
@@ -123,8 +123,8 @@ fn what_is_not_there_takes_no_memory() {
 #[test]
 fn a_stale_entry_is_read_until_its_end() {
     let mut store = Store::new(&BOUNDS);
-    store.execute(op(b"k", write_with(b"v", extras(b"a/b", b""), (50, 30))), NOW);
-    assert_eq!(store.execute(op(b"k", Verb::get()), after(49)), Reply::Value(&b"v"[..]));
+    store.execute(&op(b"k", write_with(b"v", extras(b"a/b", b""), (50, 30))), NOW);
+    assert_eq!(store.execute(&op(b"k", Verb::get()), after(49)), Reply::Value(&b"v"[..]));
     let version = version(&mut store, b"k");
     for (verb, lease) in [
         (Verb::get(), Lease::NotAsked),
@@ -143,33 +143,33 @@ fn a_stale_entry_is_read_until_its_end() {
                 stale: Some(lease),
             },
         };
-        assert_eq!(store.execute(op(b"k", verb), after(50)), entry);
+        assert_eq!(store.execute(&op(b"k", verb), after(50)), entry);
     }
     let known = version.to_le_bytes();
     let lease_ms = NonZeroU64::new(9);
     let read = Verb::Read(Read { condition: unless(&known), lease_ms, ..Read::ENTRY });
     let unchanged = Reply::Unchanged { version, ttl_ms: None, stale: Some(Lease::Granted) };
-    assert_eq!(store.execute(op(b"k", read), after(79)), unchanged);
+    assert_eq!(store.execute(&op(b"k", read), after(79)), unchanged);
     assert_eq!(store.stats().stale, 7);
-    assert_eq!(store.execute(op(b"k", Verb::get()), after(80)), Reply::Absent);
+    assert_eq!(store.execute(&op(b"k", Verb::get()), after(80)), Reply::Absent);
     assert_eq!((store.stats().expirations, store.stats().expired), (1, 1));
 }
 
 #[test]
 fn what_is_stale_is_there_but_for_an_addition() {
     let stale = |store: &mut Store, verb| {
-        store.execute(op(b"k", write_with(b"7", extras(b"a/b", b""), (50, 30))), NOW);
-        store.execute(op(b"k", verb), after(60)).map(<[u8]>::to_vec)
+        store.execute(&op(b"k", write_with(b"7", extras(b"a/b", b""), (50, 30))), NOW);
+        store.execute(&op(b"k", verb), after(60)).map(<[u8]>::to_vec)
     };
     let mut store = Store::new(&BOUNDS);
     assert_eq!(stale(&mut store, put(b"w")), Reply::Replaced);
-    assert_eq!(store.execute(op(b"k", Verb::get()), after(90)), Reply::Value(&b"w"[..]));
+    assert_eq!(store.execute(&op(b"k", Verb::get()), after(90)), Reply::Value(&b"w"[..]));
     assert_eq!(stale(&mut store, write(b"w", Condition::ABSENT)), Reply::Refused);
     assert_eq!(stale(&mut store, write(b"w", Condition::PRESENT)), Reply::Replaced);
     assert_eq!(stale(&mut store, Verb::delete()), Reply::Deleted);
     assert_eq!(stale(&mut store, add(1)), Reply::Number(1));
     assert!(matches!(
-        store.execute(op(b"k", READ), after(90)),
+        store.execute(&op(b"k", READ), after(90)),
         Reply::Entry {
             value: b"1",
             details: Details { content_type: None, ttl_ms: None, stale: None, .. }
@@ -177,15 +177,15 @@ fn what_is_stale_is_there_but_for_an_addition() {
     ));
     // A touch makes it live, and it may go stale again for as long as before.
     assert_eq!(stale(&mut store, touch(100)), Reply::Touched);
-    assert_eq!(store.execute(op(b"k", Verb::get()), after(159)), Reply::Value(&b"7"[..]));
-    let reply = store.execute(op(b"k", Verb::get()), after(189));
+    assert_eq!(store.execute(&op(b"k", Verb::get()), after(159)), Reply::Value(&b"7"[..]));
+    let reply = store.execute(&op(b"k", Verb::get()), after(189));
     assert!(
         matches!(reply, Reply::Entry { details: Details { stale: Some(_), .. }, .. }),
         "{reply:?}"
     );
-    assert_eq!(store.execute(op(b"k", Verb::get()), after(190)), Reply::Absent);
+    assert_eq!(store.execute(&op(b"k", Verb::get()), after(190)), Reply::Absent);
     assert_eq!(stale(&mut store, touch(0)), Reply::Touched);
-    assert_eq!(store.execute(op(b"k", Verb::get()), after(1 << 30)), Reply::Value(&b"7"[..]));
+    assert_eq!(store.execute(&op(b"k", Verb::get()), after(1 << 30)), Reply::Value(&b"7"[..]));
 }
 
 #[test]
@@ -193,11 +193,11 @@ fn no_time_is_too_long_to_go_stale_in() {
     const LAST: u64 = (1 << 39) - 1;
     let mut store = Store::new(&BOUNDS);
     let mut write = |ttl, stale_ms, at| {
-        store.execute(op(b"k", write_with(b"v", Extras::NONE, (ttl, stale_ms))), NOW);
+        store.execute(&op(b"k", write_with(b"v", Extras::NONE, (ttl, stale_ms))), NOW);
         store.check();
-        store.execute(op(b"k", touch(ttl)), NOW);
+        store.execute(&op(b"k", touch(ttl)), NOW);
         store.check();
-        store.execute(op(b"k", Verb::get()), Millis(at)).map(<[u8]>::to_vec)
+        store.execute(&op(b"k", Verb::get()), Millis(at)).map(<[u8]>::to_vec)
     };
     assert!(matches!(
         write(50, u64::MAX, LAST - 2),
@@ -214,7 +214,7 @@ fn no_time_is_too_long_to_go_stale_in() {
 #[test]
 fn one_reader_of_a_missing_key_has_the_lease() {
     let mut store = Store::new(&BOUNDS);
-    let mut ask = |key: &[u8], verb, at| store.execute(op(key, verb), at).map(<[u8]>::to_vec);
+    let mut ask = |key: &[u8], verb, at| store.execute(&op(key, verb), at).map(<[u8]>::to_vec);
     assert_eq!(ask(b"k", read_for(100), NOW), Reply::Missing(Lease::Granted));
     assert_eq!(ask(b"k", read_for(500), after(1)), Reply::Missing(taken(99)));
     assert_eq!(ask(b"l", read_for(500), after(1)), Reply::Missing(Lease::Granted));
@@ -236,7 +236,7 @@ fn one_reader_of_a_missing_key_has_the_lease() {
     assert_eq!(ask(b"k", Verb::delete(), after(102)), Reply::Absent);
     assert_eq!(ask(b"k", read_for(50), after(102)), Reply::Missing(taken(49)));
     store.flush();
-    let again = store.execute(op(b"k", read_for(50)), after(102));
+    let again = store.execute(&op(b"k", read_for(50)), after(102));
     assert_eq!(again, Reply::Missing(Lease::Granted));
     store.check();
 }
@@ -244,10 +244,10 @@ fn one_reader_of_a_missing_key_has_the_lease() {
 #[test]
 fn a_touch_ends_the_lease_on_what_was_stale() {
     let mut store = Store::new(&BOUNDS);
-    store.execute(op(b"k", write_with(b"v", Extras::NONE, (10, 90))), NOW);
+    store.execute(&op(b"k", write_with(b"v", Extras::NONE, (10, 90))), NOW);
     for (touched, stale) in [(9, 10), (11, 30)] {
-        store.execute(op(b"k", touch(1)), after(touched));
-        let reply = store.execute(op(b"k", read_for(80)), after(stale));
+        store.execute(&op(b"k", touch(1)), after(touched));
+        let reply = store.execute(&op(b"k", read_for(80)), after(stale));
         assert!(
             matches!(
                 reply,
@@ -263,7 +263,7 @@ fn of_too_many_leases_the_first_to_end_give_way() {
     let mut store = Store::new(&BOUNDS);
     let keys = 1_000_u64;
     let ask = |store: &mut Store, id: u64| {
-        store.execute(op(&id.to_le_bytes(), read_for(1 + id)), NOW).map(<[u8]>::to_vec)
+        store.execute(&op(&id.to_le_bytes(), read_for(1 + id)), NOW).map(<[u8]>::to_vec)
     };
     for id in 0..keys {
         assert_eq!(ask(&mut store, id), Reply::Missing(Lease::Granted));
@@ -284,14 +284,14 @@ fn an_invalidated_tag_ends_what_was_written_before() {
     let mut store = Store::new(&BOUNDS);
     let tags = [[1_u8; 8], [2; 8]].concat();
     let tagged = |from| extras(b"", &tags[from..]);
-    store.execute(op(b"both", write_with(b"1", tagged(0), FOR_EVER)), NOW);
-    store.execute(op(b"two", write_with(b"1", tagged(8), FOR_EVER)), NOW);
-    store.execute(op(b"stale", write_with(b"1", tagged(0), (5, 50))), NOW);
-    store.execute(op(b"sum", write_with(b"1", tagged(0), FOR_EVER)), NOW);
-    store.execute(op(b"plain", put(b"1")), NOW);
-    store.execute(op(b"none", write_with(b"1", Extras::NONE, FOR_EVER)), NOW);
+    store.execute(&op(b"both", write_with(b"1", tagged(0), FOR_EVER)), NOW);
+    store.execute(&op(b"two", write_with(b"1", tagged(8), FOR_EVER)), NOW);
+    store.execute(&op(b"stale", write_with(b"1", tagged(0), (5, 50))), NOW);
+    store.execute(&op(b"sum", write_with(b"1", tagged(0), FOR_EVER)), NOW);
+    store.execute(&op(b"plain", put(b"1")), NOW);
+    store.execute(&op(b"none", write_with(b"1", Extras::NONE, FOR_EVER)), NOW);
     assert!(store.invalidate(u64::from_le_bytes([1; 8])));
-    store.execute(op(b"later", write_with(b"1", tagged(0), FOR_EVER)), NOW);
+    store.execute(&op(b"later", write_with(b"1", tagged(0), FOR_EVER)), NOW);
     let keys: [(&[u8], bool); 7] = [
         (b"both", false),
         (b"two", true),
@@ -306,19 +306,19 @@ fn an_invalidated_tag_ends_what_was_written_before() {
         assert_eq!(left.iter().any(|(met, ..)| met == key), is_left);
     }
     // Each verb finds nothing, and what was there is counted once.
-    assert_eq!(store.execute(op(b"both", Verb::get()), NOW), Reply::Absent);
-    assert_eq!(store.execute(op(b"stale", read_for(9)), after(9)), Reply::Missing(Lease::Granted));
-    assert_eq!(store.execute(op(b"sum", add(5)), NOW), Reply::Number(5));
+    assert_eq!(store.execute(&op(b"both", Verb::get()), NOW), Reply::Absent);
+    assert_eq!(store.execute(&op(b"stale", read_for(9)), after(9)), Reply::Missing(Lease::Granted));
+    assert_eq!(store.execute(&op(b"sum", add(5)), NOW), Reply::Number(5));
     assert_eq!(store.stats().invalidated, 3);
     for (key, is_left) in keys {
-        let held = store.execute(op(key, Verb::peek()), NOW) != Reply::Absent;
+        let held = store.execute(&op(key, Verb::peek()), NOW) != Reply::Absent;
         assert_eq!(held, is_left || key == b"sum");
     }
     // The same again, and another.
     for (tag, is_left) in [([1; 8], false), ([2; 8], false)] {
-        store.execute(op(b"both", write_with(b"1", tagged(0), FOR_EVER)), NOW);
+        store.execute(&op(b"both", write_with(b"1", tagged(0), FOR_EVER)), NOW);
         assert!(store.invalidate(u64::from_le_bytes(tag)));
-        assert_eq!(store.execute(op(b"both", touch(9)), NOW) == Reply::Touched, is_left);
+        assert_eq!(store.execute(&op(b"both", touch(9)), NOW) == Reply::Touched, is_left);
     }
     store.check();
 }
@@ -331,7 +331,7 @@ fn a_sweep_gives_memory_back_and_frees_the_rows() {
     let fill = |store: &mut Store| {
         for (id, tag) in (0..entries).zip(&tags) {
             let verb = write_with(b"value", extras(b"", tag), FOR_EVER);
-            store.execute(op(&id.to_le_bytes(), verb), NOW);
+            store.execute(&op(&id.to_le_bytes(), verb), NOW);
         }
     };
     assert!(!store.sweep(1));
@@ -345,7 +345,7 @@ fn a_sweep_gives_memory_back_and_frees_the_rows() {
             steps += 1;
             // One that is written meanwhile stays.
             let verb = write_with(b"value", extras(b"", &tags[1]), FOR_EVER);
-            store.execute(op(b"meanwhile", verb), NOW);
+            store.execute(&op(b"meanwhile", verb), NOW);
         }
         assert!(steps > entries / 10, "{steps} slices");
         assert_eq!(store.stats().invalidated - before, entries / 2 + u64::from(round > 0));
@@ -357,11 +357,11 @@ fn a_sweep_gives_memory_back_and_frees_the_rows() {
 #[test]
 fn too_many_tags_are_refused_until_a_sweep() {
     let mut store = Store::new(&BOUNDS);
-    store.execute(op(b"k", write_with(b"v", extras(b"", &[9; 8]), FOR_EVER)), NOW);
+    store.execute(&op(b"k", write_with(b"v", extras(b"", &[9; 8]), FOR_EVER)), NOW);
     let taken = (0..1_000).take_while(|&tag| store.invalidate(tag)).count() as u64;
     assert!((16..1_000).contains(&taken), "{taken} tags");
     assert!(!store.invalidate(1_000) && store.invalidate(0));
-    assert_eq!(store.execute(op(b"k", Verb::get()), NOW), Reply::Value(&b"v"[..]));
+    assert_eq!(store.execute(&op(b"k", Verb::get()), NOW), Reply::Value(&b"v"[..]));
     // A sweep takes the rows over and the next tag finds room, but each half has its end.
     store.sweep(1);
     assert_eq!((0..1_000).filter(|&tag| store.invalidate(2_000 + tag)).count() as u64, taken);
@@ -377,10 +377,10 @@ fn a_prefix_is_deleted_and_nothing_else() {
     let ids = if cfg!(miri) { 60 } else { 3_000_u32 };
     let keys: Vec<String> = (0..ids).map(|id| format!("{}:{id}", id % 3)).collect();
     for key in &keys {
-        store.execute(op(key.as_bytes(), put(b"value")), NOW);
+        store.execute(&op(key.as_bytes(), put(b"value")), NOW);
     }
-    store.execute(op(b"1:over", put_for(b"value", 1)), Millis(NOW.0 - 1));
-    store.execute(op(b"1:stale", write_with(b"v", Extras::NONE, (1, 9))), Millis(NOW.0 - 1));
+    store.execute(&op(b"1:over", put_for(b"value", 1)), Millis(NOW.0 - 1));
+    store.execute(&op(b"1:stale", write_with(b"v", Extras::NONE, (1, 9))), Millis(NOW.0 - 1));
     let third = u64::from(ids / 3) + 1;
     for steps in [1, 7, SCAN_STEPS_MAX] {
         assert_eq!(delete_prefix(&mut store, b"1:", true, steps), third);
@@ -389,7 +389,7 @@ fn a_prefix_is_deleted_and_nothing_else() {
     assert_eq!(delete_prefix(&mut store, b"1:", false, 1), third);
     assert_eq!(store.stats().prefix_deleted, third);
     for (id, key) in keys.iter().enumerate() {
-        let held = store.execute(op(key.as_bytes(), Verb::peek()), NOW) != Reply::Absent;
+        let held = store.execute(&op(key.as_bytes(), Verb::peek()), NOW) != Reply::Absent;
         assert_eq!(held, id % 3 != 1, "{key}");
     }
     // What is over is left to the wheel.
@@ -406,7 +406,7 @@ fn a_prefix_is_deleted_and_nothing_else() {
 fn a_scan_that_removes_all_leaves_no_long_chains() {
     let mut store = Store::new(&Bounds { memory_bytes_max: 4 << 20, ..BOUNDS });
     for id in 0..30_000_u32 {
-        store.execute(op(&id.to_le_bytes(), put(b"")), NOW);
+        store.execute(&op(&id.to_le_bytes(), put(b"")), NOW);
     }
     let (before, pages) = (store.index.longest_chain(&store.arena), store.index.pages());
     let mut scan = Scan::START;
@@ -417,8 +417,8 @@ fn a_scan_that_removes_all_leaves_no_long_chains() {
     assert_eq!(scan.matched, 30_000);
     // The table follows the number of entries again as others come and go.
     for id in 0..20_000_u32 {
-        store.execute(op(&id.to_le_bytes(), put(b"")), NOW);
-        store.execute(op(&id.to_le_bytes(), Verb::delete()), NOW);
+        store.execute(&op(&id.to_le_bytes(), put(b"")), NOW);
+        store.execute(&op(&id.to_le_bytes(), Verb::delete()), NOW);
     }
     assert!(store.index.pages() * 10 < pages, "{} of {pages} pages", store.index.pages());
     store.check();
@@ -432,14 +432,14 @@ fn a_scan_meets_what_stays_once_while_the_index_grows_and_shrinks() {
         let mut random = fastrand::Rng::with_seed(seed);
         let mut store = Store::new(&Bounds { memory_bytes_max: 4 << 20, ..BOUNDS });
         for id in 0..stay {
-            store.execute(op(format!("stay {id}").as_bytes(), put(b"")), NOW);
+            store.execute(&op(format!("stay {id}").as_bytes(), put(b"")), NOW);
         }
         // The others come and go between two slices, in long waves.
         let (mut others, mut is_growing) = (0, random.bool());
         let wave = stay * random.u32(1..20);
         if !is_growing {
             for id in 0..wave {
-                store.execute(op(&id.to_le_bytes(), put(b"")), NOW);
+                store.execute(&op(&id.to_le_bytes(), put(b"")), NOW);
             }
             others = wave;
         }
@@ -448,11 +448,11 @@ fn a_scan_meets_what_stays_once_while_the_index_grows_and_shrinks() {
             for _ in 0..random.u32(..300) {
                 is_growing = if is_growing { others < wave } else { others == 0 };
                 if is_growing {
-                    store.execute(op(&others.to_le_bytes(), put(b"")), NOW);
+                    store.execute(&op(&others.to_le_bytes(), put(b"")), NOW);
                     others += 1;
                 } else {
                     others -= 1;
-                    store.execute(op(&others.to_le_bytes(), Verb::delete()), NOW);
+                    store.execute(&op(&others.to_le_bytes(), Verb::delete()), NOW);
                 }
             }
         }

@@ -20,11 +20,11 @@ fn every_write_changes_the_version_and_nothing_else_does() {
         add(0),
     ];
     for verb in writes {
-        store.execute(op(b"k", verb), NOW);
+        store.execute(&op(b"k", verb), NOW);
         let now = version(&mut store, b"k");
         assert!(!seen.contains(&now), "{verb:?}");
         for verb in [Verb::get(), touch(9), Verb::peek()] {
-            store.execute(op(b"k", verb), NOW);
+            store.execute(&op(b"k", verb), NOW);
             assert_eq!(version(&mut store, b"k"), now);
         }
         seen.push(now);
@@ -44,9 +44,9 @@ fn a_read_of_the_value_alone_never_writes() {
     for (verbs, version_bytes) in [(&plain[..], 0), (&asking[..], 10)] {
         for &verb in verbs {
             let mut store = Store::new(&BOUNDS);
-            store.execute(op(b"k", put(b"v")), NOW);
+            store.execute(&op(b"k", put(b"v")), NOW);
             let before = (store.stats().payload_bytes + version_bytes, store.writes);
-            let reply = store.execute(op(b"k", verb), NOW);
+            let reply = store.execute(&op(b"k", verb), NOW);
             if verb == READ {
                 assert!(matches!(reply, Reply::Entry { value: b"v", .. }), "{reply:?}");
             } else {
@@ -66,12 +66,12 @@ fn a_put_of_the_same_value_changes_the_version_that_was_shown() {
     for len in lens.into_iter().step_by(if cfg!(miri) { 4 } else { 1 }) {
         let mut store = Store::new(&bounds);
         let value = vec![1; len];
-        store.execute(op(b"k", put(&value)), NOW);
-        store.execute(op(b"l", put(&value)), NOW);
+        store.execute(&op(b"k", put(&value)), NOW);
+        store.execute(&op(b"l", put(&value)), NOW);
         let first = version(&mut store, b"k");
         assert_eq!(version(&mut store, b"k"), first);
-        assert_eq!(store.execute(op(b"k", Verb::get()), NOW), Reply::Value(&value[..]));
-        store.execute(op(b"k", put(&value)), NOW);
+        assert_eq!(store.execute(&op(b"k", Verb::get()), NOW), Reply::Value(&value[..]));
+        store.execute(&op(b"k", put(&value)), NOW);
         assert_ne!(version(&mut store, b"k"), first, "{len}");
         assert_ne!(version(&mut store, b"k"), version(&mut store, b"l"));
         store.check();
@@ -82,7 +82,7 @@ fn a_put_of_the_same_value_changes_the_version_that_was_shown() {
 fn another_process_begins_with_other_versions() {
     let first = || {
         let mut store = Store::new(&BOUNDS);
-        store.execute(op(b"k", put(b"v")), NOW);
+        store.execute(&op(b"k", put(b"v")), NOW);
         version(&mut store, b"k")
     };
     assert!(first().abs_diff(first()) > 1 << 20);
@@ -95,12 +95,12 @@ fn a_version_does_not_warm_an_entry() {
     for (name, eviction) in Eviction::NAMES.into_iter().take(rules) {
         let mut store = Store::with_eviction(&BOUNDS, eviction);
         for id in 0..keys {
-            store.execute(op(&id.to_le_bytes(), put(&[1; 40])), NOW);
+            store.execute(&op(&id.to_le_bytes(), put(&[1; 40])), NOW);
         }
         let before = items(&mut store, NOW);
         for id in 0..keys {
             let peek = Verb::Read(Read { is_use: false, ..Read::ENTRY });
-            store.execute(op(&id.to_le_bytes(), peek), NOW);
+            store.execute(&op(&id.to_le_bytes(), peek), NOW);
         }
         assert_eq!(store.stats().payload_bytes, u64::from(keys) * (16 + 4 + 40 + 10));
         assert_eq!(items(&mut store, NOW), before, "{name}");
@@ -115,14 +115,14 @@ fn versions_find_room_in_a_full_store() {
         let mut store = Store::with_eviction(&BOUNDS, eviction);
         let mut keys = 0_u32;
         while store.stats().evictions == 0
-            && store.execute(op(&keys.to_le_bytes(), put(&[1; 40])), NOW) == Reply::Created
+            && store.execute(&op(&keys.to_le_bytes(), put(&[1; 40])), NOW) == Reply::Created
         {
             keys += 1;
         }
         let (mut shown, mut unchanged) = (0, 0);
         for id in (0..keys).rev() {
             let key = id.to_le_bytes();
-            let mut version = || match store.execute(op(&key, READ), NOW) {
+            let mut version = || match store.execute(&op(&key, READ), NOW) {
                 Reply::Entry { value, details: Details { version, .. } } => {
                     assert_eq!(value, [1; 40]);
                     Some(version)
@@ -134,8 +134,8 @@ fn versions_find_room_in_a_full_store() {
             };
             let Some(first) = version() else { continue };
             assert_eq!(version(), Some(first));
-            store.execute(op(&key, put(&[1; 40])), NOW);
-            let second = match store.execute(op(&key, READ), NOW) {
+            store.execute(&op(&key, put(&[1; 40])), NOW);
+            let second = match store.execute(&op(&key, READ), NOW) {
                 Reply::Entry { details: Details { version, .. }, .. } => version,
                 other => panic!("{other:?}"),
             };

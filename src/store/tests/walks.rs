@@ -8,10 +8,10 @@ use crate::store::{Eviction, Reply, Store, Verb};
 fn a_walk_meets_the_coldest_first() {
     let mut store = Store::new(&BOUNDS);
     for key in [b"a", b"b", b"c", b"d"] {
-        store.execute(op(key, put(key)), NOW);
+        store.execute(&op(key, put(key)), NOW);
     }
-    store.execute(op(b"e", put_for(b"e", 5)), NOW);
-    store.execute(op(b"b", Verb::get()), NOW);
+    store.execute(&op(b"e", put_for(b"e", 5)), NOW);
+    store.execute(&op(b"b", Verb::get()), NOW);
     store.start_walk();
     let mut met = Vec::new();
     while let Some(item) = store.walk_on(Millis(NOW.0 + 5), &mut { u32::MAX }) {
@@ -30,7 +30,7 @@ fn a_walk_misses_nothing_that_stays() {
         let mut store = Store::with_eviction(&BOUNDS, eviction);
         let keys = if cfg!(miri) { 60 } else { 3_000_u32 };
         for id in 0..keys {
-            store.execute(op(&id.to_le_bytes(), put(&[1; 40])), NOW);
+            store.execute(&op(&id.to_le_bytes(), put(&[1; 40])), NOW);
         }
         store.start_walk();
         let mut met = std::collections::HashSet::new();
@@ -49,11 +49,11 @@ fn a_walk_misses_nothing_that_stays() {
                 let key = id.to_le_bytes();
                 match id % 6 {
                     0 | 1 => {}
-                    2 | 3 => drop(store.execute(op(&key, Verb::get()), NOW)),
-                    4 => drop(store.execute(op(&key, put(&[2; 80])), NOW)),
+                    2 | 3 => drop(store.execute(&op(&key, Verb::get()), NOW)),
+                    4 => drop(store.execute(&op(&key, put(&[2; 80])), NOW)),
                     _ => {
                         gone.insert(id);
-                        store.execute(op(&key, Verb::delete()), NOW);
+                        store.execute(&op(&key, Verb::delete()), NOW);
                     }
                 }
             }
@@ -74,7 +74,7 @@ fn a_restore_keeps_the_last_whatever_the_rule() {
         let keys = 30_000_u32;
         store.start_restore();
         for id in 0..keys {
-            let reply = store.execute(op(&id.to_le_bytes(), put(&[1; 200])), NOW);
+            let reply = store.execute(&op(&id.to_le_bytes(), put(&[1; 200])), NOW);
             assert_eq!(reply, Reply::Created, "{name}");
         }
         assert_eq!(store.stats().evictions, u64::from(keys) - store.stats().entries);
@@ -84,12 +84,12 @@ fn a_restore_keeps_the_last_whatever_the_rule() {
         let first = keys - u32::try_from(stats.entries).unwrap();
         assert!(0 < first && first < keys, "{name}");
         for id in 0..keys {
-            let reply = store.execute(op(&id.to_le_bytes(), Verb::peek()), NOW);
+            let reply = store.execute(&op(&id.to_le_bytes(), Verb::peek()), NOW);
             assert_eq!(reply != Reply::Absent, id >= first, "{name}: {id}");
         }
         // The rule is in force again.
         let replies: Vec<_> = (keys..2 * keys)
-            .map(|id| store.execute(op(&id.to_le_bytes(), put(&[1; 200])), NOW) == Reply::Full)
+            .map(|id| store.execute(&op(&id.to_le_bytes(), put(&[1; 200])), NOW) == Reply::Full)
             .collect();
         let is_refusing = replies.contains(&true);
         assert_eq!(is_refusing, eviction == Eviction::None, "{name}");

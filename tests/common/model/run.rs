@@ -73,7 +73,7 @@ impl Run {
     fn execute(&mut self, id: u32, verb: Verb<&[u8]>) -> Reply<Vec<u8>> {
         let bytes = self.key(id);
         let key = Key { bytes: &bytes[..], hash: self.hash(&bytes) };
-        let reply = self.store.execute(Op { key, verb }, Millis(self.now));
+        let reply = self.store.execute(&Op { key, verb }, Millis(self.now));
         reply.map(<[u8]>::to_vec)
     }
 
