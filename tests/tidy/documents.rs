@@ -1,7 +1,7 @@
-//! What documents say of the tests.
+//! What documents say of the sources and the tests.
 
 use super::source::{File, files};
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, fs};
 
 /// Files in which tests are still named after rows of a table that is not here. This list may only
 /// shrink.
@@ -40,7 +40,7 @@ fn named(document: &str) -> Vec<(usize, &str)> {
 #[test]
 fn the_tests_in_the_table_of_bad_input_exist() {
     let cases = cases(&files("tests/cases", &[".rs"]));
-    let table = std::fs::read_to_string(BAD_INPUT).unwrap();
+    let table = fs::read_to_string(BAD_INPUT).unwrap();
     let named = named(&table);
     assert!(named.len() > 80, "the table has been found: {}", named.len());
     for (line, name) in named {
@@ -71,4 +71,77 @@ fn tests_are_named_after_behaviour() {
     assert_eq!(found, NAMED_AFTER_ROWS, "files with tests that are named after rows");
     assert!(is_named_after_row("#[test]\nfn row_10_no_length() {}"));
     assert!(!is_named_after_row("fn row_count() {}"));
+}
+
+/// What a document has between backquotes, but for blocks of code, by its line.
+fn spans(document: &str) -> Vec<(usize, &str)> {
+    let mut is_block = false;
+    let lines = document.lines().enumerate().filter(|(_, line)| {
+        let is_fence = line.starts_with("```");
+        is_block ^= is_fence;
+        !is_block && !is_fence
+    });
+    let spans = lines.flat_map(|(index, line)| {
+        line.split('`').skip(1).step_by(2).map(move |span| (index + 1, span))
+    });
+    spans.collect()
+}
+
+/// Whether a span names a file or a folder of this repository, or that of a module.
+fn is_path(span: &str) -> Option<&str> {
+    let path = span.split(' ').next()?;
+    let roots = ["src/", "tests/", "docs/", "scripts/", "benches/", "fuzz/fuzz_targets/"];
+    roots.iter().any(|root| path.starts_with(root)).then_some(path)
+}
+
+/// The module and the function that a span names, as in `module::function`.
+fn is_function(span: &str) -> Option<(&str, &str)> {
+    let is_name = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || "_:".contains(c);
+    span.rsplit_once("::").filter(|_| span.chars().all(is_name))
+}
+
+/// Whether a file of that module, or of one that ends so, has the function.
+fn has_function(files: &[File], module: &str, function: &str) -> bool {
+    let (ending, head) = (format!("::{module}"), format!("fn {function}("));
+    files.iter().any(|file| {
+        let path = file.path.trim_end_matches(".rs").replace('/', "::");
+        path.ends_with(&ending) && file.text.contains(&head)
+    })
+}
+
+#[test]
+fn what_documents_name_exists() {
+    let sources = ["src", "tests"].map(|root| files(root, &[".rs"])).into_iter().flatten();
+    let sources: Vec<File> = sources.collect();
+    let documents = ["docs", "CONTRIBUTING.md", "README.md"].map(|root| files(root, &[".md"]));
+    let (mut paths, mut functions) = (0, 0);
+    for File { path: document, text } in documents.iter().flatten() {
+        for (line, span) in spans(text) {
+            if let Some(path) = is_path(span) {
+                let is_there =
+                    [path, &format!("{path}.rs")].iter().any(|it| fs::exists(it).unwrap());
+                assert!(is_there, "{document}:{line}: there is no {path}");
+                paths += 1;
+            } else if let Some((module, function)) = is_function(span) {
+                let is_there = has_function(&sources, module, function);
+                assert!(is_there, "{document}:{line}: there is no {span}");
+                functions += 1;
+            }
+        }
+    }
+    assert!(paths > 60 && functions > 110, "they were found: {paths}, {functions}");
+}
+
+#[test]
+fn what_is_named_and_does_not_exist_is_found() {
+    let document = "`src/a` or `src/b.rs c`\n```\n`src/d`\n```\n`a::b_c`, `D::e`, `a::F`, `g`";
+    let spans = spans(document);
+    let paths = spans.iter().filter_map(|(line, span)| Some((*line, is_path(span)?)));
+    assert_eq!(paths.collect::<Vec<_>>(), [(1, "src/a"), (1, "src/b.rs")]);
+    let functions: Vec<_> = spans.iter().filter_map(|(_, span)| is_function(span)).collect();
+    assert_eq!(functions, [("a", "b_c")]);
+    let files = [File { path: "src/x/a.rs".to_owned(), text: "fn b_c() {}".to_owned() }];
+    let found = |module, function| has_function(&files, module, function);
+    assert!(found("a", "b_c") && found("x::a", "b_c"));
+    assert!(!found("a", "b") && !found("b::a", "b_c") && !found("x", "b_c"));
 }
