@@ -13,11 +13,11 @@ pub mod api;
 mod route;
 mod reader;
 mod bearer;
-pub mod gzip;
-pub mod etag;
 pub mod response;
 pub mod refusal;
 pub mod form;
+pub mod etag;
+pub mod gzip;
 pub mod body;
 pub mod request;
 

@@ -73,7 +73,7 @@ impl Store {
         }
         let has_details = read.details || stale.is_some();
         let details = Details { content_type: None, version, ttl_ms, stale };
-        // Who wants the value alone is told of a stale one with all of it.
+        // Who wants the value alone gets all of an entry that is stale.
         if self.is_to_pin(at, meta, read.pin_above) && read.details == has_details {
             return self.pinned(at, meta, has_details.then_some(details));
         }

@@ -9,12 +9,6 @@ type Edge = (Module, Module);
 
 /// Imports that go up the list of their folder. This list may only shrink.
 const UP: &[(&str, &str)] = &[
-    ("api::kv", "api::condition"),
-    ("api::question", "api::json"),
-    ("api::question", "api::query"),
-    ("http::request::repeat", "http::request::field"),
-    ("http::response", "http::etag"),
-    ("http::response", "http::gzip"),
     ("load::settings", "load::protocol"),
     ("load::settings", "load::workload"),
     ("store::op", "store::loan"),
@@ -22,8 +16,6 @@ const UP: &[(&str, &str)] = &[
 
 /// Imports that close a circle of files. This list may only shrink.
 const CIRCLES: &[(&str, &str)] = &[
-    ("api::batch", "api"),
-    ("api::kv", "api"),
     ("config::read", "config"),
     ("load::protocol::http", "load::protocol"),
     ("load::protocol::memcached", "load::protocol"),
@@ -31,8 +23,6 @@ const CIRCLES: &[(&str, &str)] = &[
     ("load::settings", "load::protocol"),
     ("load::settings", "load::workload"),
     ("server::restore", "server"),
-    ("shard::listen", "shard"),
-    ("shard::save", "shard"),
     ("snapshot::read", "snapshot"),
     ("store::arena::chunks", "store"),
     ("store::arena::chunks", "store::arena"),
