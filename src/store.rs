@@ -16,6 +16,8 @@ mod extras;
 mod hash;
 mod index;
 mod lease;
+#[cfg(any(test, debug_assertions))]
+mod linked;
 mod op;
 mod pin;
 mod place;

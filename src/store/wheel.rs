@@ -13,9 +13,9 @@
 #![expect(clippy::cast_possible_truncation, reason = "slots are counted in six bits")]
 
 use super::arena::{Arena, NIL, Ref};
-#[cfg(any(test, debug_assertions))]
-use super::check::walk;
 use super::entry;
+#[cfg(any(test, debug_assertions))]
+use super::linked::walk;
 #[cfg(any(test, debug_assertions))]
 use std::collections::HashSet;
 

@@ -10,7 +10,10 @@
 
 #![expect(clippy::cast_possible_truncation, reason = "a hash is cut on purpose")]
 
-use super::{Arena, List, NIL, Ref, Rule, entry};
+use super::list::List;
+use super::rule::Rule;
+use crate::store::arena::{Arena, NIL, Ref};
+use crate::store::entry;
 use ahash::RandomState;
 
 const WINDOW: u8 = 0;
@@ -20,7 +23,7 @@ const PROTECTED: u8 = 2;
 const WINDOW_SHARE: usize = 100;
 const PROBATION_SHARE: usize = 5;
 
-pub(in crate::store) struct WTinyLfu {
+pub(super) struct WTinyLfu {
     segments: [List; 3],
     /// What left the window last, until it has been compared with a victim.
     candidate: Ref,
