@@ -7,7 +7,7 @@
 //! ```
 //!
 //! The classes are entries by size, the overflow buckets of the index, and chunks of large
-//! values, which are kept in another way; pages of index buckets belong to no class. A slot that
+//! values, which are kept differently; pages of index buckets belong to no class. A slot that
 //! is freed becomes one of a few holes of its class, or the class's last slot moves into it: so
 //! no page stays half empty, and what a free costs is bounded by one move. Whoever owns the
 //! contents is told what moved and mends the references to it. A page that empties returns to the

@@ -2,7 +2,8 @@
 //! then.
 
 use super::arena::NIL;
-use super::{Store, entry};
+use super::entry;
+use super::state::Store;
 use std::collections::HashSet;
 
 /// Operations between two checks, and that many for each entry.

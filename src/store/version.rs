@@ -10,16 +10,14 @@
 use super::arena::{Moved, Ref};
 use super::entry::{self, Meta};
 use super::extras::VERSION_BYTES;
+use super::op::{Condition, Key, Versions};
+use super::policy::Eviction;
 use super::room::SPARE_PAGES;
-use super::{Condition, Eviction, Key, KeyHasher, Millis, Store, Versions};
+use super::state::Store;
+use crate::clock::Millis;
 
 /// Marks a version that is a hash of the value; the counter never gets there.
 const CONTENT_VERSION: u64 = 1 << 63;
-
-/// A random start of the counter, from which it counts for ever.
-pub(super) fn first(random: &KeyHasher) -> u64 {
-    random.hash(b"version") >> 2 | 1
-}
 
 impl Store {
     pub(super) fn next_version(&mut self) -> u64 {

@@ -17,7 +17,6 @@ const UP: &[(&str, &str)] = &[
     ("http::response", "http::gzip"),
     ("load::settings", "load::protocol"),
     ("load::settings", "load::workload"),
-    ("store::op", "store::loan"),
 ];
 
 /// Imports that close a circle of files. This list may only shrink.
@@ -34,28 +33,6 @@ const CIRCLES: &[(&str, &str)] = &[
     ("shard::listen", "shard"),
     ("shard::save", "shard"),
     ("snapshot::read", "snapshot"),
-    ("store::arena::chunks", "store"),
-    ("store::arena::chunks", "store::arena"),
-    ("store::check", "store"),
-    ("store::loan", "store"),
-    ("store::op", "store::loan"),
-    ("store::policy::fifo", "store"),
-    ("store::policy::fifo", "store::policy"),
-    ("store::policy::lfu", "store"),
-    ("store::policy::lfu", "store::policy"),
-    ("store::policy::lru", "store"),
-    ("store::policy::lru", "store::policy"),
-    ("store::policy::none", "store"),
-    ("store::policy::none", "store::policy"),
-    ("store::policy::s3fifo", "store"),
-    ("store::policy::s3fifo", "store::policy"),
-    ("store::policy::sieve", "store"),
-    ("store::policy::sieve", "store::policy"),
-    ("store::policy::wtinylfu", "store"),
-    ("store::policy::wtinylfu", "store::policy"),
-    ("store::room", "store"),
-    ("store::version", "store"),
-    ("store::walk", "store"),
 ];
 
 fn edge((from, to): (&str, &str)) -> Edge {

@@ -1,5 +1,5 @@
 //! W-TinyLFU: a small window of what is new, a segmented LRU for the rest, and a sketch of how
-//! often keys were seen lately that decides which of the two gives way.
+//! often keys were seen lately that decides which of the two is evicted.
 //!
 //! Einziger and others, "`TinyLFU`: a highly efficient cache admission policy", 2017. The window
 //! does not adapt: experimental. Policy bits: the segment.
