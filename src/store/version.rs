@@ -2,10 +2,10 @@
 //!
 //! They come from one counter that starts at random, so that no version of an earlier process is
 //! met again. A write without extras spends no bytes on one: the entry is given its version when a
-//! reader first asks for it, and the next such write takes it away with all else. Only an entry so large that
-//! it may not fit its slot then has one at once. Where there is no room for a version (nothing is
-//! evicted and the memory is full) the reader is shown a hash of the value, which a put of the same
-//! value does not change.
+//! reader first asks for it, and the next such write takes it away with all else. Only an entry so
+//! large that it may not fit its slot then has one at once. Where there is no room for a version
+//! (nothing is evicted and the memory is full) the reader is shown a hash of the value, which a put
+//! of the same value does not change.
 
 use super::arena::{Moved, Ref};
 use super::entry::{self, Meta};
