@@ -193,15 +193,15 @@ impl Route {
 #[must_use]
 pub(super) fn access(port: Port, route: Option<Route>, method: Method) -> Access {
     let is_look = matches!(method, Method::Get | Method::Head);
+    let is_free = is_look || method == Method::Options;
     match (port, route) {
         (Port::Admin, Some(Route::Events)) if is_look => Access::Read,
-        (Port::Admin, _) if is_look || method == Method::Options => Access::Open,
-        (Port::Admin, _) => Access::Write,
+        (Port::Admin, _) if is_free => Access::Open,
         (Port::Data, Some(Route::Health)) => Access::Open,
+        (Port::Data, _) if is_free => Access::Read,
         // To read takes a POST where there are many keys.
         (Port::Data, None | Some(Route::Mget)) => Access::Read,
-        (Port::Data, _) if is_look || method == Method::Options => Access::Read,
-        (Port::Data, _) => Access::Write,
+        _ => Access::Write,
     }
 }
 

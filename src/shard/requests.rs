@@ -136,11 +136,11 @@ impl Service {
         let mut op = Op { key, verb: command.verb.as_deref() };
         let limits = &about.config.limits;
         let mut bytes_max = limits.answer_bytes_max();
-        if let Verb::Read(Read { pin_above, details, .. }) = &mut op.verb {
+        if let Verb::Read(Read { pin_above, details, lease_ms, .. }) = &mut op.verb {
             if *pin_above < usize::MAX && under_way.answers.owes() {
                 *pin_above = 0;
             }
-            if *details {
+            if *details || lease_ms.is_some() {
                 bytes_max = limits.value_bytes_max.min((*pin_above).max(INLINE_BYTES_MAX));
             }
         }

@@ -8,11 +8,8 @@ type Module = Vec<String>;
 type Edge = (Module, Module);
 
 /// Imports that go up the list of their folder. This list may only shrink.
-const UP: &[(&str, &str)] = &[
-    ("load::settings", "load::protocol"),
-    ("load::settings", "load::workload"),
-    ("store::op", "store::loan"),
-];
+const UP: &[(&str, &str)] =
+    &[("load::settings", "load::protocol"), ("load::settings", "load::workload")];
 
 /// Imports that close a circle of files. This list may only shrink.
 const CIRCLES: &[(&str, &str)] = &[
@@ -24,28 +21,6 @@ const CIRCLES: &[(&str, &str)] = &[
     ("load::settings", "load::workload"),
     ("server::restore", "server"),
     ("snapshot::read", "snapshot"),
-    ("store::arena::chunks", "store"),
-    ("store::arena::chunks", "store::arena"),
-    ("store::check", "store"),
-    ("store::loan", "store"),
-    ("store::op", "store::loan"),
-    ("store::policy::fifo", "store"),
-    ("store::policy::fifo", "store::policy"),
-    ("store::policy::lfu", "store"),
-    ("store::policy::lfu", "store::policy"),
-    ("store::policy::lru", "store"),
-    ("store::policy::lru", "store::policy"),
-    ("store::policy::none", "store"),
-    ("store::policy::none", "store::policy"),
-    ("store::policy::s3fifo", "store"),
-    ("store::policy::s3fifo", "store::policy"),
-    ("store::policy::sieve", "store"),
-    ("store::policy::sieve", "store::policy"),
-    ("store::policy::wtinylfu", "store"),
-    ("store::policy::wtinylfu", "store::policy"),
-    ("store::room", "store"),
-    ("store::version", "store"),
-    ("store::walk", "store"),
 ];
 
 fn edge((from, to): (&str, &str)) -> Edge {
