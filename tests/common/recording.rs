@@ -12,7 +12,8 @@
 //! What is left out:
 //! - the texts of `message`, which may be improved, and the lengths of bodies that have one;
 //! - versions, which start at random: they are numbered as they come up in the exchange;
-//! - the bodies of `/stats` and `/metrics`: measurements, some of them times.
+//! - the bodies of `/stats` and `/metrics`: measurements, some of them times;
+//! - clusters whose stores are filled, by `Cluster::leave_unrecorded`.
 
 #![expect(clippy::disallowed_types, reason = "tests run in threads and make one set")]
 
