@@ -22,5 +22,5 @@ pub mod body;
 pub mod request;
 
 pub use form::Http;
-pub use reader::{Next, Port, Reader, Request};
+pub use reader::{BodyHead, Next, Port, Reader, Request};
 pub use request::Error;

@@ -13,7 +13,7 @@ use crate::{
     mesh::Called,
     metrics::{Operation, Process},
     owner::Call,
-    protocol::{About, Announced, Arrived, Ask, Batch, Claim, Command, Item, Problem},
+    protocol::{About, Announced, Ask, Batch, Claim, Command, Item, Problem},
     query::Query,
     store::{INLINE_BYTES_MAX, Key, Op, Read, Verb},
     wire::{Answers, Written},
@@ -46,13 +46,13 @@ impl Service {
     #[inline]
     pub(super) fn answer<P: Spoken>(
         &mut self,
-        arrived: &Arrived<'_, P>,
+        request: &P::Request<'_>,
+        claim: &Claim<'_, P>,
         under_way: &mut UnderWay<'_, P>,
     ) -> bool {
         // By reference: to move what was read costs more than to use it.
-        let read = self
-            .admit(arrived)
-            .and_then(|()| P::read(&arrived.request, &mut under_way.form, under_way.about));
+        let read =
+            self.admit(claim).and_then(|()| P::read(request, &mut under_way.form, under_way.about));
         match &read {
             Err(refusal) => {
                 under_way.refuse(&mut self.counters, refusal);
@@ -79,11 +79,11 @@ impl Service {
 
     /// Whether a whole request may be read.
     #[inline]
-    fn admit<P: Spoken>(&mut self, arrived: &Arrived<'_, P>) -> Result<(), P::Refusal> {
-        self.authorize(&arrived.claim)?;
+    fn admit<P: Spoken>(&mut self, claim: &Claim<'_, P>) -> Result<(), P::Refusal> {
+        self.authorize(claim)?;
         // A longer one was admitted with its head.
-        if arrived.body_bytes <= LONG_BODY_BYTES_MIN && arrived.claim.may_be_shed {
-            self.admission.shed(arrived.claim.operation, &mut self.counters)?;
+        if claim.body_bytes <= LONG_BODY_BYTES_MIN && claim.may_be_shed {
+            self.admission.shed(claim.operation, &mut self.counters)?;
         }
         Ok(())
     }
@@ -102,12 +102,13 @@ impl Service {
     /// connection takes it, and how long a body is that the store is to make room ahead for.
     pub(super) fn answer_announced<P: Spoken>(
         &mut self,
-        announced: Announced<'_, P>,
+        claim: &Claim<'_, P>,
+        announced: Announced<P>,
         under_way: &mut UnderWay<'_, P>,
     ) -> (bool, usize) {
-        let Announced { claim, refusal, body_bytes, waits, stores } = announced;
-        let mut admitted = self.authorize(&claim).and(refusal.map_or(Ok(()), Err));
-        let is_long = body_bytes > LONG_BODY_BYTES_MIN;
+        let Announced { refusal, waits, stores } = announced;
+        let mut admitted = self.authorize(claim).and(refusal.map_or(Ok(()), Err));
+        let is_long = claim.body_bytes > LONG_BODY_BYTES_MIN;
         if admitted.is_ok() && (waits || is_long) && claim.may_be_shed {
             let shed = self.admission.shed(claim.operation, &mut self.counters);
             admitted = shed.map_err(|problem| P::closing(problem.into()));
