@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 
 /// Every dependency, and the modules that know it.
 const CRATES: &[(&str, &[&str])] = &[
-    ("ahash", &["store"]),
+    ("ahash", &["mesh", "store"]),
     ("bytesize", &["config"]),
     ("clap", &["config", "load"]),
     ("core_affinity", &["config", "doctor", "preflight", "server"]),
@@ -26,8 +26,8 @@ const CRATES: &[(&str, &[&str])] = &[
         "rustix",
         &["clock", "disk", "doctor", "driver", "link", "load", "preflight", "process", "server"],
     ),
-    ("serde", &["api"]),
-    ("serde_json", &["admin", "api", "config", "latency", "load", "log", "shard", "text"]),
+    ("serde", &["http"]),
+    ("serde_json", &["config", "http", "latency", "load", "log", "shard", "text"]),
     ("signal_hook", &["server"]),
     ("siphasher", &["store"]),
     ("socket2", &["load", "server"]),

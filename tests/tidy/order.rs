@@ -8,22 +8,11 @@ type Module = Vec<String>;
 type Edge = (Module, Module);
 
 /// Imports that go up the list of their folder. This list may only shrink.
-const UP: &[(&str, &str)] = &[
-    ("api::kv", "api::condition"),
-    ("api::question", "api::json"),
-    ("api::question", "api::query"),
-    ("http::request::repeat", "http::request::field"),
-    ("http::response", "http::etag"),
-    ("http::response", "http::gzip"),
-    ("load::settings", "load::protocol"),
-    ("load::settings", "load::workload"),
-    ("store::op", "store::loan"),
-];
+const UP: &[(&str, &str)] =
+    &[("load::settings", "load::protocol"), ("load::settings", "load::workload")];
 
 /// Imports that close a circle of files. This list may only shrink.
 const CIRCLES: &[(&str, &str)] = &[
-    ("api::batch", "api"),
-    ("api::kv", "api"),
     ("config::read", "config"),
     ("load::protocol::http", "load::protocol"),
     ("load::protocol::memcached", "load::protocol"),
@@ -31,31 +20,7 @@ const CIRCLES: &[(&str, &str)] = &[
     ("load::settings", "load::protocol"),
     ("load::settings", "load::workload"),
     ("server::restore", "server"),
-    ("shard::listen", "shard"),
-    ("shard::save", "shard"),
     ("snapshot::read", "snapshot"),
-    ("store::arena::chunks", "store"),
-    ("store::arena::chunks", "store::arena"),
-    ("store::check", "store"),
-    ("store::loan", "store"),
-    ("store::op", "store::loan"),
-    ("store::policy::fifo", "store"),
-    ("store::policy::fifo", "store::policy"),
-    ("store::policy::lfu", "store"),
-    ("store::policy::lfu", "store::policy"),
-    ("store::policy::lru", "store"),
-    ("store::policy::lru", "store::policy"),
-    ("store::policy::none", "store"),
-    ("store::policy::none", "store::policy"),
-    ("store::policy::s3fifo", "store"),
-    ("store::policy::s3fifo", "store::policy"),
-    ("store::policy::sieve", "store"),
-    ("store::policy::sieve", "store::policy"),
-    ("store::policy::wtinylfu", "store"),
-    ("store::policy::wtinylfu", "store::policy"),
-    ("store::room", "store"),
-    ("store::version", "store"),
-    ("store::walk", "store"),
 ];
 
 fn edge((from, to): (&str, &str)) -> Edge {
