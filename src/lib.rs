@@ -9,17 +9,14 @@
 //! # The path of a request
 //!
 //! ```text
-//!   socket -> driver -> shard -> http -> shard -> mesh -> owner                 the key is ours
-//!                                                  |
-//!                                                  +-> channel -> driver -> shard -> mesh -> owner
-//!                                                                                             |
-//!   socket <- driver <- shard <- http <- shard <- mesh <- channel <- driver <- shard <- mesh <-+
+//!   socket -> driver -> shard -> http -> api -> mesh -> store               the key is ours
+//!                                                 |
+//!                                                 +-> channel -> driver -> shard -> mesh -> store
+//!   socket <- driver <- shard <- http <- api <----+-- channel <- driver <-------------------+
 //! ```
 //!
-//! `http` turns bytes into what is asked, and what came of it into bytes; the shard has it done.
-//! What serves requests from `shard` down is plain code fed by arguments: no sockets, no clock, no
-//! runtime. That is what the tests, the simulation and the fuzzers drive. `docs/architecture.md`
-//! says more.
+//! Everything from `shard` down is plain code fed by arguments: no sockets, no clock, no runtime.
+//! That is what the tests, the simulation and the fuzzers drive.
 //!
 //! # The rule of imports
 //!
