@@ -29,9 +29,9 @@
 //!   under way; the peer returns each empty, and until then further late replies gather in the next
 //!   one. There are never more of them than calls under way.
 //! - Queries. A query goes to every shard, the asking one included, and stands in the order of the
-//!   calls: it comes after those that were made before it and before those made after it. At most
-//!   `BROADCASTS_MAX` queries of one shard are open. The answer is told when every shard has told
-//!   its result, at once or later.
+//!   calls: it comes after those that were made before it and before those made after it, but it
+//!   overtakes those that wait at their owner. At most `BROADCASTS_MAX` queries of one shard are
+//!   open. The answer is told when every shard has told its result, at once or later.
 //! - Room ahead. That a large value is on its way to some shard rides with the calls, merged into
 //!   one number for each peer: its owner is not known before its key is.
 //! - Loans. A reply that names a loan hands it over. Loans go back with the calls and are never
