@@ -50,6 +50,7 @@ mod broadcast;
 mod flush;
 mod late;
 mod message;
+mod packed;
 mod peer;
 mod slot;
 #[cfg(test)]
@@ -67,9 +68,9 @@ use crate::{
     owner::{Call, Done, Owner},
     store::{Loan, Reply, Verb},
 };
-use batch::Slot;
 use broadcast::Broadcasts;
 use late::{Desk, Groups};
+use packed::Slot;
 use peer::Peer;
 
 /// Messages of calls in flight to one peer.
@@ -190,7 +191,7 @@ impl<C: Cargo> Mesh<C> {
         }
         peer.calls += 1;
         peer.bytes += bytes;
-        peer.outbox.push(ticket, call);
+        peer.outbox.push(ticket, &call);
         self.hops.calls += 1;
         Called::Away
     }
@@ -228,7 +229,7 @@ impl<C: Cargo> Mesh<C> {
         let mut away = 0;
         for (at, (call, &shard)) in calls.iter().zip(&owners).enumerate() {
             if shard != self.me {
-                self.peers[shard].outbox.push(ticket(at), *call);
+                self.peers[shard].outbox.push(ticket(at), call);
                 continue;
             }
             let caller = || Return { shard, ticket: ticket(at), group: 0 };
@@ -319,19 +320,22 @@ impl<C: Cargo> Mesh<C> {
                 peer.answers.push(Message::Replies(batch));
             }
             Message::Replies(batch) => {
-                for (ticket, key, bytes, slot) in batch.outcomes() {
-                    match slot {
-                        Slot::Reply(reply) => {
-                            let reply = batch.reply(reply);
+                let mut has_later = false;
+                for (ticket, key, outcome) in batch.outcomes() {
+                    match outcome {
+                        Ok(reply) => {
                             let loan = reply.loan();
-                            let arrival = Arrival::Reply { ticket, key, reply, text: None };
-                            let is_kept = arrived(arrival);
+                            let is_kept =
+                                arrived(Arrival::Reply { ticket, key, reply, text: None });
                             peer.outbox.returned.extend(loan.filter(|_| !is_kept));
                         }
-                        Slot::LeftOut => drop(arrived(Arrival::LeftOut { ticket })),
-                        Slot::Refused => drop(arrived(Arrival::Refused { ticket })),
-                        Slot::Later => peer.park(ticket, bytes),
+                        Err(Slot::Later) => has_later = true,
+                        Err(Slot::Refused) => drop(arrived(Arrival::Refused { ticket })),
+                        Err(_) => drop(arrived(Arrival::LeftOut { ticket })),
                     }
+                }
+                if has_later {
+                    batch.later().for_each(|(ticket, bytes)| peer.park(ticket, bytes));
                 }
                 peer.messages_in_flight -= 1;
                 peer.settle(batch);
