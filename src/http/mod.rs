@@ -364,6 +364,9 @@ pub struct Responses<T> {
     gone_bytes: usize,
 }
 
+/// What is ready before an answer that is away waits for it, for a little while, if it is shorter.
+const SENT_AHEAD_BYTES_MAX: usize = 16 << 10;
+
 #[derive(Debug)]
 enum Owed<T> {
     Away {
@@ -604,6 +607,13 @@ impl<T> Responses<T> {
     #[must_use]
     pub fn is_done(&self) -> bool {
         self.owed.is_empty() && self.output.bytes.is_empty()
+    }
+
+    /// Whether there is little to send before an answer that is away.
+    #[must_use]
+    pub fn awaits_more(&self) -> bool {
+        let is_little = (1..SENT_AHEAD_BYTES_MAX).contains(&self.output.bytes.len());
+        is_little && self.sent == 0 && matches!(self.owed.front(), Some(Owed::Away { .. }))
     }
 
     /// Whether any answer is owed.

@@ -36,6 +36,9 @@ pub struct Batch<T> {
     pub(super) returned: Vec<Loan>,
 }
 
+/// A call's ticket, its key, and the reply or what stands for one.
+pub(super) type Outcome<'a, T> = (T, &'a [u8], Result<Reply<&'a [u8]>, Slot>);
+
 impl<T> Default for Batch<T> {
     fn default() -> Self {
         Self {
@@ -123,8 +126,8 @@ impl<T: Copy> Batch<T> {
         (self.calls.len(), self.called.len())
     }
 
-    /// What came of each call: its ticket, its key, and the reply or what stands for one.
-    pub(super) fn outcomes(&self) -> impl Iterator<Item = (T, &[u8], Result<Reply<&[u8]>, Slot>)> {
+    /// What came of each call.
+    pub(super) fn outcomes(&self) -> impl Iterator<Item = Outcome<'_, T>> {
         self.calls.iter().zip(&self.slots).map(|(packed, &slot)| {
             let key = self.called.key(packed);
             (packed.ticket, key, self.replied.unpack(slot).ok_or(slot))
