@@ -55,6 +55,9 @@ const SENDS_MAX: usize = 8;
 /// Admin connections, and connections being told that there is no room, at once.
 const ADMIN_CONNECTIONS_MAX: usize = 64;
 const REFUSED_MAX: usize = 256;
+/// Turns for which little that is ready waits for an answer from another shard, to leave with it: to
+/// send it alone costs us and the client more than so many turns, and mostly the answer is there.
+const HOLDS_MAX: u8 = 3;
 /// Turns without a look at the runtime's own events.
 const TURNS_MAX: usize = 32;
 /// How long a turn waits for more where the one before found something and the runtime has work of
@@ -134,6 +137,8 @@ struct Socket {
     interest: epoll::EventFlags,
     /// There was more to read or room to write than was used: no event tells of that again.
     has_more: bool,
+    /// Turns in a row for which what was ready was held.
+    holds: u8,
 }
 
 /// What a socket waits for. Edges are enough, as it is known when there was more to do, and spare
@@ -165,6 +170,8 @@ pub struct Driver {
     /// Since answers were sent last.
     read_bytes: usize,
     listed: Vec<ConnectionId>,
+    /// Connections that are looked at again in the next turn, as answers of other shards are due.
+    held: Vec<ConnectionId>,
     data: Option<Listener>,
     admin: Option<Listener>,
     control: PipeReader,
@@ -288,6 +295,7 @@ impl Driver {
             scratch: vec![0; config.limits.read_bytes_max].into_boxed_slice(),
             read_bytes: 0,
             listed: Vec::new(),
+            held: Vec::new(),
             data: Some(listener(parts.data)),
             admin,
             control: parts.control,
@@ -391,6 +399,9 @@ impl Driver {
         let now = Millis(now_us / 1000);
         self.shard.tick(now_us);
         self.has_work = self.shard.begin_turn(now);
+        for id in self.held.drain(..) {
+            self.shard.list(id);
+        }
         let mut busy = self.has_work;
         busy |= self.take_parcels();
         busy |= self.take_done();
@@ -428,7 +439,7 @@ impl Driver {
         self.submit_jobs();
         self.send();
         self.tell_placer();
-        self.has_work |= self.shard.has_unswept();
+        self.has_work |= self.shard.has_unswept() || !self.held.is_empty();
         busy || self.has_work
     }
 
@@ -755,6 +766,12 @@ impl Driver {
         if socket.id != id {
             return;
         }
+        if socket.holds < HOLDS_MAX && self.shard.awaits_more(id) {
+            socket.holds += 1;
+            self.held.push(id);
+            return;
+        }
+        socket.holds = 0;
         for sends in 0.. {
             let unsent = self.shard.unsent(id);
             if unsent.is_empty() {
@@ -828,7 +845,7 @@ impl Driver {
         if self.sockets.len() <= id.slot() {
             self.sockets.resize_with(id.slot() + 1, || None);
         }
-        self.sockets[id.slot()] = Some(Socket { id, stream, interest, has_more: false });
+        self.sockets[id.slot()] = Some(Socket { id, stream, interest, has_more: false, holds: 0 });
         match role {
             Role::Data => {}
             Role::Admin => self.admin_open += 1,
