@@ -22,12 +22,8 @@
 //!
 //! The modules stand in the order of calls. Each imports only from modules below it; a test checks.
 
-// What this host offers and lacks, for people.
-pub mod doctor;
-// A generator of load that checks every answer.
-pub mod load;
-// Whether a server that runs answers.
-pub mod health;
+// Programs beside the server.
+pub mod tools;
 // The process: executors, listeners, channels, start and stop.
 pub mod server;
 // What the service manager is told.

@@ -11,7 +11,8 @@ use std::{
 use kvcache::{
     clock::Clock,
     config::{self, Config, Host, Invocation},
-    doctor, health, load, server, snapshot,
+    server, snapshot,
+    tools::{doctor, health, load},
 };
 
 /// `EX_CONFIG` of sysexits: nothing that a restart could cure.

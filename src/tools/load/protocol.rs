@@ -6,12 +6,13 @@
 mod http;
 mod memcached;
 mod redis;
+mod answer;
 
-use super::{
-    settings::Settings,
-    workload::{Keys, Operation},
-};
-use std::ops::Range;
+pub(super) use answer::{Answer, Found, Malformed, Verdict};
+
+use super::{keys::Keys, mix::Operation};
+use answer::Target;
+use std::net::SocketAddr;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Protocol {
@@ -32,102 +33,57 @@ impl Protocol {
     ];
 }
 
-/// More than this before the end of a head, or of a line, is no answer.
-const HEAD_BYTES_MAX: usize = 16 << 10;
-/// The longest body: a thousand of the longest values, and what is around them.
-const BODY_BYTES_MAX: usize = 2 << 30;
-
-/// An answer that is not one.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Malformed;
-
-/// What the server says of a request.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Verdict {
-    /// A write is done.
-    Done,
-    /// A read found what it found.
-    Read,
-    Refused,
-}
-
-/// An answer at the front of some bytes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Answer {
-    pub(super) bytes: usize,
-    pub(super) verdict: Verdict,
-    /// The server closes the connection after it.
-    pub(super) is_last: bool,
-}
-
-impl Answer {
-    fn new(bytes: usize, verdict: Verdict) -> Self {
-        Self { bytes, verdict, is_last: false }
-    }
-}
-
-/// Where in the bytes of an answer the value of each key is that was asked for, in that order.
-pub(super) type Found = Vec<Option<Range<usize>>>;
-
 /// One protocol and what its requests have in common.
 #[derive(Clone, Debug)]
 pub(super) struct Wire {
     protocol: Protocol,
-    keys: Keys,
-    /// The path up to the key.
-    path: Vec<u8>,
-    /// What follows the target of an HTTP request without a body.
-    tail: Vec<u8>,
+    target: Target,
     /// Of the last answer over HTTP.
     head: http::Head,
 }
 
 impl Wire {
-    pub(super) fn new(settings: &Settings) -> Self {
-        let tail = format!(" HTTP/1.1\r\nHost: {}\r\n", settings.address);
-        Self {
-            protocol: settings.protocol,
-            keys: settings.keys,
-            path: settings.path.clone().into_bytes(),
-            tail: tail.into_bytes(),
-            head: http::Head::default(),
-        }
+    /// `path`: what stands before the key where a path names it.
+    pub(super) fn new(protocol: Protocol, keys: Keys, path: &str, address: SocketAddr) -> Self {
+        let tail = format!(" HTTP/1.1\r\nHost: {address}\r\n").into_bytes();
+        let target = Target { keys, path: path.as_bytes().to_vec(), tail };
+        Self { protocol, target, head: http::Head::default() }
     }
 
     pub(super) fn get(&self, key: u32, out: &mut Vec<u8>) {
         match self.protocol {
-            Protocol::Http => http::get(self, key, out),
-            Protocol::Rest => http::rest(self, "GET", key, out),
-            Protocol::Redis => redis::command(self, "GET", [key], out),
-            Protocol::Memcached => memcached::get(self, [key], out),
+            Protocol::Http => http::get(&self.target, key, out),
+            Protocol::Rest => http::rest(&self.target, "GET", key, out),
+            Protocol::Redis => redis::command(&self.target, "GET", [key], out),
+            Protocol::Memcached => memcached::get(&self.target, [key], out),
         }
     }
 
     pub(super) fn mget(&self, keys: impl ExactSizeIterator<Item = u32>, out: &mut Vec<u8>) {
         match self.protocol {
-            Protocol::Http => http::batch(self, "/mget", keys, out),
+            Protocol::Http => http::batch(&self.target, "/mget", keys, out),
             Protocol::Rest => unreachable!("settings refuse it"),
-            Protocol::Redis => redis::command(self, "MGET", keys, out),
-            Protocol::Memcached => memcached::get(self, keys, out),
+            Protocol::Redis => redis::command(&self.target, "MGET", keys, out),
+            Protocol::Memcached => memcached::get(&self.target, keys, out),
         }
     }
 
     pub(super) fn delete(&self, key: u32, out: &mut Vec<u8>) {
         match self.protocol {
-            Protocol::Http => http::batch(self, "/mdelete", [key].into_iter(), out),
-            Protocol::Rest => http::rest(self, "DELETE", key, out),
-            Protocol::Redis => redis::command(self, "DEL", [key], out),
-            Protocol::Memcached => memcached::delete(self, key, out),
+            Protocol::Http => http::batch(&self.target, "/mdelete", [key].into_iter(), out),
+            Protocol::Rest => http::rest(&self.target, "DELETE", key, out),
+            Protocol::Redis => redis::command(&self.target, "DEL", [key], out),
+            Protocol::Memcached => memcached::delete(&self.target, key, out),
         }
     }
 
     /// `ttl_ms` of 0: for ever.
     pub(super) fn put(&self, key: u32, value: &[u8], ttl_ms: u64, out: &mut Vec<u8>) {
         match self.protocol {
-            Protocol::Http => http::put(self, key, value, ttl_ms, out),
-            Protocol::Rest => http::rest_put(self, key, value, ttl_ms, out),
-            Protocol::Redis => redis::set(self, key, value, ttl_ms, out),
-            Protocol::Memcached => memcached::set(self, key, value, ttl_ms, out),
+            Protocol::Http => http::put(&self.target, key, value, ttl_ms, out),
+            Protocol::Rest => http::rest_put(&self.target, key, value, ttl_ms, out),
+            Protocol::Redis => redis::set(&self.target, key, value, ttl_ms, out),
+            Protocol::Memcached => memcached::set(&self.target, key, value, ttl_ms, out),
         }
     }
 
@@ -142,58 +98,26 @@ impl Wire {
     ) -> Result<Option<Answer>, Malformed> {
         found.clear();
         match self.protocol {
-            Protocol::Http => http::read(self, operation, asked, bytes, found),
-            Protocol::Rest => http::read_rest(self, operation, bytes, found),
+            Protocol::Http => {
+                http::read(&self.target, &mut self.head, operation, asked, bytes, found)
+            }
+            Protocol::Rest => http::read_rest(&mut self.head, operation, bytes, found),
             Protocol::Redis => redis::read(operation, asked.len(), bytes, found),
-            Protocol::Memcached => memcached::read(self, operation, asked, bytes, found),
+            Protocol::Memcached => memcached::read(&self.target, operation, asked, bytes, found),
         }
-    }
-}
-
-/// A number in decimal digits and nothing else.
-fn decimal(digits: &[u8]) -> Result<usize, Malformed> {
-    if digits.is_empty() || digits.len() > 15 {
-        return Err(Malformed);
-    }
-    digits.iter().try_fold(0, |number, &digit| match digit {
-        b'0'..=b'9' => Ok(number * 10 + usize::from(digit - b'0')),
-        _ => Err(Malformed),
-    })
-}
-
-/// The first line of `bytes` without its CRLF, and its length with it; `None`: it is not whole yet.
-fn line(bytes: &[u8]) -> Result<Option<(&[u8], usize)>, Malformed> {
-    let Some(end) = bytes.iter().take(HEAD_BYTES_MAX).position(|&byte| byte == b'\n') else {
-        return if bytes.len() < HEAD_BYTES_MAX { Ok(None) } else { Err(Malformed) };
-    };
-    let text = bytes[..end].strip_suffix(b"\r").ok_or(Malformed)?;
-    Ok(Some((text, end + 1)))
-}
-
-/// Whether a value of so many bytes and its CRLF are at `start`: its end with that, if they are.
-fn block(bytes: &[u8], start: usize, length: usize) -> Result<Option<usize>, Malformed> {
-    if length > BODY_BYTES_MAX {
-        return Err(Malformed);
-    }
-    let end = start + length;
-    match bytes.get(end..end + 2) {
-        None => Ok(None),
-        Some(b"\r\n") => Ok(Some(end + 2)),
-        Some(_) => Err(Malformed),
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::{Answer, Found, Malformed, Protocol, Verdict, Wire};
-    use crate::load::{
-        settings::Settings,
-        workload::{Keys, Operation},
-    };
+    use crate::tools::load::{keys::Keys, mix::Operation};
+    use std::net::{Ipv4Addr, SocketAddr};
 
     fn wire(protocol: Protocol) -> Wire {
         let keys = Keys { count: 100, bytes: 3 };
-        Wire::new(&Settings { protocol, keys, ..Settings::default() })
+        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, 7171));
+        Wire::new(protocol, keys, "/kv/", address)
     }
 
     fn requests(protocol: Protocol) -> Vec<String> {

@@ -15,9 +15,12 @@ mod worker;
 mod session;
 mod ledger;
 mod tally;
-mod protocol;
 mod workload;
 mod settings;
+mod protocol;
+mod distribution;
+mod mix;
+mod keys;
 mod value;
 
 use crate::{

@@ -1,9 +1,11 @@
 //! The flags of `kvcache load`: one table of names, defaults and help.
 
 use super::{
+    distribution::Distribution,
+    keys::Keys,
+    mix::{Mix, Operation},
     protocol::Protocol,
     value::HEAD_BYTES,
-    workload::{Distribution, Keys, Mix, Operation},
 };
 use crate::config::{self, Error, KEY_BYTES_CEILING, TTL_MAX, VALUE_BYTES_CEILING};
 use std::{ffi::OsString, net::SocketAddr, ops::RangeInclusive, path::PathBuf, time::Duration};
@@ -369,7 +371,7 @@ fn name(text: &str) -> Result<String, String> {
 #[cfg(test)]
 mod tests {
     use super::{Asked, FLAGS, Settings, read};
-    use crate::load::{protocol::Protocol, workload::Operation};
+    use crate::tools::load::{mix::Operation, protocol::Protocol};
     use std::time::Duration;
 
     fn settings(flags: &[&str]) -> Result<Settings, String> {

@@ -1,10 +1,10 @@
 //! What a run found: lines while it runs, the table at its end, and the files.
 
 use super::{
+    mix::Operation,
     settings::Settings,
     tally::{ErrorKind, Tally},
     worker::Stage,
-    workload::Operation,
 };
 use crate::{
     config::Host,

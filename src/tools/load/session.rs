@@ -2,10 +2,11 @@
 
 use super::{
     ledger::{Fault, Ledger},
+    mix::Operation,
     protocol::{Found, Verdict, Wire},
     settings::Settings,
     tally::{ErrorKind, Tally},
-    workload::{Operation, Workload},
+    workload::Workload,
 };
 use std::{collections::VecDeque, ops::RangeInclusive};
 
@@ -33,7 +34,7 @@ impl Desk {
         let (least, most) = (*settings.value_bytes.start(), *settings.value_bytes.end());
         Self {
             ledger: Ledger::new(run, share),
-            wire: Wire::new(settings),
+            wire: Wire::new(settings.protocol, settings.keys, &settings.path, settings.address),
             batch: settings.batch as u64,
             value_bytes: least as u64..=most as u64,
             ttl_ms: settings.ttl_ms.clone(),
@@ -308,12 +309,13 @@ impl Session {
 #[cfg(test)]
 mod tests {
     use super::{Desk, Due, Over, Session};
-    use crate::load::{
+    use crate::tools::load::{
+        keys::Keys,
+        mix::{Mix, Operation},
         protocol::Protocol,
         settings::Settings,
         tally::ErrorKind,
         value::Stamp,
-        workload::{Keys, Mix, Operation},
     };
 
     const RUN: u32 = 9;

@@ -1,6 +1,6 @@
 //! What one thread counts, and what all of them have counted.
 
-use super::workload::Operation;
+use super::mix::Operation;
 use crate::latency;
 use hdrhistogram::Histogram;
 
