@@ -56,7 +56,7 @@ fn main() -> ExitCode {
 }
 
 /// What the command line, the environment and the file of settings ask for, now.
-fn invocation() -> Result<Invocation, config::Error> {
+fn invocation() -> Result<Invocation, config::ConfigError> {
     config::read(std::env::args_os(), std::env::vars_os(), Host::read())
 }
 

@@ -13,7 +13,7 @@ use crate::{
     metrics::Snapshots,
     notify,
     shard::Clocks,
-    snapshot::{self, Header, Reader},
+    snapshot::{self, Header, Reader, SnapshotError},
     store::TagKey,
 };
 use rustix::fs::{Advice, fadvise};
@@ -120,7 +120,7 @@ pub(super) fn restore(
 }
 
 /// Sets a file aside that is no good, if that is wished.
-fn refuse(config: &Config, path: &Path, error: &snapshot::Error) -> Result<(), Error> {
+fn refuse(config: &Config, path: &Path, error: &SnapshotError) -> Result<(), Error> {
     let damage = format!("{}: {error}", path.display());
     if config.restore == Restore::Strict {
         let advice = "start with --restore best-effort to set it aside, or remove it";

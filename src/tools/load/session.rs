@@ -4,7 +4,7 @@ use super::{
     ledger::{Fault, Ledger},
     mix::Operation,
     protocol::{Found, Verdict, Wire},
-    settings::Settings,
+    settings::LoadSettings,
     tally::{ErrorKind, Tally},
     workload::Workload,
 };
@@ -28,7 +28,7 @@ pub(super) struct Desk {
 }
 
 impl Desk {
-    pub(super) fn new(settings: &Settings, thread: usize, run: u32) -> Self {
+    pub(super) fn new(settings: &LoadSettings, thread: usize, run: u32) -> Self {
         let workload = Workload::new(settings, thread);
         let share = usize::try_from(workload.share()).expect("settings bound the number of keys");
         let (least, most) = (*settings.value_bytes.start(), *settings.value_bytes.end());
@@ -313,7 +313,7 @@ mod tests {
         keys::Keys,
         mix::{Mix, Operation},
         protocol::Protocol,
-        settings::Settings,
+        settings::LoadSettings,
         tally::ErrorKind,
         value::Stamp,
     };
@@ -324,8 +324,14 @@ mod tests {
     fn desk(protocol: Protocol, mix: &str, keys: u64) -> Desk {
         let keys = Keys { count: keys, bytes: 8 };
         let mix = Mix::read(mix).unwrap();
-        let settings =
-            Settings { protocol, keys, mix, value_bytes: 64..=64, batch: 3, ..Settings::default() };
+        let settings = LoadSettings {
+            protocol,
+            keys,
+            mix,
+            value_bytes: 64..=64,
+            batch: 3,
+            ..LoadSettings::default()
+        };
         Desk::new(&settings, 0, RUN)
     }
 

@@ -7,7 +7,7 @@ use super::{
     protocol::Protocol,
     value::HEAD_BYTES,
 };
-use crate::config::{self, Error, KEY_BYTES_CEILING, TTL_MAX, VALUE_BYTES_CEILING};
+use crate::config::{self, ConfigError, KEY_BYTES_CEILING, TTL_MAX, VALUE_BYTES_CEILING};
 use std::{ffi::OsString, net::SocketAddr, ops::RangeInclusive, path::PathBuf, time::Duration};
 
 const RATE_MAX: usize = 100_000_000;
@@ -23,7 +23,7 @@ const MILLISECOND: Duration = Duration::from_millis(1);
 
 /// What is to be done to whom.
 #[derive(Clone, Debug)]
-pub(super) struct Settings {
+pub(super) struct LoadSettings {
     pub(super) address: SocketAddr,
     pub(super) protocol: Protocol,
     /// What stands before the key where a path names it.
@@ -62,7 +62,7 @@ struct Flag {
     default: &'static str,
     help: &'static str,
     /// Reads a text into its place; a later row may rely on the rows above it.
-    apply: fn(&mut Settings, &str) -> Result<(), String>,
+    apply: fn(&mut LoadSettings, &str) -> Result<(), String>,
 }
 
 const FLAGS: &[Flag] = &[
@@ -259,7 +259,7 @@ const FLAGS: &[Flag] = &[
     },
 ];
 
-impl Default for Settings {
+impl Default for LoadSettings {
     fn default() -> Self {
         let mut settings = Self {
             address: SocketAddr::from(([127, 0, 0, 1], 7171)),
@@ -294,13 +294,13 @@ impl Default for Settings {
 /// What the command line asks for.
 #[derive(Debug)]
 pub(super) enum Asked {
-    Load(Box<Settings>),
+    Load(Box<LoadSettings>),
     /// Help: print it and be done.
     Print(String),
 }
 
 /// Reads what stands behind `kvcache load`.
-pub(super) fn read(arguments: impl IntoIterator<Item = OsString>) -> Result<Asked, Error> {
+pub(super) fn read(arguments: impl IntoIterator<Item = OsString>) -> Result<Asked, ConfigError> {
     let flags = match command().try_get_matches_from(arguments) {
         Ok(flags) => flags,
         Err(error) if error.kind() == clap::error::ErrorKind::DisplayHelp => {
@@ -308,11 +308,11 @@ pub(super) fn read(arguments: impl IntoIterator<Item = OsString>) -> Result<Aske
         }
         Err(error) => return Err(config::usage_error(&error)),
     };
-    let mut settings = Settings::default();
+    let mut settings = LoadSettings::default();
     for flag in FLAGS {
         let text = flags.get_one::<String>(flag.name).map_or(flag.default, String::as_str);
         (flag.apply)(&mut settings, text)
-            .map_err(|what| Error::new(&format!("--{}", flag.name), &what))?;
+            .map_err(|what| ConfigError::new(&format!("--{}", flag.name), &what))?;
         settings.typed.push((flag.name, text.to_owned()));
     }
     Ok(Asked::Load(Box::new(settings)))
@@ -370,11 +370,11 @@ fn name(text: &str) -> Result<String, String> {
 
 #[cfg(test)]
 mod tests {
-    use super::{Asked, FLAGS, Settings, read};
+    use super::{Asked, FLAGS, LoadSettings, read};
     use crate::tools::load::{mix::Operation, protocol::Protocol};
     use std::time::Duration;
 
-    fn settings(flags: &[&str]) -> Result<Settings, String> {
+    fn settings(flags: &[&str]) -> Result<LoadSettings, String> {
         match read(flags.iter().map(Into::into)) {
             Ok(Asked::Load(settings)) => Ok(*settings),
             Ok(Asked::Print(text)) => Err(text),

@@ -2,7 +2,7 @@
 
 use super::{
     session::{Desk, Due, Over, Session},
-    settings::Settings,
+    settings::LoadSettings,
     tally::{ErrorKind, Tally},
 };
 use crate::clock::Clock;
@@ -46,14 +46,14 @@ pub(super) enum Phase {
 
 /// What one thread did in one second or less.
 #[derive(Debug)]
-pub(super) struct Report {
-    pub(super) stage: Stage,
+pub(super) struct SecondReport {
+    pub(super) second: PhaseSecond,
     pub(super) tally: Tally,
 }
 
-/// Where a run is. Seconds count from the beginning of each stage.
+/// Where a run is. Seconds count from the beginning of each phase.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Stage {
+pub(super) enum PhaseSecond {
     Fill(u64),
     Warmup(u64),
     Load(u64),
@@ -145,14 +145,14 @@ impl Phase {
         }
     }
 
-    /// The stage that begins or goes on at this time.
-    fn stage(self, at_us: u64) -> Stage {
+    /// The second that begins or goes on at this time.
+    fn second(self, at_us: u64) -> PhaseSecond {
         match self {
-            Self::Fill { start_us } => Stage::Fill((at_us - start_us) / SECOND_US),
+            Self::Fill { start_us } => PhaseSecond::Fill((at_us - start_us) / SECOND_US),
             Self::Load { start_us, from_us, .. } if at_us < from_us => {
-                Stage::Warmup((at_us - start_us) / SECOND_US)
+                PhaseSecond::Warmup((at_us - start_us) / SECOND_US)
             }
-            Self::Load { from_us, .. } => Stage::Load((at_us - from_us) / SECOND_US),
+            Self::Load { from_us, .. } => PhaseSecond::Load((at_us - from_us) / SECOND_US),
         }
     }
 
@@ -177,7 +177,7 @@ impl Phase {
 
 impl Worker {
     pub(super) fn new(
-        settings: &Settings,
+        settings: &LoadSettings,
         thread: usize,
         run: u32,
         clock: Clock,
@@ -215,7 +215,7 @@ impl Worker {
     }
 
     /// Works until the phase is over and every answer has come or is given up.
-    pub(super) fn run(&mut self, phase: Phase, reports: &Sender<Report>) {
+    pub(super) fn run(&mut self, phase: Phase, reports: &Sender<SecondReport>) {
         // A schedule needs a clock that strikes in time; without, it is late by 50 us.
         let _kept = rustix::thread::set_current_timer_slack(NonZeroU64::new(1));
         let mut reported_us = phase.start_us();
@@ -240,7 +240,7 @@ impl Worker {
             }
             let report_us = phase.next_report(reported_us);
             if now_us >= report_us {
-                self.report(phase.stage(reported_us), reports);
+                self.report(phase.second(reported_us), reports);
                 reported_us = report_us;
                 self.desk.tally.from_us = phase.counted_from(reported_us);
                 continue;
@@ -267,7 +267,7 @@ impl Worker {
             }
         }
         self.count_unsent(phase);
-        self.report(phase.stage(reported_us), reports);
+        self.report(phase.second(reported_us), reports);
     }
 
     fn wait(&self, span_us: u64, events: &mut Vec<epoll::Event>) {
@@ -289,14 +289,14 @@ impl Worker {
         let _found = epoll::wait(&self.epoll, spare_capacity(events), Some(&span));
     }
 
-    fn report(&mut self, stage: Stage, reports: &Sender<Report>) {
+    fn report(&mut self, second: PhaseSecond, reports: &Sender<SecondReport>) {
         let cpu_us = Clock::thread_cpu_micros();
         let mut tally = std::mem::take(&mut self.desk.tally);
         self.desk.tally.from_us = tally.from_us;
         tally.cpu_us = cpu_us - self.cpu_us;
         self.cpu_us = cpu_us;
         // Whoever no longer listens has no use for it.
-        drop(reports.send(Report { stage, tally }));
+        drop(reports.send(SecondReport { second, tally }));
     }
 
     /// Sends what the schedule has due, over the connections that have room. Returns when more
@@ -505,7 +505,7 @@ fn is_passing(error: &io::Error) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::{Phase, Schedule, Stage};
+    use super::{Phase, PhaseSecond, Schedule};
 
     #[test]
     fn threads_take_turns_at_an_even_pace() {
@@ -520,17 +520,17 @@ mod tests {
         let mut found = vec![];
         let mut at_us = phase.start_us();
         while at_us != u64::MAX {
-            found.push((phase.stage(at_us), phase.counted_from(at_us)));
+            found.push((phase.second(at_us), phase.counted_from(at_us)));
             at_us = phase.next_report(at_us);
         }
         assert_eq!(
             found,
             [
-                (Stage::Warmup(0), 0),
-                (Stage::Warmup(1), 0),
-                (Stage::Load(0), 1_500_007),
-                (Stage::Load(1), 1_500_007),
-                (Stage::Load(2), 1_500_007),
+                (PhaseSecond::Warmup(0), 0),
+                (PhaseSecond::Warmup(1), 0),
+                (PhaseSecond::Load(0), 1_500_007),
+                (PhaseSecond::Load(1), 1_500_007),
+                (PhaseSecond::Load(2), 1_500_007),
             ]
         );
     }

@@ -7,7 +7,7 @@
 use super::{
     distribution::{Distribution, Zipf},
     mix::{Mix, Operation},
-    settings::Settings,
+    settings::LoadSettings,
 };
 use fastrand::Rng;
 use std::ops::RangeInclusive;
@@ -28,7 +28,7 @@ pub(super) struct Workload {
 }
 
 impl Workload {
-    pub(super) fn new(settings: &Settings, thread: usize) -> Self {
+    pub(super) fn new(settings: &LoadSettings, thread: usize) -> Self {
         let count = settings.keys.count;
         let power = if let Distribution::Zipf(power) = settings.distribution { power } else { 1.0 };
         Self {
@@ -85,13 +85,13 @@ impl Workload {
 
 #[cfg(test)]
 mod tests {
-    use super::{Distribution, Settings, Workload};
+    use super::{Distribution, LoadSettings, Workload};
     use crate::tools::load::keys::Keys;
 
     #[test]
     fn threads_share_all_keys_and_no_key_is_of_two() {
         let keys = Keys { count: 11, bytes: 8 };
-        let settings = Settings { keys, threads: 3, ..Settings::default() };
+        let settings = LoadSettings { keys, threads: 3, ..LoadSettings::default() };
         let mut all = Vec::new();
         for thread in 0..3 {
             let workload = Workload::new(&settings, thread);
@@ -113,7 +113,7 @@ mod tests {
             (Distribution::Zipf(0.99), 3),
             (Distribution::Zipf(2.0), 1),
         ] {
-            let settings = Settings { threads, distribution, keys, ..Settings::default() };
+            let settings = LoadSettings { threads, distribution, keys, ..LoadSettings::default() };
             let mut workload = Workload::new(&settings, 0);
             let share = workload.share();
             let mut found = vec![0; usize::try_from(share).unwrap()];
@@ -123,7 +123,7 @@ mod tests {
             assert!(found.iter().all(|&times| times > 0), "{distribution:?}: {found:?}");
         }
         let distribution = Distribution::Sequential;
-        let settings = Settings { keys, threads: 3, distribution, ..Settings::default() };
+        let settings = LoadSettings { keys, threads: 3, distribution, ..LoadSettings::default() };
         let mut workload = Workload::new(&settings, 2);
         let places: Vec<u64> = (0..5).map(|_| workload.choose_place()).collect();
         assert_eq!(places, [0, 1, 2, 0, 1]);
