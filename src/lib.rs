@@ -30,12 +30,8 @@ pub mod server;
 pub mod notify;
 // One core's sockets: the ready set, accept, and bytes between sockets and the shard.
 pub mod driver;
-// Files written through the runtime, without waiting for the disk.
-pub mod disk;
 // What the host must offer before anything starts.
 pub mod preflight;
-// Which shard gets a new connection.
-pub mod placement;
 // The channels between shards.
 pub mod link;
 // One core without its sockets: connections, the mesh's end, counters, deadlines.
@@ -66,7 +62,7 @@ pub mod config;
 pub mod auth;
 // One shard's data.
 pub mod store;
-// What befalls entries, sampled for whoever listens.
+// What happens to entries, sampled for whoever subscribes.
 pub mod events;
 mod counters;
 // What bytes are as text and as JSON.

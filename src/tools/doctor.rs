@@ -4,7 +4,7 @@ use crate::{
     auth::Tokens,
     clock::Clock,
     config::{AdminAddress, Config, Restore},
-    disk,
+    driver,
     preflight::{self, Lack},
     server, snapshot,
 };
@@ -229,7 +229,7 @@ fn snapshots(config: &Config) -> Check {
     let Some(file) = &config.snapshot_path else {
         return Check::ok(SUBJECT, "none: a restart starts empty");
     };
-    let directory = disk::directory(file);
+    let directory = driver::directory(file);
     if !directory.is_dir() {
         let advice = "make it, or change --snapshot-path";
         return Check::lack(SUBJECT, format!("no directory {}; {advice}", directory.display()));
