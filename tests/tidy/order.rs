@@ -15,8 +15,6 @@ const UP: &[(&str, &str)] = &[
     ("http::request::repeat", "http::request::field"),
     ("http::response", "http::etag"),
     ("http::response", "http::gzip"),
-    ("load::settings", "load::protocol"),
-    ("load::settings", "load::workload"),
     ("store::op", "store::loan"),
 ];
 
@@ -24,16 +22,8 @@ const UP: &[(&str, &str)] = &[
 const CIRCLES: &[(&str, &str)] = &[
     ("api::batch", "api"),
     ("api::kv", "api"),
-    ("config::read", "config"),
-    ("load::protocol::http", "load::protocol"),
-    ("load::protocol::memcached", "load::protocol"),
-    ("load::protocol::redis", "load::protocol"),
-    ("load::settings", "load::protocol"),
-    ("load::settings", "load::workload"),
-    ("server::restore", "server"),
     ("shard::listen", "shard"),
     ("shard::save", "shard"),
-    ("snapshot::read", "snapshot"),
     ("store::arena::chunks", "store"),
     ("store::arena::chunks", "store::arena"),
     ("store::check", "store"),

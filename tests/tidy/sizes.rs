@@ -7,11 +7,8 @@ const LINES_MAX: usize = 600;
 /// Files that are longer, and how long they may be. This list may only shrink.
 const LONG: &[(&str, usize)] = &[
     ("src/api.rs", 648),
-    ("src/config.rs", 773),
-    ("src/driver.rs", 1036),
     ("src/http/mod.rs", 886),
     ("src/mesh.rs", 1005),
-    ("src/server.rs", 627),
     ("src/shard.rs", 1255),
     ("src/store/mod.rs", 745),
 ];
@@ -29,9 +26,9 @@ const WORDS: &[(&str, usize)] = &[
     ("is told of", 5),
     ("loan", 298),
     ("matters of", 0),
-    ("nobody is let", 1),
-    ("obey", 3),
-    ("parcel", 36),
+    ("nobody is let", 0),
+    ("obey", 0),
+    ("parcel", 0),
     ("word that", 2),
 ];
 

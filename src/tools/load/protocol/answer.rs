@@ -10,11 +10,11 @@ pub(super) const BODY_BYTES_MAX: usize = 2 << 30;
 
 /// An answer that is not one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in super::super) struct Malformed;
+pub(crate) struct Malformed;
 
 /// What the server says of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in super::super) enum Verdict {
+pub(crate) enum Verdict {
     /// A write is done.
     Done,
     /// A read found what it found.
@@ -24,11 +24,11 @@ pub(in super::super) enum Verdict {
 
 /// An answer at the front of some bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in super::super) struct Answer {
-    pub(in super::super) bytes: usize,
-    pub(in super::super) verdict: Verdict,
+pub(crate) struct Answer {
+    pub(crate) bytes: usize,
+    pub(crate) verdict: Verdict,
     /// The server closes the connection after it.
-    pub(in super::super) is_last: bool,
+    pub(crate) is_last: bool,
 }
 
 impl Answer {
@@ -38,7 +38,7 @@ impl Answer {
 }
 
 /// Where in the bytes of an answer the value of each key is that was asked for, in that order.
-pub(in super::super) type Found = Vec<Option<Range<usize>>>;
+pub(crate) type Found = Vec<Option<Range<usize>>>;
 
 /// What all requests are made of.
 #[derive(Clone, Debug)]
