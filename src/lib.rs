@@ -9,10 +9,11 @@
 //! # The path of a request
 //!
 //! ```text
-//!   socket -> driver -> shard -> http -> api -> mesh -> store               the key is ours
-//!                                                 |
-//!                                                 +-> channel -> driver -> shard -> mesh -> store
-//!   socket <- driver <- shard <- http <- api <----+-- channel <- driver <-------------------+
+//!   socket -> driver -> shard -> http           bytes become what is asked
+//!                       shard -> mesh -> owner -> store                       the key is ours
+//!                                mesh -> channel -> driver -> shard -> mesh -> owner -> store
+//!                                mesh <- channel <- driver <- shard <- mesh <- owner
+//!   socket <- driver <- shard <- http           replies become bytes
 //! ```
 //!
 //! Everything from `shard` down is plain code fed by arguments: no sockets, no clock, no runtime.

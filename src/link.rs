@@ -59,10 +59,10 @@ impl AsFd for Waker {
 pub struct Links<T> {
     waker: Arc<Waker>,
     /// By shard number; none to itself.
-    peers: Vec<Option<Peer<T>>>,
+    channels: Vec<Option<Channel<T>>>,
 }
 
-struct Peer<T> {
+struct Channel<T> {
     outgoing: Producer<T>,
     incoming: Consumer<T>,
     waker: Arc<Waker>,
@@ -77,51 +77,51 @@ impl<T> Links<T> {
         }
         let none = || (0..shards).map(|_| None).collect::<Vec<_>>();
         let mut all: Vec<Self> =
-            wakers.iter().map(|waker| Self { waker: waker.clone(), peers: none() }).collect();
+            wakers.iter().map(|waker| Self { waker: waker.clone(), channels: none() }).collect();
         for one in 0..shards {
             for other in one + 1..shards {
                 let (there, arriving_there) = RingBuffer::new(items);
                 let (back, arriving_back) = RingBuffer::new(items);
                 let (to_one, to_other) = (wakers[one].clone(), wakers[other].clone());
-                all[one].peers[other] =
-                    Some(Peer { outgoing: there, incoming: arriving_back, waker: to_other });
-                all[other].peers[one] =
-                    Some(Peer { outgoing: back, incoming: arriving_there, waker: to_one });
+                all[one].channels[other] =
+                    Some(Channel { outgoing: there, incoming: arriving_back, waker: to_other });
+                all[other].channels[one] =
+                    Some(Channel { outgoing: back, incoming: arriving_there, waker: to_one });
             }
         }
         Ok(all)
     }
 
-    fn peer(&mut self, shard: usize) -> &mut Peer<T> {
-        self.peers[shard].as_mut().expect("a shard has links to all others, not to itself")
+    fn channel(&mut self, shard: usize) -> &mut Channel<T> {
+        self.channels[shard].as_mut().expect("a shard has links to all others, not to itself")
     }
 
     /// Sends to another shard and wakes it. Hands the item back when the ring is full or the shard
     /// is gone.
     pub fn send(&mut self, shard: usize, item: T) -> Result<(), T> {
-        let peer = self.peer(shard);
-        if peer.outgoing.is_abandoned() {
+        let channel = self.channel(shard);
+        if channel.outgoing.is_abandoned() {
             return Err(item);
         }
-        peer.outgoing.push(item).map_err(|PushError::Full(item)| item)?;
-        peer.waker.wake();
+        channel.outgoing.push(item).map_err(|PushError::Full(item)| item)?;
+        channel.waker.wake();
         Ok(())
     }
 
     /// How many items can be sent to another shard at least.
     pub fn room(&mut self, shard: usize) -> usize {
-        self.peer(shard).outgoing.slots()
+        self.channel(shard).outgoing.slots()
     }
 
     /// What another shard has sent, in order.
     pub fn receive(&mut self, shard: usize) -> Option<T> {
-        self.peers[shard].as_mut()?.incoming.pop().ok()
+        self.channels[shard].as_mut()?.incoming.pop().ok()
     }
 
     /// Shards, this one included.
     #[must_use]
     pub fn shards(&self) -> usize {
-        self.peers.len()
+        self.channels.len()
     }
 
     /// This shard's own waker.
@@ -135,7 +135,7 @@ impl<T> Links<T> {
     pub fn doze(&self) -> bool {
         self.waker.asleep.store(true, Ordering::Relaxed);
         fence(Ordering::SeqCst);
-        let nothing = self.peers.iter().flatten().all(|peer| peer.incoming.is_empty());
+        let nothing = self.channels.iter().flatten().all(|channel| channel.incoming.is_empty());
         if !nothing {
             self.waker.set_awake();
         }

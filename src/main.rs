@@ -91,11 +91,11 @@ fn load(arguments: Vec<OsString>) -> ExitCode {
             ExitCode::SUCCESS if !outcome.is_clean => ExitCode::FAILURE,
             printed => printed,
         },
-        Err(load::Failure::Usage(error)) => {
+        Err(load::LoadFailure::Usage(error)) => {
             eprintln!("kvcache load: {error}");
             ExitCode::from(MISCONFIGURED)
         }
-        Err(load::Failure::Io(error)) => {
+        Err(load::LoadFailure::Io(error)) => {
             eprintln!("kvcache load: {error}");
             ExitCode::FAILURE
         }

@@ -35,7 +35,7 @@ mod format;
 
 pub use format::{Entry, Header};
 pub use inspect::{Inspection, inspect};
-pub use read::{Block, Reader, SnapshotError};
+pub use read::{Block, SnapshotError, SnapshotReader};
 pub use write::{Blocks, Failure, Sealed, Summary, Writer};
 
 #[cfg(test)]

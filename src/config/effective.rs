@@ -38,7 +38,7 @@ pub struct Config {
     /// How long an idle core polls before it sleeps.
     pub spin: Duration,
     pub log: Log,
-    /// What takes longer is told of in the log; zero: nothing.
+    /// What takes longer is logged; zero: nothing.
     pub slow_log: Duration,
     pub limits: Limits,
 }

@@ -12,7 +12,7 @@ use super::{
     },
 };
 use crate::{
-    log::{Format, Level},
+    log::{Level, LogFormat},
     store::Eviction,
 };
 use serde_json::Value;
@@ -122,7 +122,7 @@ impl SettingKind {
                 }
             }
             Self::Restore => config.restore = choice(text, &Restore::NAMES)?,
-            Self::LogFormat => config.log.format = choice(text, &Format::NAMES)?,
+            Self::LogFormat => config.log.format = choice(text, &LogFormat::NAMES)?,
             Self::LogLevel => config.log.level = choice(text, &Level::NAMES)?,
             Self::FileOrNone(place) => *place(config) = file(text)?,
             Self::Shards => {
@@ -166,7 +166,7 @@ impl SettingKind {
             Self::Eviction => name_of(config.eviction, &Eviction::NAMES),
             Self::Interval => span_text(config.snapshot_interval.unwrap_or_default()),
             Self::Restore => name_of(config.restore, &Restore::NAMES),
-            Self::LogFormat => name_of(config.log.format, &Format::NAMES),
+            Self::LogFormat => name_of(config.log.format, &LogFormat::NAMES),
             Self::LogLevel => name_of(config.log.level, &Level::NAMES),
             Self::FileOrNone(place) => {
                 let file = place(config).as_deref().map_or("none".into(), Path::to_string_lossy);

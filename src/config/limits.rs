@@ -56,7 +56,7 @@ pub struct Limits {
     /// Long answers of one shard that are not sent yet and bodies that are not complete: above
     /// this no further one is begun.
     pub buffered_bytes_max: usize,
-    /// A shard where everything waits this long for its turn takes on no more.
+    /// A shard where everything waits this long for its turn accepts no more work.
     pub queue_delay_max: Duration,
     /// Requests in flight from one shard to one other.
     pub hop_requests_max: usize,
@@ -67,9 +67,9 @@ pub struct Limits {
     pub waiting_commands_max: usize,
     /// Their keys and values.
     pub waiting_bytes_max: usize,
-    /// Clients that listen for events at a time.
+    /// Clients that subscribe to events at a time.
     pub event_readers_max: usize,
-    /// Events that are held for clients that are slow to listen.
+    /// Events that are held for subscribers that are slow to read.
     pub events_bytes_max: usize,
     /// Input thrown away after the last answer of a connection that is being closed.
     pub linger_bytes_max: usize,

@@ -201,7 +201,7 @@ pub const SETTINGS: &[Setting] = &[
     Setting {
         name: "slow-log-us",
         default: "0",
-        help: "Microseconds after which a request is told of in the log; 0: none is",
+        help: "Microseconds after which a request counts as slow and is logged; 0: none is",
         kind: SettingKind::Micros { max: 60_000_000, place: |c| &mut c.slow_log },
     },
 ];

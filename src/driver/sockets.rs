@@ -40,7 +40,7 @@ pub(super) struct Sockets {
     epoll: OwnedFd,
     clock: Clock,
     /// By the connection's slot.
-    sockets: Vec<Option<Socket>>,
+    slots: Vec<Option<Socket>>,
     scratch: Box<[u8]>,
     /// Since answers were sent last.
     read_bytes: usize,
@@ -57,7 +57,7 @@ impl Sockets {
         Self {
             epoll,
             clock,
-            sockets: Vec::new(),
+            slots: Vec::new(),
             scratch: vec![0; read_bytes_max].into_boxed_slice(),
             read_bytes: 0,
             listed: Vec::new(),
@@ -72,13 +72,13 @@ impl Sockets {
     }
 
     /// Slots that are or were in use.
-    pub(super) fn slots(&self) -> usize {
-        self.sockets.len()
+    pub(super) fn slot_count(&self) -> usize {
+        self.slots.len()
     }
 
     /// Whether bytes may be left in the socket that the shard would take.
     pub(super) fn has_unread(&self, shard: &mut Shard, slot: usize) -> bool {
-        matches!(self.sockets.get(slot), Some(Some(socket))
+        matches!(self.slots.get(slot), Some(Some(socket))
             if socket.interest.contains(epoll::EventFlags::IN) && shard.has_unread(socket.id))
     }
 
@@ -91,7 +91,7 @@ impl Sockets {
         flags: epoll::EventFlags,
     ) -> bool {
         use epoll::EventFlags as Flags;
-        let Some(Some(socket)) = self.sockets.get_mut(slot) else { return false };
+        let Some(Some(socket)) = self.slots.get_mut(slot) else { return false };
         let id = socket.id;
         if flags.intersects(Flags::IN | Flags::HUP | Flags::ERR) {
             // The end of what is sent has no event of its own when it was seen with the last bytes.
@@ -135,7 +135,7 @@ impl Sockets {
 
     /// Sends what can be sent and sets the socket to wait for what comes next.
     pub(super) fn attend(&mut self, shard: &mut Shard, id: ConnectionId) {
-        let Some(Some(socket)) = self.sockets.get_mut(id.slot()) else { return };
+        let Some(Some(socket)) = self.slots.get_mut(id.slot()) else { return };
         if socket.id != id {
             return;
         }
@@ -192,7 +192,7 @@ impl Sockets {
     }
 
     fn close(&mut self, shard: &mut Shard, id: ConnectionId) {
-        if self.sockets[id.slot()].take_if(|socket| socket.id == id).is_none() {
+        if self.slots[id.slot()].take_if(|socket| socket.id == id).is_none() {
             return;
         }
         match shard.forget(id) {
@@ -214,10 +214,10 @@ impl Sockets {
         let interest = interest(true, false);
         let data = epoll::EventData::new_u64(id.slot() as u64);
         let is_watched = epoll::add(&self.epoll, &stream, data, interest).is_ok();
-        if self.sockets.len() <= id.slot() {
-            self.sockets.resize_with(id.slot() + 1, || None);
+        if self.slots.len() <= id.slot() {
+            self.slots.resize_with(id.slot() + 1, || None);
         }
-        self.sockets[id.slot()] = Some(Socket { id, stream, interest, has_more: false });
+        self.slots[id.slot()] = Some(Socket { id, stream, interest, has_more: false });
         match role {
             Role::Data => {}
             Role::Admin => self.admin_open += 1,

@@ -324,7 +324,7 @@ impl Driver {
                     DriverMessage::Accepted(stream) => self.place(from, stream),
                     DriverMessage::Adopted(stream) => self.adopt(stream),
                     DriverMessage::Closed(connections) => {
-                        self.handover.note_closed(from, connections)
+                        self.handover.note_closed(from, connections);
                     }
                     DriverMessage::Fin => self.finished += 1,
                 }
@@ -412,7 +412,7 @@ impl Driver {
         self.phase = DriverPhase::Finished;
         self.finished += 1;
         for shard in (0..self.links.shards()).filter(|&shard| shard != self.shard.me()) {
-            // A peer that is gone needs no farewell.
+            // A shard that is gone needs none.
             drop(self.links.send(shard, DriverMessage::Fin));
         }
     }
@@ -480,14 +480,14 @@ impl Driver {
         for stream in late {
             self.adopt(stream);
         }
-        for slot in 0..self.sockets.slots() {
+        for slot in 0..self.sockets.slot_count() {
             self.serve(slot, epoll::EventFlags::IN);
         }
     }
 
     /// Reads on where bytes may be left that arrived before the drain.
     fn read_on(&mut self) {
-        for slot in 0..self.sockets.slots() {
+        for slot in 0..self.sockets.slot_count() {
             if self.sockets.has_unread(&mut self.shard, slot) {
                 self.serve(slot, epoll::EventFlags::IN);
             }

@@ -295,7 +295,7 @@ impl Server {
                 }
                 Ok(ServerEvent::Driver { event: DriverEvent::Saving, .. }) => notify::saving(),
                 Ok(ServerEvent::Driver { event: DriverEvent::Saved, .. }) => {
-                    self.shards.send(FINISH)
+                    self.shards.send(FINISH);
                 }
                 Ok(_) => {}
                 Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => return Ok(()),

@@ -12,7 +12,7 @@ use crate::{
     metrics::Snapshots,
     notify,
     shard::Clocks,
-    snapshot::{Header, Reader, SnapshotError},
+    snapshot::{Header, SnapshotError, SnapshotReader},
     store::TagKey,
 };
 use rustix::fs::{Advice, fadvise};
@@ -29,13 +29,13 @@ use std::{
 const CACHED_BYTES_MAX: u64 = 8 << 20;
 
 /// A snapshot that may be restored.
-pub(super) struct Found {
-    reader: Reader<BufReader<File>>,
+pub(super) struct FoundSnapshot {
+    reader: SnapshotReader<BufReader<File>>,
     header: Header,
     path: PathBuf,
 }
 
-impl Found {
+impl FoundSnapshot {
     /// What tags were hashed with.
     pub(super) fn tag_key(&self) -> TagKey {
         self.header.tag_key
@@ -44,7 +44,7 @@ impl Found {
 
 /// Looks for a snapshot. There is none where none is configured, where none was written yet, and
 /// where it was set aside.
-pub(super) fn open(config: &Config) -> Result<Option<Found>, ServerError> {
+pub(super) fn open(config: &Config) -> Result<Option<FoundSnapshot>, ServerError> {
     let Some(path) = &config.snapshot_path else { return Ok(None) };
     let parent = directory(path);
     if !parent.is_dir() {
@@ -68,8 +68,8 @@ pub(super) fn open(config: &Config) -> Result<Option<Found>, ServerError> {
         }
         Err(error) => return Err(ServerError::Snapshot(format!("{}: {error}", path.display()))),
     };
-    match Reader::new(BufReader::new(file), bytes) {
-        Ok((reader, header)) => Ok(Some(Found { reader, header, path: path.clone() })),
+    match SnapshotReader::new(BufReader::new(file), bytes) {
+        Ok((reader, header)) => Ok(Some(FoundSnapshot { reader, header, path: path.clone() })),
         Err(error) => refuse(config, path, &error).map(|()| None),
     }
 }
@@ -77,14 +77,14 @@ pub(super) fn open(config: &Config) -> Result<Option<Found>, ServerError> {
 /// Has the shards restore what was found.
 pub(super) fn restore(
     shards: &mut Shards,
-    mut found: Found,
+    mut found: FoundSnapshot,
     config: &Config,
     clock: Clock,
 ) -> Result<(), ServerError> {
     let begun = clock.now();
     let wall_ms = Clock::wall_millis().max(found.header.created);
     let clocks = Clocks { now: begun, wall_ms };
-    let mut progress = Progress { log: config.log, tenths: 0, logged: begun };
+    let mut progress = RestoreProgress { log: config.log, tenths: 0, logged: begun };
     loop {
         match found.reader.next_block() {
             Ok(Some(block)) => {
@@ -148,7 +148,7 @@ fn aside(path: &Path) -> io::Result<PathBuf> {
 }
 
 /// A file as large as the memory must not count twice against the limit of a container.
-fn forget_cached(reader: &Reader<BufReader<File>>) {
+fn forget_cached(reader: &SnapshotReader<BufReader<File>>) {
     if let Some(before) = reader.at().checked_sub(CACHED_BYTES_MAX).and_then(NonZeroU64::new) {
         // It is advice.
         let _taken = fadvise(reader.input().get_ref(), 0, Some(before), Advice::DontNeed).is_ok();
@@ -156,7 +156,7 @@ fn forget_cached(reader: &Reader<BufReader<File>>) {
 }
 
 /// What was said of the progress.
-struct Progress {
+struct RestoreProgress {
     log: Log,
     tenths: u64,
     logged: Millis,
@@ -165,9 +165,9 @@ struct Progress {
 /// Milliseconds between two lines.
 const LOG_EVERY_MS: u64 = 1000;
 
-impl Progress {
+impl RestoreProgress {
     /// Reports to the manager of each tenth of the file, and the log now and then.
-    fn report<R: io::Read>(&mut self, reader: &Reader<R>, now: Millis) {
+    fn report<R: io::Read>(&mut self, reader: &SnapshotReader<R>, now: Millis) {
         let tenths = reader.at() * 10 / reader.bytes();
         if tenths > self.tenths {
             self.tenths = tenths;

@@ -80,7 +80,7 @@ impl Shards {
         for _ in 0..self.controls.len() {
             match self.events.recv() {
                 Ok(ServerEvent::Driver { event: DriverEvent::Restored(shards), .. }) => {
-                    tally += *shards
+                    tally += *shards;
                 }
                 Ok(ServerEvent::Failed { shard, error }) => {
                     return Err(ServerError::Shard { shard, error });

@@ -1,6 +1,6 @@
 //! `kvcache snapshot inspect FILE`: what a file holds, and whether it is whole.
 
-use super::read::{Reader, SnapshotError};
+use super::read::{SnapshotError, SnapshotReader};
 use std::{
     fmt::Write as _,
     io::Read,
@@ -34,7 +34,7 @@ fn describe(
     now: SystemTime,
 ) -> Result<(), SnapshotError> {
     line(text, "bytes", &bytes);
-    let (mut reader, header) = Reader::new(input, bytes)?;
+    let (mut reader, header) = SnapshotReader::new(input, bytes)?;
     let created = SystemTime::UNIX_EPOCH.checked_add(Duration::from_millis(header.created));
     match created {
         Some(created) if header.created / 1000 < YEAR_10_000 => {

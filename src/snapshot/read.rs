@@ -77,7 +77,7 @@ impl Block {
 
 /// Reads a file from its beginning to its end.
 #[derive(Debug)]
-pub struct Reader<R> {
+pub struct SnapshotReader<R> {
     input: R,
     /// Bytes of the file, and of those read.
     bytes: u64,
@@ -87,7 +87,7 @@ pub struct Reader<R> {
     entries: u64,
 }
 
-impl<R: Read> Reader<R> {
+impl<R: Read> SnapshotReader<R> {
     /// A reader of a file of so many bytes, and what it begins with.
     pub fn new(input: R, bytes: u64) -> Result<(Self, Header), SnapshotError> {
         let mut reader = Self { input, bytes, at: 0, check: 0, blocks: 0, entries: 0 };

@@ -1,7 +1,7 @@
 //! What is written is read again as it was, and nothing else is read at all.
 
 use super::{
-    Blocks, Entry, Header, Reader, SnapshotError, Writer,
+    Blocks, Entry, Header, SnapshotError, SnapshotReader, Writer,
     format::{BLOCK, BODY_BYTES, FRAME_BYTES, HEADER_BYTES, check},
     inspect,
 };
@@ -69,7 +69,7 @@ fn file(entries: &[Owned], ends: &[usize]) -> Vec<u8> {
 }
 
 fn read(file: &[u8]) -> Result<Vec<Owned>, SnapshotError> {
-    let (mut reader, header) = Reader::new(file, file.len() as u64)?;
+    let (mut reader, header) = SnapshotReader::new(file, file.len() as u64)?;
     assert_eq!(header, HEADER);
     let mut entries = Vec::new();
     while let Some(block) = reader.next_block()? {

@@ -22,7 +22,7 @@ pub struct Failure {
     pub is_full: bool,
 }
 
-/// Gathers entries of one shard into blocks.
+/// Collects entries of one shard into blocks.
 #[derive(Debug)]
 pub struct Blocks {
     body_bytes: usize,

@@ -28,12 +28,12 @@ pub struct Diagnosis {
 /// A line: what was looked at, whether the server could not start without, what was found.
 struct Check {
     subject: &'static str,
-    verdict: Verdict,
+    verdict: CheckVerdict,
     text: String,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Verdict {
+enum CheckVerdict {
     Ok,
     /// It starts, but not as well as it could.
     Hint,
@@ -58,13 +58,13 @@ pub fn examine(config: &Config) -> Diagnosis {
         time_source(),
         container(),
     ];
-    let is_well = checks.iter().all(|check| check.verdict != Verdict::Lack);
+    let is_well = checks.iter().all(|check| check.verdict != CheckVerdict::Lack);
     let mut text = String::new();
     for Check { subject, verdict, text: found } in &checks {
         let mark = match verdict {
-            Verdict::Ok => "ok",
-            Verdict::Hint => "hint",
-            Verdict::Lack => "LACK",
+            CheckVerdict::Ok => "ok",
+            CheckVerdict::Hint => "hint",
+            CheckVerdict::Lack => "LACK",
         };
         writeln!(text, "{mark:<5}{subject:<15}{found}").expect("a String takes everything");
     }
@@ -76,15 +76,15 @@ pub fn examine(config: &Config) -> Diagnosis {
 
 impl Check {
     fn ok(subject: &'static str, text: impl Into<String>) -> Self {
-        Self { subject, verdict: Verdict::Ok, text: text.into() }
+        Self { subject, verdict: CheckVerdict::Ok, text: text.into() }
     }
 
     fn hint(subject: &'static str, text: impl Into<String>) -> Self {
-        Self { subject, verdict: Verdict::Hint, text: text.into() }
+        Self { subject, verdict: CheckVerdict::Hint, text: text.into() }
     }
 
     fn lack(subject: &'static str, text: impl Into<String>) -> Self {
-        Self { subject, verdict: Verdict::Lack, text: text.into() }
+        Self { subject, verdict: CheckVerdict::Lack, text: text.into() }
     }
 }
 

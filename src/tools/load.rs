@@ -29,7 +29,7 @@ use crate::{
     preflight,
 };
 use report::Results;
-use settings::{Asked, LoadSettings};
+use settings::{LoadInvocation, LoadSettings};
 use std::{
     collections::BTreeMap,
     ffi::OsString,
@@ -43,7 +43,7 @@ use worker::{Phase, PhaseSecond, SecondReport, Worker};
 
 /// What is to be printed at the end.
 #[derive(Debug)]
-pub struct Outcome {
+pub struct LoadOutcome {
     pub text: String,
     /// Whether there was no error.
     pub is_clean: bool,
@@ -51,21 +51,21 @@ pub struct Outcome {
 
 /// What kept a run from its end.
 #[derive(Debug)]
-pub enum Failure {
+pub enum LoadFailure {
     /// A flag is wrong.
     Usage(ConfigError),
     Io(io::Error),
 }
 
-/// Runs to the end what stands behind `kvcache load`; tells of each second on standard error.
-pub fn run(arguments: impl IntoIterator<Item = OsString>) -> Result<Outcome, Failure> {
-    match settings::read(arguments).map_err(Failure::Usage)? {
-        Asked::Print(text) => Ok(Outcome { text, is_clean: true }),
-        Asked::Load(settings) => load(&settings).map_err(Failure::Io),
+/// Runs to the end what stands behind `kvcache load`; reports each second on standard error.
+pub fn run(arguments: impl IntoIterator<Item = OsString>) -> Result<LoadOutcome, LoadFailure> {
+    match settings::read(arguments).map_err(LoadFailure::Usage)? {
+        LoadInvocation::Print(text) => Ok(LoadOutcome { text, is_clean: true }),
+        LoadInvocation::Load(settings) => load(&settings).map_err(LoadFailure::Io),
     }
 }
 
-fn load(settings: &LoadSettings) -> io::Result<Outcome> {
+fn load(settings: &LoadSettings) -> io::Result<LoadOutcome> {
     let limits = Limits { connections_max: settings.connections, ..Limits::default() };
     preflight::descriptors(&Config { limits, ..Config::default() })
         .map_err(|lack| io::Error::other(lack.to_string()))?;
@@ -89,7 +89,7 @@ fn load(settings: &LoadSettings) -> io::Result<Outcome> {
     if let Some(directory) = &settings.out {
         results.write(directory, settings)?;
     }
-    Ok(Outcome { text: results.table(settings), is_clean: results.errors() == 0 })
+    Ok(LoadOutcome { text: results.table(settings), is_clean: results.errors() == 0 })
 }
 
 /// All workers do a phase.
@@ -107,7 +107,7 @@ fn together(workers: &mut [Worker], phase: Phase, results: &mut Results) -> io::
     })
 }
 
-/// Takes up every second when all threads have told of it, and in the end what is left.
+/// Takes up every second when all threads have reported it, and in the end what is left.
 fn listen(threads: usize, reports: &Receiver<SecondReport>, results: &mut Results) {
     let mut seconds: BTreeMap<PhaseSecond, (usize, Tally)> = BTreeMap::new();
     let mut take_up = |second, tally: &Tally| {
@@ -117,10 +117,10 @@ fn listen(threads: usize, reports: &Receiver<SecondReport>, results: &mut Result
         drop(io::stderr().write_all(line.as_bytes()));
     };
     for SecondReport { second, tally } in reports {
-        let (told, sum) = seconds.entry(second).or_default();
-        *told += 1;
+        let (count, sum) = seconds.entry(second).or_default();
+        *count += 1;
         sum.add(&tally);
-        if *told == threads
+        if *count == threads
             && let Some((_, sum)) = seconds.remove(&second)
         {
             take_up(second, &sum);

@@ -3,14 +3,14 @@
 use fastrand::Rng;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Operation {
+pub(super) enum LoadOperation {
     Get,
     Put,
     Delete,
     Mget,
 }
 
-impl Operation {
+impl LoadOperation {
     pub(super) const NAMES: [(&'static str, Self); 4] =
         [("get", Self::Get), ("put", Self::Put), ("delete", Self::Delete), ("mget", Self::Mget)];
 
@@ -19,7 +19,7 @@ impl Operation {
     }
 }
 
-/// Parts of each operation, in the order of [`Operation::NAMES`].
+/// Parts of each operation, in the order of [`LoadOperation::NAMES`].
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Mix([u32; 4]);
 
@@ -33,7 +33,7 @@ impl Mix {
             let (name, part) = part
                 .split_once('=')
                 .ok_or_else(|| format!("{part:?} is not a part such as get=70"))?;
-            let operation = crate::config::choice(name, &Operation::NAMES)?;
+            let operation = crate::config::choice(name, &LoadOperation::NAMES)?;
             let part = crate::config::count(part, 0, PART_MAX)?;
             mix.0[operation as usize] = u32::try_from(part).expect("at most a million");
         }
@@ -43,7 +43,7 @@ impl Mix {
         Ok(mix)
     }
 
-    pub(super) fn has(&self, operation: Operation) -> bool {
+    pub(super) fn has(&self, operation: LoadOperation) -> bool {
         self.0[operation as usize] > 0
     }
 
@@ -51,9 +51,9 @@ impl Mix {
         self.0.iter().sum()
     }
 
-    pub(super) fn choose(&self, random: &mut Rng) -> Operation {
+    pub(super) fn choose(&self, random: &mut Rng) -> LoadOperation {
         let mut at = random.u32(..self.sum());
-        for (part, (_, operation)) in self.0.iter().zip(Operation::NAMES) {
+        for (part, (_, operation)) in self.0.iter().zip(LoadOperation::NAMES) {
             if at < *part {
                 return operation;
             }
@@ -65,7 +65,7 @@ impl Mix {
 
 #[cfg(test)]
 mod tests {
-    use super::{Mix, Operation};
+    use super::{LoadOperation, Mix};
     use fastrand::Rng;
 
     #[test]
@@ -76,7 +76,10 @@ mod tests {
         for _ in 0..40_000 {
             found[mix.choose(&mut random) as usize] += 1;
         }
-        assert_eq!((found[Operation::Put as usize], found[Operation::Mget as usize]), (0, 0));
-        assert!((29_000..31_000).contains(&found[Operation::Get as usize]), "{found:?}");
+        assert_eq!(
+            (found[LoadOperation::Put as usize], found[LoadOperation::Mget as usize]),
+            (0, 0)
+        );
+        assert!((29_000..31_000).contains(&found[LoadOperation::Get as usize]), "{found:?}");
     }
 }

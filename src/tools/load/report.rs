@@ -1,7 +1,7 @@
 //! What a run found: lines while it runs, the table at its end, and the files.
 
 use super::{
-    mix::Operation,
+    mix::LoadOperation,
     settings::LoadSettings,
     tally::{ErrorKind, Tally},
     worker::PhaseSecond,
@@ -96,7 +96,7 @@ impl Results {
         row("asked", &asked);
         row("got", &format!("{:.0}/s", self.rate()));
         row("requests", &self.total.answers().to_string());
-        for ((name, _), count) in Operation::NAMES.iter().zip(self.total.answers) {
+        for ((name, _), count) in LoadOperation::NAMES.iter().zip(self.total.answers) {
             if count > 0 {
                 row(&format!("  {name}"), &count.to_string());
             }
@@ -131,7 +131,7 @@ impl Results {
         };
         let errors =
             named(&mut ErrorKind::NAMES.iter().map(|(name, it)| (*name, self.total.errors(*it))));
-        let operations = Operation::NAMES.iter().zip(self.total.answers);
+        let operations = LoadOperation::NAMES.iter().zip(self.total.answers);
         let operations = named(&mut operations.map(|((name, _), count)| (*name, count)));
         json!({
             "name": settings.name,

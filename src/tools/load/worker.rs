@@ -1,7 +1,7 @@
 //! One thread: its connections in an epoll set, and when they send what.
 
 use super::{
-    session::{Desk, Due, Over, Session},
+    session::{Due, Over, Session, ThreadShare},
     settings::LoadSettings,
     tally::{ErrorKind, Tally},
 };
@@ -71,7 +71,7 @@ impl Link {
 }
 
 #[derive(Debug)]
-struct Connection {
+struct LoadConnection {
     session: Session,
     link: Link,
     /// The kernel took no more; it tells when it does.
@@ -82,8 +82,8 @@ struct Connection {
 
 #[derive(Debug)]
 pub(super) struct Worker {
-    desk: Desk,
-    connections: Vec<Connection>,
+    share: ThreadShare,
+    connections: Vec<LoadConnection>,
     /// Open connections with room for a request, in the order in which they get the next ones.
     queue: VecDeque<usize>,
     epoll: OwnedFd,
@@ -183,7 +183,7 @@ impl Worker {
         clock: Clock,
     ) -> io::Result<Self> {
         let connections = (0..settings.connections).skip(thread).step_by(settings.threads);
-        let connection = |(id, _)| Connection {
+        let connection = |(id, _)| LoadConnection {
             session: Session::new(u16::try_from(id).expect("settings bound them")),
             link: Link::CLOSED,
             is_full: false,
@@ -196,7 +196,7 @@ impl Worker {
         epoll::add(&epoll, &timer, data, epoll::EventFlags::IN | epoll::EventFlags::ET)?;
         let schedule = |rate| Schedule::new(rate, settings.threads, thread);
         Ok(Self {
-            desk: Desk::new(settings, thread, run),
+            share: ThreadShare::new(settings, thread, run),
             connections: connections.enumerate().map(connection).collect(),
             queue: VecDeque::new(),
             epoll,
@@ -242,13 +242,13 @@ impl Worker {
             if now_us >= report_us {
                 self.report(phase.second(reported_us), reports);
                 reported_us = report_us;
-                self.desk.tally.from_us = phase.counted_from(reported_us);
+                self.share.tally.from_us = phase.counted_from(reported_us);
                 continue;
             }
             let is_asking = match phase {
                 Phase::Fill { .. } => {
                     let is_stuck = now_us.saturating_sub(answered_us) > self.timeout_us;
-                    self.asked < self.desk.workload.share() && !is_stuck
+                    self.asked < self.share.workload.share() && !is_stuck
                 }
                 Phase::Load { end_us, .. } => now_us < end_us,
             };
@@ -291,8 +291,8 @@ impl Worker {
 
     fn report(&mut self, second: PhaseSecond, reports: &Sender<SecondReport>) {
         let cpu_us = Clock::thread_cpu_micros();
-        let mut tally = std::mem::take(&mut self.desk.tally);
-        self.desk.tally.from_us = tally.from_us;
+        let mut tally = std::mem::take(&mut self.share.tally);
+        self.share.tally.from_us = tally.from_us;
         tally.cpu_us = cpu_us - self.cpu_us;
         self.cpu_us = cpu_us;
         // Whoever no longer listens has no use for it.
@@ -317,7 +317,7 @@ impl Worker {
             if !matches!(connection.link, Link::Open(_)) {
                 continue;
             }
-            connection.session.ask(&mut self.desk, Due { due_us, asked_us: now_us });
+            connection.session.ask(&mut self.share, Due { due_us, asked_us: now_us });
             self.asked += 1;
             touched.push(at);
             self.enqueue(at);
@@ -348,7 +348,7 @@ impl Worker {
                 break;
             }
             self.asked += 1;
-            self.desk.tally.count_unsent(due_us, end_us);
+            self.share.tally.count_unsent(due_us, end_us);
         }
     }
 
@@ -358,19 +358,19 @@ impl Worker {
         if !matches!(connection.link, Link::Open(_)) {
             return;
         }
-        let (session, desk) = (&mut connection.session, &mut self.desk);
+        let (session, share) = (&mut connection.session, &mut self.share);
         let due = Due { due_us: now_us, asked_us: now_us };
         match phase {
             Phase::Fill { .. } => {
-                while session.owed() < FILL_DEPTH && self.asked < desk.workload.share() {
-                    session.ask_put(desk, self.asked, due);
+                while session.owed() < FILL_DEPTH && self.asked < share.workload.share() {
+                    session.ask_put(share, self.asked, due);
                     self.asked += 1;
                 }
             }
             Phase::Load { .. } if self.schedule.is_some() => return self.enqueue(at),
             Phase::Load { end_us, .. } => {
                 while session.owed() < self.depth && now_us < end_us {
-                    session.ask(desk, due);
+                    session.ask(share, due);
                 }
             }
         }
@@ -407,7 +407,7 @@ impl Worker {
                     Ok(0) => Err(Over),
                     Ok(bytes) => {
                         let bytes = &self.scratch[..bytes];
-                        connection.session.receive(bytes, &mut self.desk, now_us)
+                        connection.session.receive(bytes, &mut self.share, now_us)
                     }
                     Err(error) if is_passing(&error) => Ok(()),
                     Err(_) => Err(Over),
@@ -490,9 +490,9 @@ impl Worker {
     fn disconnect(&mut self, at: usize, reason: ErrorKind, now_us: u64) {
         let connection = &mut self.connections[at];
         if reason == ErrorKind::Connect {
-            self.desk.tally.count_error(reason);
+            self.share.tally.count_error(reason);
         }
-        connection.session.lose(&mut self.desk, reason);
+        connection.session.lose(&mut self.share, reason);
         connection.link = Link::Closed { retry_us: now_us + BEAT_US };
         connection.is_full = false;
     }

@@ -6,7 +6,7 @@
 
 use super::{
     distribution::{Distribution, Zipf},
-    mix::{Mix, Operation},
+    mix::{LoadOperation, Mix},
     settings::LoadSettings,
 };
 use fastrand::Rng;
@@ -59,7 +59,7 @@ impl Workload {
         usize::try_from(u64::from(key) / self.threads).expect("a key that is held in memory")
     }
 
-    pub(super) fn choose_operation(&mut self) -> Operation {
+    pub(super) fn choose_operation(&mut self) -> LoadOperation {
         self.mix.choose(&mut self.random)
     }
 

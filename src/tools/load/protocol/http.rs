@@ -1,6 +1,6 @@
 //! HTTP/1.1: JSON as kvcache speaks it, and paths with bare values.
 
-use super::super::mix::Operation;
+use super::super::mix::LoadOperation;
 use super::answer::{
     Answer, BODY_BYTES_MAX, Found, HEAD_BYTES_MAX, Malformed, Target, Verdict, decimal,
 };
@@ -151,14 +151,14 @@ impl Head {
 }
 
 /// The status and where the body begins and ends.
-struct Message {
+struct HttpAnswer {
     status: u16,
     body: usize,
     end: usize,
     is_last: bool,
 }
 
-impl Message {
+impl HttpAnswer {
     /// `last`: the head that was read last.
     fn read(last: &mut Head, bytes: &[u8]) -> Result<Option<Self>, Malformed> {
         if !last.read(bytes)? {
@@ -178,15 +178,15 @@ impl Message {
 pub(super) fn read(
     target: &Target,
     head: &mut Head,
-    operation: Operation,
+    operation: LoadOperation,
     mut asked: impl ExactSizeIterator<Item = u32>,
     bytes: &[u8],
     found: &mut Found,
 ) -> Result<Option<Answer>, Malformed> {
-    let Some(message) = Message::read(head, bytes)? else { return Ok(None) };
+    let Some(message) = HttpAnswer::read(head, bytes)? else { return Ok(None) };
     let mut body = Body { bytes: &bytes[..message.end], at: message.body };
     let verdict = match (operation, message.status) {
-        (Operation::Get, 200) => {
+        (LoadOperation::Get, 200) => {
             body.take(b"{\"status\":\"OK\",\"key\":\"")?;
             body.take_key(target, asked.next().expect("a get has a key"))?;
             body.take(b"\",\"value\":\"")?;
@@ -197,11 +197,11 @@ pub(super) fn read(
             body.take_last(b"\"}")?;
             Verdict::Read
         }
-        (Operation::Get, 404) => {
+        (LoadOperation::Get, 404) => {
             found.push(None);
             Verdict::Read
         }
-        (Operation::Mget, 200) => {
+        (LoadOperation::Mget, 200) => {
             body.take(b"{\"status\":\"OK\",\"values\":")?;
             for (at, key) in asked.enumerate() {
                 body.take(if at == 0 { b"{\"" } else { b",\"" })?;
@@ -216,7 +216,7 @@ pub(super) fn read(
             body.take_last(b"}}")?;
             Verdict::Read
         }
-        (Operation::Put | Operation::Delete, 200) => Verdict::Done,
+        (LoadOperation::Put | LoadOperation::Delete, 200) => Verdict::Done,
         _ => Verdict::Refused,
     };
     Ok(Some(message.answer(verdict)))
@@ -224,17 +224,19 @@ pub(super) fn read(
 
 pub(super) fn read_rest(
     head: &mut Head,
-    operation: Operation,
+    operation: LoadOperation,
     bytes: &[u8],
     found: &mut Found,
 ) -> Result<Option<Answer>, Malformed> {
-    let Some(message) = Message::read(head, bytes)? else { return Ok(None) };
+    let Some(message) = HttpAnswer::read(head, bytes)? else { return Ok(None) };
     let verdict = match (operation, message.status) {
-        (Operation::Get, 200 | 404) => {
+        (LoadOperation::Get, 200 | 404) => {
             found.push((message.status == 200).then_some(message.body..message.end));
             Verdict::Read
         }
-        (Operation::Put, 200 | 201 | 204) | (Operation::Delete, 200 | 204 | 404) => Verdict::Done,
+        (LoadOperation::Put, 200 | 201 | 204) | (LoadOperation::Delete, 200 | 204 | 404) => {
+            Verdict::Done
+        }
         _ => Verdict::Refused,
     };
     Ok(Some(message.answer(verdict)))

@@ -1,6 +1,6 @@
 //! Memcached's text protocol, of which get, set and delete are spoken.
 
-use super::super::mix::Operation;
+use super::super::mix::LoadOperation;
 use super::answer::{Answer, Found, Malformed, Target, Verdict, block, decimal, line};
 use crate::text::push_decimal;
 
@@ -33,7 +33,7 @@ pub(super) fn delete(target: &Target, key: u32, out: &mut Vec<u8>) {
 
 pub(super) fn read(
     target: &Target,
-    operation: Operation,
+    operation: LoadOperation,
     mut asked: impl ExactSizeIterator<Item = u32>,
     bytes: &[u8],
     found: &mut Found,
@@ -44,10 +44,10 @@ pub(super) fn read(
         || text.starts_with(b"CLIENT_ERROR ");
     let verdict = match (operation, text) {
         _ if is_refusal => Verdict::Refused,
-        (Operation::Put, b"STORED") | (Operation::Delete, b"DELETED" | b"NOT_FOUND") => {
+        (LoadOperation::Put, b"STORED") | (LoadOperation::Delete, b"DELETED" | b"NOT_FOUND") => {
             Verdict::Done
         }
-        (Operation::Get | Operation::Mget, _) => {
+        (LoadOperation::Get | LoadOperation::Mget, _) => {
             let mut text = text;
             while text != b"END" {
                 let (key, length) = value_line(target, text)?;

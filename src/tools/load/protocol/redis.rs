@@ -1,6 +1,6 @@
 //! Redis' own protocol, of which GET, SET, DEL and MGET are spoken.
 
-use super::super::mix::Operation;
+use super::super::mix::LoadOperation;
 use super::answer::{Answer, Found, Malformed, Target, Verdict, block, decimal, line};
 use crate::text::push_decimal;
 
@@ -47,7 +47,7 @@ fn push_key(target: &Target, key: u32, out: &mut Vec<u8>) {
 }
 
 pub(super) fn read(
-    operation: Operation,
+    operation: LoadOperation,
     asked: usize,
     bytes: &[u8],
     found: &mut Found,
@@ -56,20 +56,20 @@ pub(super) fn read(
     let (kind, rest) = text.split_first().ok_or(Malformed)?;
     let verdict = match (operation, kind) {
         (_, b'-') => Verdict::Refused,
-        (Operation::Get, b'$') => {
+        (LoadOperation::Get, b'$') => {
             let Some(end) = bulk(bytes, 0, found)? else { return Ok(None) };
             at = end;
             Verdict::Read
         }
-        (Operation::Mget, b'*') if decimal(rest)? == asked => {
+        (LoadOperation::Mget, b'*') if decimal(rest)? == asked => {
             for _ in 0..asked {
                 let Some(end) = bulk(bytes, at, found)? else { return Ok(None) };
                 at = end;
             }
             Verdict::Read
         }
-        (Operation::Put, b'+') if rest == b"OK" => Verdict::Done,
-        (Operation::Delete, b':') if rest == b"0" || rest == b"1" => Verdict::Done,
+        (LoadOperation::Put, b'+') if rest == b"OK" => Verdict::Done,
+        (LoadOperation::Delete, b':') if rest == b"0" || rest == b"1" => Verdict::Done,
         _ => return Err(Malformed),
     };
     Ok(Some(Answer::new(at, verdict)))
