@@ -50,7 +50,7 @@ fn read(stream: &[u8], taken: &mut Vec<Value>) -> Result<bool, Error> {
                     return Ok(false);
                 }
             }
-            Next::Body { .. } => {}
+            Next::Head(_) => {}
             Next::Partial => return Ok(true),
         }
     }

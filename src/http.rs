@@ -13,14 +13,14 @@ pub mod api;
 mod route;
 mod reader;
 mod bearer;
-pub mod gzip;
-pub mod etag;
 pub mod response;
 pub mod refusal;
 pub mod form;
+pub mod etag;
+pub mod gzip;
 pub mod body;
 pub mod request;
 
 pub use form::Http;
-pub use reader::{Next, Port, Reader, Request};
+pub use reader::{BodyHead, Next, Port, Reader, Request};
 pub use request::Error;

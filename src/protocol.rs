@@ -63,6 +63,7 @@ pub struct About<'a, P: Protocol> {
 
 /// What admission judges of a request.
 pub struct Claim<'a, P: Protocol> {
+    /// Of its answer, as far as it is known before the request is read.
     pub form: P::Form,
     pub operation: Operation,
     pub needs: Access,
@@ -70,22 +71,14 @@ pub struct Claim<'a, P: Protocol> {
     /// False where it costs so little that it is served whatever the load.
     pub may_be_shed: bool,
     pub has_body: bool,
-}
-
-/// A whole request that is framed and not read yet.
-pub struct Arrived<'a, P: Protocol> {
-    pub claim: Claim<'a, P>,
+    /// Of the body, as it is there or declared; `usize::MAX` where neither is so.
     pub body_bytes: usize,
-    pub request: P::Request<'a>,
 }
 
-/// The head of a request whose body has not all arrived.
-pub struct Announced<'a, P: Protocol> {
-    pub claim: Claim<'a, P>,
-    /// Why the body need not come, as far as the head tells.
+/// What is decided of a body before it arrives.
+pub struct Announced<P: Protocol> {
+    /// Why it need not come, as far as the head tells.
     pub refusal: Option<P::Refusal>,
-    /// As declared; `usize::MAX` where it is not.
-    pub body_bytes: usize,
     /// The client sends none of it before it is told to.
     pub waits: bool,
     /// It may hold what is put into the store.
@@ -95,9 +88,10 @@ pub struct Announced<'a, P: Protocol> {
 /// What the bytes so far amount to.
 pub enum Next<'a, P: Protocol> {
     Partial,
-    /// Once for each request.
-    Body(Announced<'a, P>),
-    Request(Arrived<'a, P>),
+    /// The head of a request whose body has not all arrived; once for each.
+    Head(P::Head<'a>),
+    /// A whole request that is framed and not read yet.
+    Request(P::Request<'a>),
 }
 
 /// What a request asks to be done.
@@ -174,10 +168,14 @@ pub trait Protocol: Sized {
     /// The wall's clock as answers hold it.
     type Date: From<SystemTime>;
     type Request<'a>;
+    /// A request without its body.
+    type Head<'a>;
     /// How an answer is written; kept while the answer is away.
     type Form: Copy;
+    /// Why bytes cannot be a request.
+    type Fault;
     /// What a request is refused with.
-    type Refusal: From<Problem>;
+    type Refusal: From<Problem> + From<Self::Fault>;
     /// How a value that leaves in pieces is written.
     type Style: Copy;
     type Local;
@@ -186,13 +184,22 @@ pub trait Protocol: Sized {
     /// Events on their way to a subscriber.
     type Stream;
 
-    /// Takes the next request of `input`. After a refusal nothing more may be asked.
+    /// Takes the next request of `input`. After a fault nothing more may be asked.
     fn next<'a>(
         reader: &'a mut Self::Reader,
         scratch: &mut Self::Scratch,
         input: &'a mut Input<'_>,
+        limits: &Limits,
+    ) -> Result<Next<'a, Self>, Self::Fault>;
+
+    /// What is to be judged of a whole request.
+    fn claim<'a>(request: &Self::Request<'a>, about: &About<'_, Self>) -> Claim<'a, Self>;
+
+    /// The same of one whose body is on its way.
+    fn announce<'a>(
+        head: &Self::Head<'a>,
         about: &About<'_, Self>,
-    ) -> Result<Next<'a, Self>, Self::Refusal>;
+    ) -> (Claim<'a, Self>, Announced<Self>);
 
     /// Reads what an admitted request asks and settles the form of its answer.
     fn read<'a>(

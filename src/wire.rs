@@ -8,10 +8,10 @@
 //!
 //! An idle connection holds neither buffer.
 
-mod answers;
 mod connection;
-mod input;
+mod answers;
 mod output;
+mod input;
 
 pub use answers::{Answers, Written};
 pub use connection::{Connection, Intent, Overdue};

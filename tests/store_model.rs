@@ -86,8 +86,14 @@ fn a_full_store_that_evicts_nothing_is_read_and_touched() {
         Step::Write { id, len, fill: 1, ttl_ms: 1_000, only, type_bytes, tags, stale_ms }
     };
     let put = |id: u32| Step::Put { id, len: len - id as usize % 64, fill: 1, ttl_ms: 0 };
-    let read = |id: u32| Step::Read { id, only, lease_ms: 700, is_use: true };
-    let read_known = |id: u32| Step::Read { id, only: If::ItsVersion, lease_ms: 0, is_use: false };
+    let read = |id: u32| Step::Read { id, only, lease_ms: 700, is_use: true, details: true };
+    let read_known = |id: u32| Step::Read {
+        id,
+        only: If::ItsVersion,
+        lease_ms: 0,
+        is_use: false,
+        details: true,
+    };
     let mut steps: Vec<Step> = (0..24).map(write).chain((24..ids).map(put)).collect();
     steps.push(Step::Wait { ms: 1_000 });
     // Nothing changed for who was refused: neither the entry nor its lease.
@@ -128,7 +134,7 @@ fn every_change_of_a_key_ends_its_lease() {
         ]
     };
     let steps = (0..8).flat_map(|id| {
-        let read = Step::Read { id, only, lease_ms: 1_000, is_use: true };
+        let read = Step::Read { id, only, lease_ms: 1_000, is_use: true, details: true };
         let change = changes(id)[id as usize];
         [write(id, 18), Step::Wait { ms: 10 }, read, read, change, Step::Delete { id }, read, read]
             .into_iter()

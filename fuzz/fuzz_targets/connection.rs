@@ -25,7 +25,7 @@ fn count(input: &[u8]) -> (usize, bool) {
                 special |= request.head.expect != Expect::None;
             }
             // Seen here too: a body that is wrong never becomes a request.
-            Ok(Next::Body { head, .. }) => special |= head.expect != Expect::None,
+            Ok(Next::Head(it)) => special |= it.head.expect != Expect::None,
             Ok(Next::Partial) => return (count, special),
             Err(_) => return (count + 1, special),
         }

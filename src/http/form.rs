@@ -3,6 +3,7 @@
 use super::{
     gzip,
     request::{Head, Method, Version},
+    route::Route,
 };
 use crate::{latency::Format, metrics::Operation};
 
@@ -31,6 +32,8 @@ pub enum Local {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Form {
     pub exchange: Exchange,
+    /// Where the request goes, if there is such a path.
+    pub(super) route: Option<Route>,
     pub shape: Shape,
 }
 

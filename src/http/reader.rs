@@ -5,10 +5,12 @@
 
 use super::{
     body::Chunked,
+    form::Http,
     request::{Error, Expect, Framing, Head, HeadScan, HeadSpan, RepeatedFields, parse_head},
 };
 use crate::{
     config::Limits,
+    protocol,
     wire::{Awaited, BodySize, Cursor, Input},
 };
 
@@ -24,22 +26,22 @@ pub enum Port {
 pub struct Request<'a> {
     pub head: Head<'a>,
     pub body: &'a [u8],
+    pub port: Port,
     /// Nothing that has arrived stands behind it.
     pub is_last: bool,
 }
 
-/// What the bytes so far amount to.
-#[derive(Debug)]
-pub enum Next<'a> {
-    Request(Request<'a>),
-    /// The head of a request whose body has not all arrived, once. `waits`: the client sends none
-    /// of it before it is told to.
-    Body {
-        head: Head<'a>,
-        waits: bool,
-    },
-    Partial,
+/// The head of a request whose body has not all arrived.
+#[derive(Clone, Debug)]
+pub struct BodyHead<'a> {
+    pub head: Head<'a>,
+    pub port: Port,
+    /// The client sends none of the body before it is told to.
+    pub waits: bool,
 }
+
+/// What the bytes so far amount to.
+pub type Next<'a> = protocol::Next<'a, Http>;
 
 #[derive(Debug)]
 pub struct Reader {
@@ -89,6 +91,7 @@ impl Reader {
         limits: &Limits,
     ) -> Result<Next<'a>, Error> {
         let (rest, mut taken) = input.unread();
+        let port = self.port;
         self.finished = None;
         if let Progress::Head(scan) = &mut self.progress {
             if scan.is_fresh()
@@ -96,7 +99,7 @@ impl Reader {
             {
                 taken.take(end);
                 let is_last = taken.is_last();
-                return Ok(Next::Request(Request { head, body: b"", is_last }));
+                return Ok(Next::Request(Request { head, body: b"", port, is_last }));
             }
             let Some(span) = scan.advance(rest, limits)? else { return Ok(Next::Partial) };
             let head = parse_head(&rest[span.start..span.end], limits)?;
@@ -108,11 +111,11 @@ impl Reader {
                     taken.take(span.end + length);
                     let body = &rest[span.end..][..length];
                     let is_last = taken.is_last();
-                    return Ok(Next::Request(Request { head, body, is_last }));
+                    return Ok(Next::Request(Request { head, body, port, is_last }));
                 }
                 Framing::Length(length) => {
                     self.progress = Progress::Sized { head: span, length };
-                    return Ok(Next::Body { head, waits });
+                    return Ok(Next::Head(BodyHead { head, port, waits }));
                 }
                 Framing::Chunked => {
                     self.progress = Progress::Chunked(Box::new(ChunkedRequest {
@@ -121,7 +124,8 @@ impl Reader {
                         body: Vec::new(),
                     }));
                     taken.take(span.end);
-                    return Ok(Next::Body { head, waits: waits && taken.is_spent() });
+                    let waits = waits && taken.is_spent();
+                    return Ok(Next::Head(BodyHead { head, port, waits }));
                 }
             }
         }
@@ -135,6 +139,7 @@ impl Reader {
         mut taken: Cursor<'_>,
         limits: &Limits,
     ) -> Result<Next<'a>, Error> {
+        let port = self.port;
         match &mut self.progress {
             Progress::Sized { head, length } => {
                 let (head, length) = (*head, *length);
@@ -144,7 +149,7 @@ impl Reader {
                 self.progress = Progress::default();
                 taken.take(head.end + length);
                 let head = parse_head(&rest[head.start..head.end], limits)?;
-                Ok(Next::Request(Request { head, body, is_last: taken.is_last() }))
+                Ok(Next::Request(Request { head, body, port, is_last: taken.is_last() }))
             }
             Progress::Chunked(chunked) => {
                 let decoded = chunked.decoder.decode(rest, &mut chunked.body, limits)?;
@@ -158,7 +163,7 @@ impl Reader {
                 let chunked = self.finished.insert(chunked);
                 let head = parse_head(&chunked.head, limits)?;
                 let is_last = taken.is_last();
-                Ok(Next::Request(Request { head, body: &chunked.body, is_last }))
+                Ok(Next::Request(Request { head, body: &chunked.body, port, is_last }))
             }
             Progress::Head(_) => unreachable!("a head without a body has been handed out"),
         }

@@ -5,9 +5,9 @@
 //! The verdict never depends on how the bytes were cut: a wrong request line comes first, then the
 //! first byte or limit that [`HeadScan`] refuses, then the fields. Sections are those of RFC 9112.
 
-mod field;
 mod repeat;
 mod scan;
+mod field;
 
 pub use field::{Field, Lines};
 pub use repeat::RepeatedFields;

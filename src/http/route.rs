@@ -13,7 +13,7 @@ const ENTRY_ROOT: &[u8] = b"/kv/";
 
 /// A known path.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Route {
+pub(super) enum Route {
     Get,
     Put,
     Mget,
@@ -57,7 +57,7 @@ impl Route {
     /// The route of a path on a port.
     #[inline]
     #[must_use]
-    pub fn of(port: Port, path: &[u8]) -> Option<Self> {
+    pub(super) fn of(port: Port, path: &[u8]) -> Option<Self> {
         match port {
             Port::Data => Self::of_data(path),
             Port::Admin => Self::of_admin(path),
@@ -114,7 +114,7 @@ impl Route {
 
     /// The segment of the path that is the key, where there is one.
     #[must_use]
-    pub fn key_segment(path: &[u8]) -> &[u8] {
+    pub(super) fn key_segment(path: &[u8]) -> &[u8] {
         let rest = path.strip_prefix(ENTRY_ROOT).unwrap_or_default();
         rest.split(|&byte| byte == b'/').next().unwrap_or_default()
     }
@@ -183,7 +183,7 @@ impl Route {
 
     /// Whether the body of a request may hold what is put into the store.
     #[must_use]
-    pub fn stores(self) -> bool {
+    pub(super) fn stores(self) -> bool {
         matches!(self, Self::Put | Self::Mput | Self::Entry)
     }
 }
@@ -193,15 +193,15 @@ impl Route {
 #[must_use]
 pub(super) fn access(port: Port, route: Option<Route>, method: Method) -> Access {
     let is_look = matches!(method, Method::Get | Method::Head);
+    let is_free = is_look || method == Method::Options;
     match (port, route) {
         (Port::Admin, Some(Route::Events)) if is_look => Access::Read,
-        (Port::Admin, _) if is_look || method == Method::Options => Access::Open,
-        (Port::Admin, _) => Access::Write,
+        (Port::Admin, _) if is_free => Access::Open,
         (Port::Data, Some(Route::Health)) => Access::Open,
+        (Port::Data, _) if is_free => Access::Read,
         // To read takes a POST where there are many keys.
         (Port::Data, None | Some(Route::Mget)) => Access::Read,
-        (Port::Data, _) if is_look || method == Method::Options => Access::Read,
-        (Port::Data, _) => Access::Write,
+        _ => Access::Write,
     }
 }
 

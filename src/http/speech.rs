@@ -5,9 +5,9 @@ use super::{
     api::{self, Style, batch::Assembly},
     bearer::bearer,
     form::{Exchange, Form, Http, Local, Persistence, Shape},
-    reader::{self, Port, Reader, Request},
+    reader::{BodyHead, Port, Reader, Request},
     refusal::{Refusal, outcome_of},
-    request::{Framing, Head, Method, RepeatedFields},
+    request::{Error, Framing, Head, Method, RepeatedFields},
     response::{CONTINUE, Date, write_refusal},
     route::{self, Route},
 };
@@ -16,28 +16,24 @@ use crate::{
     config::Limits,
     events::{Kinds, Past},
     metrics::{self, Outcome},
-    protocol::{About, Announced, Arrived, Ask, Batch, Claim, Item, Next, Protocol, Rest},
+    protocol::{About, Announced, Ask, Batch, Claim, Item, Next, Protocol, Rest},
     query::Share,
     store::Reply,
     text::Text,
     wire::{Awaited, Input},
 };
 
-/// A whole request and where it goes.
-pub struct Routed<'a> {
-    pub(super) request: Request<'a>,
-    pub(super) route: Option<Route>,
-}
-
 #[inline]
-fn claim<'a>(head: &Head<'a>, route: Option<Route>, port: Port, is_last: bool) -> Claim<'a, Http> {
+fn claim<'a>(head: &Head<'a>, port: Port, is_last: bool, body_bytes: usize) -> Claim<'a, Http> {
+    let route = Route::of(port, head.path);
     Claim {
-        form: Form { exchange: Exchange::of(head, is_last), shape: Shape::Unread },
+        form: Form { exchange: Exchange::of(head, is_last), route, shape: Shape::Unread },
         operation: route::operation(route, head.method),
         needs: route::access(port, route, head.method),
         token: bearer(head.lines),
         may_be_shed: head.method != Method::Options,
         has_body: head.framing != Framing::Length(0),
+        body_bytes,
     }
 }
 
@@ -46,8 +42,10 @@ impl Protocol for Http {
     type Reader = Reader;
     type Scratch = RepeatedFields;
     type Date = Date;
-    type Request<'a> = Routed<'a>;
+    type Request<'a> = Request<'a>;
+    type Head<'a> = BodyHead<'a>;
     type Form = Form;
+    type Fault = Error;
     type Refusal = Refusal;
     type Style = Style;
     type Local = Local;
@@ -59,32 +57,31 @@ impl Protocol for Http {
         reader: &'a mut Reader,
         scratch: &mut RepeatedFields,
         input: &'a mut Input<'_>,
+        limits: &Limits,
+    ) -> Result<Next<'a, Self>, Error> {
+        reader.next(input, scratch, limits)
+    }
+
+    #[inline]
+    fn claim<'a>(request: &Self::Request<'a>, about: &About<'_, Self>) -> Claim<'a, Self> {
+        let is_last = request.is_last && about.closes;
+        claim(&request.head, request.port, is_last, request.body.len())
+    }
+
+    fn announce<'a>(
+        head: &Self::Head<'a>,
         about: &About<'_, Self>,
-    ) -> Result<Next<'a, Self>, Refusal> {
-        let port = reader.port;
-        match reader.next(input, scratch, &about.config.limits) {
-            Ok(reader::Next::Partial) => Ok(Next::Partial),
-            Ok(reader::Next::Request(request)) => {
-                let route = Route::of(port, request.head.path);
-                let claim = claim(&request.head, route, port, request.is_last && about.closes);
-                let (body_bytes, request) = (request.body.len(), Routed { request, route });
-                Ok(Next::Request(Arrived { claim, body_bytes, request }))
-            }
-            Ok(reader::Next::Body { head, waits }) => {
-                let route = Route::of(port, head.path);
-                Ok(Next::Body(Announced {
-                    claim: claim(&head, route, port, true),
-                    refusal: api::admit(&head, route, about.config).err(),
-                    body_bytes: match head.framing {
-                        Framing::Length(bytes) => bytes,
-                        Framing::Chunked => usize::MAX,
-                    },
-                    waits,
-                    stores: route.is_some_and(Route::stores),
-                }))
-            }
-            Err(error) => Err(error.into()),
-        }
+    ) -> (Claim<'a, Self>, Announced<Self>) {
+        let BodyHead { head, port, waits } = head;
+        let body_bytes = match head.framing {
+            Framing::Length(bytes) => bytes,
+            Framing::Chunked => usize::MAX,
+        };
+        let claim = claim(head, *port, true, body_bytes);
+        let route = claim.form.route;
+        let refusal = api::admit(head, route, about.config).err();
+        let stores = route.is_some_and(Route::stores);
+        (claim, Announced { refusal, waits: *waits, stores })
     }
 
     #[inline]
@@ -93,8 +90,7 @@ impl Protocol for Http {
         form: &mut Form,
         about: &About<'_, Self>,
     ) -> Result<Ask<'a, Self>, Refusal> {
-        let Routed { request, route } = request;
-        let route = api::admit(&request.head, *route, about.config)?;
+        let route = api::admit(&request.head, form.route, about.config)?;
         if request.head.method == Method::Options {
             return Ok(Ask::Local(Local::Options { allow: route.allow() }));
         }

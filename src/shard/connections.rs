@@ -23,6 +23,15 @@ impl ConnectionId {
     }
 }
 
+/// The way back from a call to the answer that is owed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Ticket {
+    pub(super) connection: ConnectionId,
+    pub(super) sequence: u64,
+    /// The place of the call in its batch.
+    pub(super) item: u32,
+}
+
 /// A connection and the protocol that it speaks.
 pub(super) struct Connection {
     pub(super) role: Role,

@@ -1,9 +1,8 @@
 //! What travels between shards beside operations on keys.
 
 use super::{
-    Ticket,
+    connections::Ticket,
     saving::{Order, PARTS_MAX, Part},
-    service::Service,
 };
 use crate::{
     events::Note,
@@ -53,15 +52,3 @@ pub(super) type ShardHome = Home<Freight>;
 
 /// Room that a channel between two shards needs in one direction.
 pub const CHANNEL_MESSAGES_MAX: usize = Mesh::<Freight>::CHANNEL_MESSAGES_MAX;
-
-impl Service {
-    /// Does what a letter from another shard says.
-    pub(super) fn read_letter(&mut self, from: usize, letter: Letter) {
-        match letter {
-            Letter::Order(order) => self.follow(from, order),
-            Letter::Part(part) => self.take_part(from, *part),
-            Letter::Subscribe(is_on) => self.serve_subscriber(from, is_on),
-            Letter::Notes(notes) => self.take_notes(from, notes),
-        }
-    }
-}

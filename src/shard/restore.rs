@@ -1,8 +1,8 @@
 //! A shard takes up what a snapshot holds for it, block by block, before it serves.
 
 use super::{
-    Shard,
     service::{Facts, Service},
+    turn::Shard,
 };
 use crate::{
     clock::Millis,

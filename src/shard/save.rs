@@ -1,4 +1,4 @@
-//! The first shard's charge: it has snapshots written, one at a time.
+//! Where the writing of a snapshot stands: one at a time, by the first shard.
 //!
 //! ```text
 //! begin -> Job::Create -> Done::Created -> header, Order::Begin to every shard, Order::Next ...
@@ -9,17 +9,13 @@
 //! Whatever fails ends the attempt; the file of the snapshot before stays as it was.
 
 use super::{
-    Shard, Ticket,
-    arrivals::Desk,
-    letter::Arrival,
+    connections::Ticket,
     saving::{Order, PARTS_MAX, Part},
-    service::Facts,
 };
 use crate::{
     clock::Millis,
     metrics::{Snapshots, Stage as ServerStage},
     protocol::Problem,
-    query::Share,
     snapshot::{Failure, Header, Summary, Writer},
     store::TagKey,
 };
@@ -102,13 +98,6 @@ struct Source {
     is_through: bool,
 }
 
-/// Steps of a walk for each millisecond of a busy core: a twentieth of its time.
-const STEPS_PER_MS: u32 = 150;
-/// A turn that took longer has a slice of no more.
-const ELAPSED_MAX_MS: u64 = 4;
-/// Steps of one slice where the core had nothing else to do: some hundred microseconds.
-const IDLE_STEPS: u32 = 1024;
-
 /// By how many thousandths one shard may be ahead of another, so that the file goes from cold to
 /// hot as a whole.
 const AHEAD_MAX: u64 = 10;
@@ -158,7 +147,14 @@ impl Save {
         true
     }
 
-    fn is_running(&self) -> bool {
+    /// From here on snapshots may be written.
+    pub(super) fn open_gate(&mut self) {
+        if matches!(self.gate, Err(Problem::NotServing(_))) {
+            self.gate = Ok(());
+        }
+    }
+
+    pub(super) fn is_running(&self) -> bool {
         !matches!(self.stage, Stage::Idle)
     }
 
@@ -262,68 +258,6 @@ impl Walking {
                 source.ordered += 1;
                 orders.push_back((shard, Order::Next));
             }
-        }
-    }
-}
-
-impl Shard {
-    /// Gives this shard's share of a snapshot a slice: a large one where the core was idle, else
-    /// one in proportion to the time since the last. Returns whether there is more to do.
-    pub fn save_on(&mut self, now: Millis, was_idle: bool) -> bool {
-        let steps = if was_idle {
-            IDLE_STEPS
-        } else {
-            let elapsed_ms = now.since(self.last_save).min(ELAPSED_MAX_MS);
-            u32::try_from(elapsed_ms).expect("at most ELAPSED_MAX_MS") * STEPS_PER_MS
-        };
-        let is_wanted = self.service.save_share(now, steps);
-        if steps > 0 {
-            self.last_save = now;
-        }
-        is_wanted
-    }
-
-    /// Whether a snapshot is under way that this shard writes or has its share of.
-    #[must_use]
-    pub fn is_saving(&self) -> bool {
-        self.service.save.is_running() || self.service.saving.is_some()
-    }
-
-    /// Begins a last snapshot, now or after the one that runs. False where there is none to come.
-    pub fn save_last(&mut self) -> bool {
-        self.service.save.begin_last(self.facts.now)
-    }
-
-    /// The next thing to be done to the file.
-    pub fn take_job(&mut self) -> Option<Job> {
-        self.service.save.jobs.pop_front()
-    }
-
-    /// Takes in what came of a job, and answers who waits. Returns how the snapshot ended, if it
-    /// did.
-    pub fn job_done(&mut self, done: Done) -> Option<Saved> {
-        let Facts { hasher, now, .. } = &self.facts;
-        let service = &mut self.service;
-        let (tag_key, shards) = (hasher.tag_key(), service.mesh.shards());
-        let counters = &mut service.counters.snapshots;
-        let saved = service.save.done(done, *now, tag_key, shards, counters);
-        service.send_orders();
-        let saved = saved?;
-        service.report_ended_snapshot(&saved);
-        if let Some(ticket) = service.save.waiting.take() {
-            let results = vec![Share::Saved(saved.outcome.clone())];
-            let (counters, connections) = (&mut service.counters, &mut self.connections);
-            let mut desk = Desk { facts: &self.facts, counters, connections };
-            desk.arrive(&Arrival::Results { ticket, results });
-        }
-        Some(saved)
-    }
-
-    /// From here on snapshots may be written.
-    pub fn serve(&mut self) {
-        let gate = &mut self.service.save.gate;
-        if matches!(gate, Err(Problem::NotServing(_))) {
-            *gate = Ok(());
         }
     }
 }

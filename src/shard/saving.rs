@@ -4,7 +4,6 @@
 //! after the other. A shard makes no block that was not asked for, so blocks in memory are bounded
 //! by what is asked for at once.
 
-use super::{letter::Letter, service::Service};
 use crate::{
     clock::Millis,
     snapshot::{Blocks, Entry, Sealed},
@@ -45,12 +44,12 @@ pub struct Part {
 #[derive(Debug)]
 pub(super) struct Saving {
     /// Who asks.
-    writer: usize,
+    pub(super) writer: usize,
     snapshot: u64,
     offset: i64,
     blocks: Blocks,
     /// Blocks asked for and not made.
-    wanted: usize,
+    pub(super) wanted: usize,
     entries: u64,
     entries_met: u64,
 }
@@ -59,7 +58,7 @@ pub(super) struct Saving {
 const BYTES_PER_STEP: usize = 512;
 
 impl Saving {
-    fn begin(writer: usize, snapshot: u64, offset: i64, store: &mut Store) -> Self {
+    pub(super) fn begin(writer: usize, snapshot: u64, offset: i64, store: &mut Store) -> Self {
         store.start_walk();
         let stats = store.stats();
         let (entries, blocks) = (stats.entries, Blocks::of(stats.payload_bytes));
@@ -67,7 +66,7 @@ impl Saving {
     }
 
     /// Goes on with the block that is wanted, for about `steps` steps. Returns it when it is made.
-    fn work(&mut self, store: &mut Store, now: Millis, steps: u32) -> Option<Part> {
+    pub(super) fn work(&mut self, store: &mut Store, now: Millis, steps: u32) -> Option<Part> {
         if self.wanted == 0 {
             return None;
         }
@@ -102,59 +101,5 @@ fn entry<'a>(item: &Item<'a>, offset: i64) -> Entry<'a> {
         tags: item.tags,
         expires: item.expires.map(instant),
         stale_until: item.stale_until.map(instant),
-    }
-}
-
-impl Service {
-    /// Sends what the shard that writes has ordered.
-    pub(super) fn send_orders(&mut self) {
-        while let Some((shard, order)) = self.save.orders.pop_front() {
-            if shard == self.mesh.me() {
-                self.follow(shard, order);
-            } else {
-                self.mesh.send(shard, Letter::Order(order));
-            }
-        }
-    }
-
-    /// Follows an order of the shard that writes.
-    pub(super) fn follow(&mut self, writer: usize, order: Order) {
-        let store = self.home.store_mut();
-        match (order, &mut self.saving) {
-            (Order::Begin { snapshot, offset }, _) => {
-                self.saving = Some(Saving::begin(writer, snapshot, offset, store));
-            }
-            (Order::Next, Some(saving)) => saving.wanted += 1,
-            (Order::Next, None) => {}
-            (Order::Stop, _) => {
-                store.stop_walk();
-                self.saving = None;
-            }
-        }
-    }
-
-    /// Goes on with this shard's share of a snapshot, for about `steps` steps. Returns whether more
-    /// of it is wanted.
-    pub(super) fn save_share(&mut self, now: Millis, steps: u32) -> bool {
-        let Some(saving) = &mut self.saving else { return false };
-        let part = saving.work(self.home.store_mut(), now, steps);
-        let (writer, is_wanted) = (saving.writer, saving.wanted > 0);
-        let Some(part) = part else { return is_wanted };
-        let is_last = part.is_last;
-        if is_last {
-            self.saving = None;
-        }
-        if writer == self.mesh.me() {
-            self.take_part(writer, part);
-        } else {
-            self.mesh.send(writer, Letter::Part(Box::new(part)));
-        }
-        is_wanted && !is_last
-    }
-
-    /// Takes in a part that was ordered here, of shard `from`.
-    pub(super) fn take_part(&mut self, from: usize, part: Part) {
-        self.save.take_part(from, part);
-        self.send_orders();
     }
 }

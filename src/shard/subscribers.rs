@@ -1,43 +1,32 @@
 //! Who subscribes to events, and how they come from all shards: collected at every beat while there
 //! is somebody, and sent at the next.
 
-use super::{
-    Saved,
-    connections::{ConnectionId, Connections},
-    letter::Letter,
-    service::{Facts, Service, UnderWay},
-    spoken::{Pending, Spoken, Waits},
-};
+use super::connections::ConnectionId;
 use crate::{
     config::Limits,
-    events::{Kind, Kinds, Note, Past},
-    http::admin::events,
-    metrics::Outcome,
-    protocol::Problem,
-    wire::Written,
+    events::{Note, Past},
 };
-use serde_json::{Value, json};
 
 #[derive(Debug)]
 pub(super) struct Subscribers {
-    past: Past,
+    pub(super) past: Past,
     /// One for each stream.
-    ids: Vec<ConnectionId>,
+    pub(super) ids: Vec<ConnectionId>,
     /// The snapshot whose begin was reported last.
-    snapshot: u64,
+    pub(super) snapshot: u64,
     /// By shard number; our own says nothing.
-    sources: Vec<Source>,
+    pub(super) sources: Vec<Source>,
     /// What shards have noted for this one since the last beat.
-    notes: Vec<(usize, Vec<Note>)>,
+    pub(super) notes: Vec<(usize, Vec<Note>)>,
 }
 
 /// How this shard stands with another that notes events for it.
 #[derive(Clone, Debug, Default)]
-struct Source {
+pub(super) struct Source {
     /// It was asked to note events.
-    is_subscribed: bool,
+    pub(super) is_subscribed: bool,
     /// It has not sent any since.
-    owes_notes: bool,
+    pub(super) owes_notes: bool,
 }
 
 impl Subscribers {
@@ -48,149 +37,6 @@ impl Subscribers {
             snapshot: 0,
             sources: vec![Source::default(); shards],
             notes: Vec::new(),
-        }
-    }
-}
-
-impl Service {
-    /// Begins a stream of events, which ends with the connection or the server.
-    pub(super) fn subscribe<P: Spoken>(&mut self, kinds: Kinds, under_way: &mut UnderWay<'_, P>) {
-        let limit = under_way.about.config.limits.event_readers_max;
-        if self.subscribers.ids.len() >= limit {
-            let problem = Problem::TooManySubscribers(limit);
-            return under_way.refuse_for(&mut self.counters, problem);
-        }
-        let past = &self.subscribers.past;
-        under_way.begin(&mut self.counters, |out, form, about| {
-            (Outcome::Ok, Waits::Stream(P::subscribe(out, form, about, kinds, past)))
-        });
-        self.subscribers.ids.push(under_way.connection);
-        self.collect_notes(true);
-    }
-
-    /// Goes on with the stream of a connection that wants more to send.
-    pub(super) fn continue_stream<P: Spoken>(
-        &mut self,
-        facts: &Facts,
-        connections: &mut Connections,
-        id: ConnectionId,
-    ) {
-        let Some(connection) = connections.get_mut(id) else { return };
-        let answers = &mut connection.wire.answers;
-        let past = &self.subscribers.past;
-        let room = facts.config.limits.piece_bytes_max;
-        let is_due = |stream: &P::Stream| facts.draining || P::is_due(stream, past, facts.now);
-        let front = answers.front_begun().map(|owing| &P::pending(owing).waits);
-        if !matches!(front, Some(Waits::Stream(stream)) if is_due(stream)) {
-            return;
-        }
-        let (sequence, _) = answers.ask_on();
-        answers.settle(sequence, |mut owing, out| {
-            let Pending { waits: Waits::Stream(stream), .. } = P::pending(&mut owing) else {
-                unreachable!("seen above")
-            };
-            P::push(out, stream, past, facts.now, room);
-            if facts.draining {
-                P::end_stream(out, stream);
-                return Written::whole(Outcome::Ok);
-            }
-            Written { outcome: Outcome::Ok, rest: Some(owing) }
-        });
-        if facts.draining {
-            self.unsubscribe(id);
-        }
-    }
-
-    /// The streams of a connection are over.
-    pub(super) fn unsubscribe(&mut self, id: ConnectionId) {
-        let ids = &mut self.subscribers.ids;
-        if ids.is_empty() {
-            return;
-        }
-        ids.retain(|subscriber| *subscriber != id);
-        if ids.is_empty() {
-            self.collect_notes(false);
-        }
-    }
-
-    /// Takes in what was collected since the last beat, has the subscribers' connections looked
-    /// at, and collects anew.
-    pub(super) fn collect_events(&mut self, connections: &mut Connections) {
-        self.report_begun_snapshot();
-        if self.subscribers.ids.is_empty() {
-            return;
-        }
-        for (shard, notes) in std::mem::take(&mut self.subscribers.notes) {
-            for note in &notes {
-                self.subscribers.past.push(note.kind, events::note_text(shard, note));
-            }
-        }
-        for id in &self.subscribers.ids {
-            connections.list(*id);
-        }
-        self.collect_notes(true);
-    }
-
-    /// Collects the events that every shard has noted since the last time, and has it note those to
-    /// come; or has it note none any more.
-    fn collect_notes(&mut self, is_on: bool) {
-        let (me, store) = (self.mesh.me(), self.home.store_mut());
-        let Subscribers { sources, notes, .. } = &mut self.subscribers;
-        store.subscribe(is_on);
-        if is_on {
-            notes.push((me, store.take_notes()));
-        } else {
-            notes.clear();
-        }
-        for (shard, source) in sources.iter_mut().enumerate().filter(|(shard, _)| *shard != me) {
-            let is_due = if is_on { !source.owes_notes } else { source.is_subscribed };
-            if is_due {
-                self.mesh.send(shard, Letter::Subscribe(is_on));
-                source.is_subscribed = is_on;
-                source.owes_notes |= is_on;
-            }
-        }
-    }
-
-    /// Does what another shard that subscribes asks for.
-    pub(super) fn serve_subscriber(&mut self, shard: usize, is_on: bool) {
-        let store = self.home.store_mut();
-        store.subscribe(is_on);
-        if is_on {
-            self.mesh.send(shard, Letter::Notes(store.take_notes()));
-        }
-    }
-
-    /// Takes in what another shard has noted.
-    pub(super) fn take_notes(&mut self, shard: usize, notes: Vec<Note>) {
-        self.subscribers.sources[shard].owes_notes = false;
-        self.subscribers.notes.push((shard, notes));
-    }
-
-    fn report_begun_snapshot(&mut self) {
-        let number = self.save.number();
-        if std::mem::replace(&mut self.subscribers.snapshot, number) != number {
-            self.report_snapshot(&json!({ "state": "begun" }));
-        }
-    }
-
-    /// A snapshot came to its end.
-    pub(super) fn report_ended_snapshot(&mut self, saved: &Saved) {
-        self.report_begun_snapshot();
-        self.report_snapshot(&match &saved.outcome {
-            Ok(summary) => json!({
-                "state": "done",
-                "entries": summary.entries,
-                "bytes": summary.bytes,
-                "duration_ms": summary.duration_ms,
-            }),
-            Err(failure) => json!({ "state": "failed", "reason": failure.reason }),
-        });
-    }
-
-    fn report_snapshot(&mut self, data: &Value) {
-        if !self.subscribers.ids.is_empty() {
-            self.subscribers.past.push(Kind::Snapshot, events::text(Kind::Snapshot, data));
         }
     }
 }

@@ -1,8 +1,9 @@
 //! What must hold between the parts of a store after every operation; debug builds look now and
 //! then.
 
-use super::arena::{NIL, Ref};
-use super::{Store, entry};
+use super::arena::NIL;
+use super::entry;
+use super::state::Store;
 use std::collections::HashSet;
 
 /// Operations between two checks, and that many for each entry.
@@ -67,22 +68,4 @@ impl Store {
         assert_eq!(slots, entries.len());
         assert_eq!(self.arena.slots_in_use(self.arena.chunk_class()), chunks.len());
     }
-}
-
-/// Walks a doubly linked list; returns its length.
-pub(super) fn walk(
-    entries: &HashSet<Ref>,
-    first: Ref,
-    before: Ref,
-    links: impl Fn(Ref) -> (Ref, Ref),
-) -> (usize, Ref) {
-    let (mut count, mut prev, mut at) = (0, before, first);
-    while at != NIL {
-        assert!(entries.contains(&at), "linked and not indexed: {at}");
-        let (back, next) = links(at);
-        assert_eq!(back, prev);
-        count += 1;
-        (prev, at) = (at, next);
-    }
-    (count, prev)
 }

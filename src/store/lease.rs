@@ -4,7 +4,7 @@
 //! bucket   | hash u64, ends u64 | x 4 |     64 bytes; ended rows are free
 //! ```
 //!
-//! A key is known by its hash alone. Where a bucket is full, the lease that ends first gives way:
+//! A key is known by its hash alone. Where a bucket is full, the lease that ends first is dropped:
 //! its key then has two writers, which costs work and breaks nothing.
 
 use super::op::Lease;

@@ -1,6 +1,6 @@
 //! The store's vocabulary: operations on one key and their replies.
 
-use super::Pin;
+use super::pin::Pin;
 use std::{num::NonZeroU64, ops::Deref};
 
 /// One operation on one key.
@@ -25,7 +25,7 @@ pub struct Key<B> {
 }
 
 impl<B: Copy> Op<B> {
-    /// The same with the bytes held in another way.
+    /// The same with the bytes held differently.
     #[must_use]
     pub fn map<C>(self, mut hold: impl FnMut(B) -> C) -> Op<C> {
         let key = Key { bytes: hold(self.key.bytes), hash: self.key.hash };
@@ -157,7 +157,7 @@ impl<B> Extras<B> {
         self.content_type.is_none() && self.tags.is_none() && self.stale_ms.is_none()
     }
 
-    /// The same with the bytes held in another way.
+    /// The same with the bytes held differently.
     #[must_use]
     pub fn map<C>(self, mut hold: impl FnMut(B) -> C) -> Extras<C> {
         Extras {
@@ -193,7 +193,7 @@ impl<B> Condition<B> {
         self.matches.is_none() && self.none_match.is_none()
     }
 
-    /// The same with the bytes held in another way.
+    /// The same with the bytes held differently.
     #[must_use]
     pub fn map<C>(self, mut hold: impl FnMut(B) -> C) -> Condition<C> {
         let mut map = |versions| match versions {
@@ -233,7 +233,7 @@ impl<B> Read<B> {
         self.details || !self.condition.is_none()
     }
 
-    /// The same with the bytes held in another way.
+    /// The same with the bytes held differently.
     #[must_use]
     #[inline]
     pub fn map<C>(self, hold: impl FnMut(B) -> C) -> Read<C> {
@@ -250,7 +250,7 @@ impl<B> Write<B> {
         Self { value, extras: Extras::NONE, ttl_ms, condition: Condition::NONE }
     }
 
-    /// The same with the bytes held in another way.
+    /// The same with the bytes held differently.
     #[must_use]
     #[inline]
     pub fn map<C>(self, mut hold: impl FnMut(B) -> C) -> Write<C> {
@@ -288,7 +288,7 @@ impl<B> Verb<B> {
         Self::Delete { condition: Condition::NONE }
     }
 
-    /// The same with the bytes held in another way.
+    /// The same with the bytes held differently.
     #[must_use]
     #[inline]
     pub fn map<C>(self, hold: impl FnMut(B) -> C) -> Verb<C> {
@@ -408,7 +408,7 @@ pub struct Details<B> {
 }
 
 /// Who is to write a key that is missing or stale. To write or touch the key ends its lease. Of
-/// more leases than the store has room for, those that end first give way.
+/// more leases than the store has room for, those that end first are dropped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Lease {
     NotAsked,
@@ -421,7 +421,7 @@ pub enum Lease {
 }
 
 impl<B> Details<B> {
-    /// The same with the bytes held in another way.
+    /// The same with the bytes held differently.
     #[must_use]
     pub fn map<C>(self, hold: impl FnMut(B) -> C) -> Details<C> {
         let Self { content_type, version, ttl_ms, stale } = self;
@@ -439,7 +439,7 @@ impl<B> Reply<B> {
         }
     }
 
-    /// The same with the bytes held in another way.
+    /// The same with the bytes held differently.
     #[must_use]
     pub fn map<C>(self, mut hold: impl FnMut(B) -> C) -> Reply<C> {
         match self {

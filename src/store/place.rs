@@ -1,9 +1,21 @@
 //! How entries come to their places, move and leave, with everything that refers to them.
 
 use super::arena::{Class, Moved, Ref};
+use super::end::End;
 use super::entry::{self, Meta, Shape};
-use super::write::Fresh;
-use super::{End, Key, Kind, Millis, Store, index};
+use super::extras::Extended;
+use super::index;
+use super::op::Key;
+use super::state::Store;
+use crate::clock::Millis;
+
+/// What is to be written under a key.
+#[derive(Clone, Copy)]
+pub(super) struct Fresh<'a> {
+    pub(super) value: &'a [u8],
+    pub(super) expires: Option<u64>,
+    pub(super) extended: Option<&'a Extended<'a>>,
+}
 
 impl Store {
     /// How an entry would lie, if it may be put at all.
@@ -22,7 +34,7 @@ impl Store {
         (pages <= self.entry_pages_max).then_some(shape)
     }
 
-    /// The entry of `key`, fresh or stale. One that nobody may read is dropped on the way.
+    /// The entry of `key`, fresh or stale. One that nobody may read is dropped.
     #[inline]
     pub(super) fn find_live(&mut self, key: Key<&[u8]>, now: Millis) -> Option<(Ref, Meta)> {
         let hash = index::bucket_bits(key.hash);
@@ -48,16 +60,6 @@ impl Store {
     fn drop_ended(&mut self, at: Ref, meta: Meta, end: End) {
         self.count(at, meta, end);
         self.remove(at, meta);
-    }
-
-    pub(super) fn count(&mut self, at: Ref, meta: Meta, end: End) {
-        match end {
-            End::Expired => {
-                self.stats.expirations += 1;
-                self.note_entry(Kind::Expired, at, meta);
-            }
-            End::Invalidated => self.stats.invalidated += 1,
-        }
     }
 
     /// Writes to the slot of an entry of the same key and class.

@@ -3,8 +3,11 @@
 //! Most reads want the value alone and do nothing but look it up. The version of an entry is asked
 //! for by those that want the details and by those with a condition: they may have to write one.
 
+use super::arena::Ref;
 use super::entry::{self, Meta};
-use super::{Details, Key, Lease, Millis, Read, Ref, Reply, Store};
+use super::op::{Details, Key, Lease, Read, Reply};
+use super::state::Store;
+use crate::clock::Millis;
 use std::num::NonZeroU64;
 
 impl Store {
@@ -73,7 +76,7 @@ impl Store {
         }
         let has_details = read.details || stale.is_some();
         let details = Details { content_type: None, version, ttl_ms, stale };
-        // Who wants the value alone is told of a stale one with all of it.
+        // A stale value comes with its details even where the value alone was asked for.
         if self.is_to_pin(at, meta, read.pin_above) && read.details == has_details {
             return self.pinned(at, meta, has_details.then_some(details));
         }

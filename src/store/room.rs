@@ -10,7 +10,9 @@
 use super::arena::Class;
 use super::entry::{self, Shape};
 use super::index::Index;
-use super::{Kind, Millis, Store};
+use super::state::Store;
+use crate::clock::Millis;
+use crate::events::Kind;
 
 /// Free pages that a put strives for, in an arena from `PAGES_LARGE` on and in a smaller one.
 const POOL_PAGES: usize = 16;
@@ -22,7 +24,7 @@ const VICTIMS_PER_POOL: usize = 64;
 const VICTIMS_MAX: usize = 32;
 const VICTIMS_UNIT_BYTES: usize = 640;
 /// Entries that one put moves at most to free a page. With one move for each victim, and those for
-/// the entry it replaces and for what expires on the way, a put of 640 bytes moves 65 at most.
+/// the entry it replaces and for what expires meanwhile, a put of 640 bytes moves 65 at most.
 const MERGES_MAX: u32 = 30;
 /// Pages that a put leaves alone where nothing can be evicted: the index may need them.
 pub(super) const SPARE_PAGES: usize = 3;
@@ -66,7 +68,7 @@ impl Store {
         }
     }
 
-    /// Makes room for a value of `bytes` that is on its way, in at most `steps` steps of constant
+    /// Makes room for a value of `bytes` that is arriving, in at most `steps` steps of constant
     /// time. True when there is no more to do: there is room, until other puts take it, or nothing
     /// is left to evict.
     pub fn make_room_ahead(&mut self, bytes: usize, now: Millis, steps: u32) -> bool {

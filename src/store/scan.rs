@@ -3,7 +3,8 @@
 use super::arena::{Arena, Ref};
 use super::entry::{self, Meta};
 use super::index::Cursor;
-use super::{End, Millis, Store};
+use super::state::Store;
+use crate::clock::Millis;
 use std::ops::ControlFlow;
 
 /// Steps of a scan that one turn of the loop takes: about 30 us where nothing is in the CPU's
@@ -91,30 +92,6 @@ impl Store {
             left = left.saturating_sub(looked);
         }
         removed
-    }
-
-    /// Whether a tag of the entry was invalidated after it was written.
-    #[inline]
-    fn is_invalidated(&self, at: Ref, meta: Meta) -> bool {
-        meta.is_extended() && !self.tags.is_empty() && self.is_covered(at, meta)
-    }
-
-    #[inline(never)]
-    fn is_covered(&self, at: Ref, meta: Meta) -> bool {
-        let extended = entry::extended(&self.arena, at, meta);
-        extended.is_some_and(|it| self.tags.cover(it.tags, it.version))
-    }
-
-    /// Why nobody may read the entry any more, if so.
-    #[inline]
-    pub(super) fn end(&self, at: Ref, meta: Meta, now: Millis) -> Option<End> {
-        if entry::expires(&self.arena, at, meta).is_some_and(|expires| expires <= now.0) {
-            Some(End::Expired)
-        } else if self.is_invalidated(at, meta) {
-            Some(End::Invalidated)
-        } else {
-            None
-        }
     }
 }
 

@@ -2,24 +2,22 @@
 //!
 //! They come from one counter that starts at random, so that no version of an earlier process is
 //! met again. A write without extras spends no bytes on one: the entry is given its version when a
-//! reader first asks for it, and the next such write takes it away with all else. Only an entry so large that
-//! it may not fit its slot then has one at once. Where there is no room for a version (nothing is
-//! evicted and the memory is full) the reader is shown a hash of the value, which a put of the same
-//! value does not change.
+//! reader first asks for it, and the next such write takes it away with all else. Only an entry so
+//! large that it may not fit its slot then has one at once. Where there is no room for a version
+//! (nothing is evicted and the memory is full) the reader is shown a hash of the value, which a put
+//! of the same value does not change.
 
 use super::arena::{Moved, Ref};
 use super::entry::{self, Meta};
 use super::extras::VERSION_BYTES;
+use super::op::{Condition, Key, Versions};
+use super::policy::Eviction;
 use super::room::SPARE_PAGES;
-use super::{Condition, Eviction, Key, KeyHasher, Millis, Store, Versions};
+use super::state::Store;
+use crate::clock::Millis;
 
 /// Marks a version that is a hash of the value; the counter never gets there.
 const CONTENT_VERSION: u64 = 1 << 63;
-
-/// A random start of the counter, from which it counts for ever.
-pub(super) fn first(random: &KeyHasher) -> u64 {
-    random.hash(b"version") >> 2 | 1
-}
 
 impl Store {
     pub(super) fn next_version(&mut self) -> u64 {

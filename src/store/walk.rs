@@ -1,16 +1,18 @@
 //! A walk over all entries in slices, between which they are used: the coldest first, each once.
 //!
-//! It goes through the queues of the eviction policy from their cold ends. Uses move entries out of
-//! its way, some again and again; what it has not met after twice as many steps as there were
+//! It goes through the queues of the eviction policy from their cold ends. Uses move entries away
+//! from it, some again and again; what it has not met after twice as many steps as there were
 //! entries it finds through the index, whose order no use changes. So it ends, however fast the
 //! entries are used and however seldom it gets its slice, and what stays is met. A bit for each
 //! place tells what was met: half a percent of the budget, beside it and only while the walk is.
 
-use super::arena::{Arena, GRANULE, Moved, Ref, SLOT_BYTES_MIN};
+use super::arena::Ref;
 use super::entry;
 use super::index::Cursor;
-use super::policy::Queues;
-use super::{Millis, Stats, Store};
+use super::met::{Met, Walk};
+use super::state::Store;
+use super::stats::Stats;
+use crate::clock::Millis;
 use std::ops::ControlFlow;
 
 /// An entry as a walk meets it.
@@ -25,63 +27,6 @@ pub struct Item<'a> {
     pub expires: Option<Millis>,
     /// Until when it may be read after that.
     pub stale_until: Option<Millis>,
-}
-
-/// How far a walk has come.
-pub(super) struct Walk {
-    queues: Queues,
-    rest: Cursor,
-    met: Met,
-}
-
-/// The places whose entries were met, a bit each.
-struct Met(Vec<u64>);
-
-/// No two entries begin in the same so many granules.
-const GRANULES_PER_BIT: usize = SLOT_BYTES_MIN / GRANULE;
-
-impl Met {
-    fn new(arena: &Arena) -> Self {
-        let bits = arena.pages() * arena.page_bytes() / SLOT_BYTES_MIN + 1;
-        Self(vec![0; bits.div_ceil(u64::BITS as usize)])
-    }
-
-    fn place(at: Ref) -> (usize, u64) {
-        let bit = at as usize / GRANULES_PER_BIT;
-        (bit / u64::BITS as usize, 1 << (bit % u64::BITS as usize))
-    }
-
-    fn has(&self, at: Ref) -> bool {
-        let (word, bit) = Self::place(at);
-        self.0[word] & bit != 0
-    }
-
-    /// Returns whether it was not there.
-    fn insert(&mut self, at: Ref) -> bool {
-        let is_new = !self.has(at);
-        let (word, bit) = Self::place(at);
-        self.0[word] |= bit;
-        is_new
-    }
-
-    fn remove(&mut self, at: Ref) {
-        let (word, bit) = Self::place(at);
-        self.0[word] &= !bit;
-    }
-}
-
-impl Walk {
-    /// An entry leaves; another may come to its place.
-    pub(super) fn removed(&mut self, at: Ref) {
-        self.met.remove(at);
-    }
-
-    pub(super) fn moved(&mut self, Moved { from, to }: Moved) {
-        if self.met.has(from) {
-            self.met.remove(from);
-            self.met.insert(to);
-        }
-    }
 }
 
 impl Store {

@@ -13,9 +13,9 @@
 #![expect(clippy::cast_possible_truncation, reason = "slots are counted in six bits")]
 
 use super::arena::{Arena, NIL, Ref};
-#[cfg(any(test, debug_assertions))]
-use super::check::walk;
 use super::entry;
+#[cfg(any(test, debug_assertions))]
+use super::linked::walk;
 #[cfg(any(test, debug_assertions))]
 use std::collections::HashSet;
 
@@ -83,7 +83,7 @@ impl Wheel {
     }
 
     /// An entry whose time is over at `now`, still linked. Moves at most `steps` entries to a
-    /// lower level on the way, and takes them off `steps`.
+    /// lower level before that, and takes them off `steps`.
     pub(super) fn poll(&mut self, arena: &mut Arena, now: u64, steps: &mut u32) -> Option<Ref> {
         let target = now >> TICK_SHIFT;
         loop {

@@ -1,18 +1,15 @@
 //! How a store is written: what puts an entry, changes its life or its number, or deletes it.
 
+use super::arena::Ref;
 use super::entry::{self, Meta};
 use super::extras::Extended;
+use super::op::{Condition, Key, Reply, Write};
+use super::place::Fresh;
+use super::policy::Eviction;
 use super::room::EXPIRE_STEPS;
-use super::{Condition, Eviction, Key, Millis, Ref, Reply, Store, Write};
+use super::state::Store;
+use crate::clock::Millis;
 use std::num::NonZeroU64;
-
-/// What is to be written under a key.
-#[derive(Clone, Copy)]
-pub(super) struct Fresh<'a> {
-    pub(super) value: &'a [u8],
-    pub(super) expires: Option<u64>,
-    pub(super) extended: Option<&'a Extended<'a>>,
-}
 
 /// When an entry ends.
 #[derive(Clone, Copy)]

@@ -146,6 +146,7 @@ fn a_batch_that_does_not_fit_the_way_is_refused_as_a_whole() {
 fn a_full_store_says_where_the_batch_failed_and_how_much_is_stored() {
     let settings = Config { eviction: Eviction::None, ..config(2) };
     let mut cluster = Cluster::new(&settings);
+    cluster.leave_unrecorded();
     let client = cluster.connect(0, Role::Data);
     let value = "v".repeat(200);
     for batch in 0.. {

@@ -113,6 +113,7 @@ fn what_happens_on_every_shard_is_told_once() {
 #[test]
 fn a_flood_of_evictions_is_sampled_and_adds_up() {
     let mut cluster = Cluster::new(&config(2));
+    cluster.leave_unrecorded();
     let listener = cluster.connect(0, Role::Admin);
     cluster.send(listener, LISTEN.replace("/events", "/events?types=evicted"));
     let client = cluster.connect(0, Role::Data);

@@ -1,7 +1,8 @@
 //! What good and bad input, slow clients and broken connections must get, case by case.
 //!
 //! Each input runs on one shard and on both of two, so that keys are local and foreign, whole and
-//! cut anywhere; all of these must say the same, byte for byte.
+//! cut anywhere; all of these must say the same, byte for byte. What each client gets is recorded
+//! in `tests/recordings`, and every run is held against that.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 #[path = "../common"]

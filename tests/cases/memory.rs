@@ -12,7 +12,7 @@ fn the_budget_holds_and_nothing_is_missing_before_it_is_reached() {
     for shards in [1, 2] {
         let mut cluster = Cluster::new(&config(shards));
         let client = cluster.connect(0, Role::Data);
-        cluster.leave_unrecorded("how many entries fit into the memory");
+        cluster.leave_unrecorded();
         let key = |number: u32| format!("key-{number:012}");
         let within = |cluster: &Cluster, percent: u64| {
             let reports = cluster.reports();
@@ -49,6 +49,7 @@ fn cluster_of_small_values(shards: usize, eviction: Eviction, puts: usize) -> (C
     });
     config.eviction = eviction;
     let mut cluster = Cluster::new(&config);
+    cluster.leave_unrecorded();
     let client = cluster.connect(0, Role::Data);
     let small = "s".repeat(100);
     for first in (0..puts).step_by(100) {

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 
 /// Every dependency, and the modules that know it.
 const CRATES: &[(&str, &[&str])] = &[
-    ("ahash", &["store"]),
+    ("ahash", &["mesh", "store"]),
     ("bytesize", &["config"]),
     ("clap", &["config", "tools"]),
     ("core_affinity", &["config", "preflight", "server", "tools"]),
@@ -23,8 +23,8 @@ const CRATES: &[(&str, &[&str])] = &[
     ("memmap2", &["preflight", "store"]),
     ("rtrb", &["link"]),
     ("rustix", &["clock", "driver", "link", "preflight", "process", "server", "tools"]),
-    ("serde", &["api"]),
-    ("serde_json", &["admin", "api", "config", "latency", "log", "shard", "text", "tools"]),
+    ("serde", &["http"]),
+    ("serde_json", &["config", "http", "latency", "log", "shard", "text", "tools"]),
     ("signal_hook", &["server"]),
     ("siphasher", &["store"]),
     ("socket2", &["server", "tools"]),

@@ -8,45 +8,10 @@ type Module = Vec<String>;
 type Edge = (Module, Module);
 
 /// Imports that go up the list of their folder. This list may only shrink.
-const UP: &[(&str, &str)] = &[
-    ("api::kv", "api::condition"),
-    ("api::question", "api::json"),
-    ("api::question", "api::query"),
-    ("http::request::repeat", "http::request::field"),
-    ("http::response", "http::etag"),
-    ("http::response", "http::gzip"),
-    ("store::op", "store::loan"),
-];
+const UP: &[(&str, &str)] = &[];
 
 /// Imports that close a circle of files. This list may only shrink.
-const CIRCLES: &[(&str, &str)] = &[
-    ("api::batch", "api"),
-    ("api::kv", "api"),
-    ("shard::listen", "shard"),
-    ("shard::save", "shard"),
-    ("store::arena::chunks", "store"),
-    ("store::arena::chunks", "store::arena"),
-    ("store::check", "store"),
-    ("store::loan", "store"),
-    ("store::op", "store::loan"),
-    ("store::policy::fifo", "store"),
-    ("store::policy::fifo", "store::policy"),
-    ("store::policy::lfu", "store"),
-    ("store::policy::lfu", "store::policy"),
-    ("store::policy::lru", "store"),
-    ("store::policy::lru", "store::policy"),
-    ("store::policy::none", "store"),
-    ("store::policy::none", "store::policy"),
-    ("store::policy::s3fifo", "store"),
-    ("store::policy::s3fifo", "store::policy"),
-    ("store::policy::sieve", "store"),
-    ("store::policy::sieve", "store::policy"),
-    ("store::policy::wtinylfu", "store"),
-    ("store::policy::wtinylfu", "store::policy"),
-    ("store::room", "store"),
-    ("store::version", "store"),
-    ("store::walk", "store"),
-];
+const CIRCLES: &[(&str, &str)] = &[];
 
 fn edge((from, to): (&str, &str)) -> Edge {
     let module = |name: &str| name.split("::").map(str::to_owned).collect();

@@ -33,7 +33,11 @@ impl File {
     /// The modules that this file declares in files of their own, in that order.
     pub(crate) fn declares(&self) -> impl Iterator<Item = &str> {
         self.code().filter_map(|(_, line)| {
-            let line = line.trim_start_matches("pub ").trim_start_matches("pub(crate) ");
+            let line = match line.strip_prefix("pub") {
+                Some(rest) if rest.starts_with('(') => rest.split_once(") ")?.1,
+                Some(rest) => rest.trim_start(),
+                None => line,
+            };
             line.strip_prefix("mod ")?.strip_suffix(';')
         })
     }

@@ -8,7 +8,10 @@ use super::{
         refusal::Refusal,
         response::{Date, JSON, Response, write_refusal},
     },
-    bytes_of, check_key, full, json, no_room, not_text, put_command,
+    json,
+    key::{bytes_of, check_key},
+    put::put_command,
+    refusals::{full, no_room, not_text},
 };
 use crate::{
     config::Config,

@@ -10,10 +10,13 @@ use super::{
         response::{Date, Response},
         route::Route,
     },
-    Style, check_key,
     condition::{Demand, demand},
+    key::check_key,
     lifetime::{self, Span},
-    pin_above, query, say_stale, tags,
+    query,
+    say::say_stale,
+    tags,
+    value::{Style, pin_above},
 };
 use crate::{
     config::Config,

@@ -5,9 +5,10 @@ use super::{
         form::Exchange,
         response::{Date, JSON, Response, write_json},
     },
-    say_stale,
+    say::say_stale,
 };
 use crate::{
+    config::{Config, GZIP_BYTES_MAX},
     protocol::Rest,
     store::{Lease, Pin},
     text::{JsonString, Text, push_escaped},
@@ -20,6 +21,12 @@ pub enum Style {
     Raw,
     /// Inside a string of JSON, with more after it. `is_plain`: no byte of it is escaped.
     Json { is_plain: bool },
+}
+
+/// The longest value that is not pinned, when no other answer is owed: one that may go out
+/// compressed is taken whole.
+pub(super) fn pin_above(exchange: Exchange, config: &Config) -> usize {
+    if exchange.accepts_gzip { GZIP_BYTES_MAX } else { config.limits.piece_bytes_max }
 }
 
 /// The body of an answer to a get, around the value.
@@ -65,7 +72,7 @@ pub(super) fn begin(
 }
 
 /// Writes a piece of a value, or as much of it as `room` bytes take. Returns what is left then.
-pub fn write_piece(
+pub(in crate::http) fn write_piece(
     out: &mut Vec<u8>,
     rest: Rest<Style>,
     piece: &[u8],

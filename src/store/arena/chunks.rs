@@ -9,16 +9,12 @@
 //! large value leaves without anything being moved. What stays scattered is gathered when pages
 //! are short: one chunk at a time goes from the emptiest page to the fullest.
 
-use super::{Arena, GRANULE, Moved, Page, Ref, offset, small};
+use super::pages::{Arena, PER_PAGE_MAX, Page};
+use super::refs::{GRANULE, Moved, Ref, offset};
+use super::sizes::{SizeClass, small};
 
-/// Chunks in a page at most: one bit of `Page::free` each.
-const PER_PAGE_MAX: usize = u8::BITS as usize;
 /// No page: the first one belongs to the index.
 const NO_PAGE: u32 = 0;
-
-/// The first of the pages with so many free chunks, by that number.
-#[derive(Default)]
-pub(super) struct Partial([u32; PER_PAGE_MAX + 1]);
 
 impl Arena {
     /// A free chunk, of a page that is opened for it if need be.
@@ -117,7 +113,7 @@ impl Arena {
         small(self.slot_bytes(self.chunk_class()) / GRANULE)
     }
 
-    fn chunk_class_mut(&mut self) -> &mut super::SizeClass {
+    fn chunk_class_mut(&mut self) -> &mut SizeClass {
         self.classes.last_mut().expect("the chunks are a class")
     }
 }

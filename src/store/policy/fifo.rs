@@ -1,10 +1,12 @@
 //! First in, first out: one queue that no use changes.
 
-use super::{Arena, List, Ref, Rule};
+use super::list::List;
+use super::rule::Rule;
+use crate::store::arena::{Arena, Ref};
 use std::slice;
 
 #[derive(Default)]
-pub(in crate::store) struct Fifo {
+pub(super) struct Fifo {
     queue: List,
 }
 

@@ -7,8 +7,8 @@
 //! place of an entry   | ref u32 | used u64 |      x 512, by the reference
 //! ```
 
-use super::{NIL, Ref};
 use crate::clock::Millis;
+use crate::store::arena::{NIL, Ref};
 
 const PLACES_LOG: u32 = 9;
 const PLACES: usize = 1 << PLACES_LOG;

@@ -5,14 +5,17 @@
 //! 1999. Ranks lie within 16 of the lowest and are kept modulo 16 in the policy bits, one queue
 //! each; the higher it stands, the seldomer a use lifts an entry.
 
-use super::{Arena, List, Ref, Rule, entry};
+use super::list::List;
+use super::rule::Rule;
+use crate::store::arena::{Arena, Ref};
+use crate::store::entry;
 
 const RANKS: u8 = 16;
 /// One in two to this power of the new entries starts above the lowest rank; once it is the lowest,
 /// all others have aged by one.
 const AGEING: u8 = 2;
 
-pub(in crate::store) struct Lfu {
+pub(super) struct Lfu {
     queues: [List; RANKS as usize],
     /// The rank, modulo 16, below which there is nothing.
     lowest: u8,

@@ -1,10 +1,12 @@
 //! Least recently used: one queue; a use moves an entry to its front, the back is evicted.
 
-use super::{Arena, List, Ref, Rule};
+use super::list::List;
+use super::rule::Rule;
+use crate::store::arena::{Arena, Ref};
 use std::slice;
 
 #[derive(Default)]
-pub(in crate::store) struct Lru {
+pub(super) struct Lru {
     queue: List,
 }
 

@@ -1,10 +1,12 @@
 //! No eviction: one queue in order of arrival, from which nothing is ever chosen.
 
-use super::{Arena, List, Ref, Rule};
+use super::list::List;
+use super::rule::Rule;
+use crate::store::arena::{Arena, Ref};
 use std::slice;
 
 #[derive(Default)]
-pub(in crate::store) struct None {
+pub(super) struct None {
     queue: List,
 }
 

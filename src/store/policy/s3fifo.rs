@@ -10,7 +10,10 @@
 
 #![expect(clippy::cast_possible_truncation, reason = "a hash is cut on purpose")]
 
-use super::{Arena, List, Ref, Rule, STEPS_MAX, entry};
+use super::list::List;
+use super::rule::{Rule, STEPS_MAX};
+use crate::store::arena::{Arena, Ref};
+use crate::store::entry;
 use ahash::RandomState;
 
 const USES: u8 = 0b011;
@@ -20,7 +23,7 @@ const SMALL_SHARE: usize = 10;
 /// Uses in the small queue that open the main one.
 const USES_FOR_MAIN: u8 = 2;
 
-pub(in crate::store) struct S3Fifo {
+pub(super) struct S3Fifo {
     /// The small one and the main one.
     queues: [List; 2],
     ghost: Ghost,

@@ -3,13 +3,16 @@
 //!
 //! Zhang and others, "SIEVE is simpler than LRU", NSDI 2024. The policy bit is "visited".
 
-use super::{Arena, List, NIL, Ref, Rule, STEPS_MAX, entry};
+use super::list::List;
+use super::rule::{Rule, STEPS_MAX};
+use crate::store::arena::{Arena, NIL, Ref};
+use crate::store::entry;
 use std::slice;
 
 const VISITED: u8 = 1;
 
 #[derive(Default)]
-pub(in crate::store) struct Sieve {
+pub(super) struct Sieve {
     queue: List,
     /// Where the search goes on; `NIL` for the back.
     hand: Ref,

@@ -1,5 +1,5 @@
 //! W-TinyLFU: a small window of what is new, a segmented LRU for the rest, and a sketch of how
-//! often keys were seen lately that decides which of the two gives way.
+//! often keys were seen lately that decides which of the two is evicted.
 //!
 //! Einziger and others, "`TinyLFU`: a highly efficient cache admission policy", 2017. The window
 //! does not adapt: experimental. Policy bits: the segment.
@@ -10,7 +10,10 @@
 
 #![expect(clippy::cast_possible_truncation, reason = "a hash is cut on purpose")]
 
-use super::{Arena, List, NIL, Ref, Rule, entry};
+use super::list::List;
+use super::rule::Rule;
+use crate::store::arena::{Arena, NIL, Ref};
+use crate::store::entry;
 use ahash::RandomState;
 
 const WINDOW: u8 = 0;
@@ -20,7 +23,7 @@ const PROTECTED: u8 = 2;
 const WINDOW_SHARE: usize = 100;
 const PROBATION_SHARE: usize = 5;
 
-pub(in crate::store) struct WTinyLfu {
+pub(super) struct WTinyLfu {
     segments: [List; 3],
     /// What left the window last, until it has been compared with a victim.
     candidate: Ref,

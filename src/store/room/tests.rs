@@ -1,4 +1,4 @@
-//! What one put may do to others, and what is told of the victims.
+//! What one put may do to others, and what is reported of the victims.
 
 use crate::clock::Millis;
 use crate::store::{Bounds, Eviction, Key, KeyHasher, Op, Reply, Stats, Store, Verb};

@@ -63,6 +63,7 @@ pub(crate) enum Step {
         only: If,
         lease_ms: u64,
         is_use: bool,
+        details: bool,
     },
     Put {
         id: u32,
@@ -343,12 +344,12 @@ impl Step {
                 last: bytes.byte().is_multiple_of(4),
             },
             196..210 => Self::Peek { id: bytes.id(ids) },
-            210..232 => Self::Read {
-                id: bytes.id(ids),
-                only: bytes.condition(),
-                lease_ms: bytes.lease_ms(),
-                is_use: bytes.byte() < 128,
-            },
+            210..232 => {
+                let (id, only) = (bytes.id(ids), bytes.condition());
+                let (lease_ms, how) = (bytes.lease_ms(), bytes.byte());
+                let (is_use, details) = (how < 128, how % 4 > 0);
+                Self::Read { id, only, lease_ms, is_use, details }
+            }
             232..240 => Self::Remove { id: bytes.id(ids), only: bytes.condition() },
             _ => Self::Delete { id: bytes.id(ids) },
         }

@@ -85,7 +85,9 @@ impl Run {
             }
             Step::Get { id } => self.get(id, Verb::get()),
             Step::Peek { id } => self.get(id, Verb::peek()),
-            Step::Read { id, only, lease_ms, is_use } => self.read(id, only, lease_ms, is_use),
+            Step::Read { id, only, lease_ms, is_use, details } => {
+                self.read(id, only, lease_ms, Read { is_use, details, ..Read::ENTRY });
+            }
             Step::Put { id, len, fill, ttl_ms } => {
                 self.put(id, Held::plain(value(len, fill)).lasting(self.now, ttl_ms, 0), ttl_ms);
             }

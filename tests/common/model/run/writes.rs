@@ -4,8 +4,8 @@ use super::super::held::{Held, tag_bytes};
 use super::super::{ACCEPTED_BYTES, CONTENT_VERSION, If, READ_BYTES_MAX};
 use super::{Run, number};
 use kvcache::store::{
-    CONTENT_TYPE_BYTES_MAX, Condition, Details, Eviction, Extras, INLINE_BYTES_MAX, Read, Reply,
-    Stats, TAGS_MAX, Verb, Versions, Write,
+    CONTENT_TYPE_BYTES_MAX, Condition, Eviction, Extras, INLINE_BYTES_MAX, Read, Reply, Stats,
+    TAGS_MAX, Verb, Versions, Write,
 };
 use std::num::NonZeroU64;
 
@@ -64,31 +64,25 @@ impl Run {
         }
     }
 
-    pub(super) fn read(&mut self, id: u32, only: If, lease_ms: u64, is_use: bool) {
+    pub(super) fn read(&mut self, id: u32, only: If, lease_ms: u64, how: Read<&[u8]>) {
         self.look(id);
         let version = self.model.held.get(&id).and_then(|held| held.version);
         if version.is_some_and(|version| version >= CONTENT_VERSION) {
             // There may be room for another by now.
-            self.read_now(id, If::Always, 0, false);
+            self.read_now(id, If::Always, 0, Read { is_use: false, ..Read::ENTRY });
         }
-        self.read_now(id, only, lease_ms, is_use);
+        self.read_now(id, only, lease_ms, how);
     }
 
-    pub(super) fn read_now(&mut self, id: u32, only: If, lease_ms: u64, is_use: bool) {
+    pub(super) fn read_now(&mut self, id: u32, only: If, lease_ms: u64, how: Read<&[u8]>) {
         let listed = self.listed(id, only);
         let (condition, holds) = self.condition(id, only, listed.as_ref());
         let before = self.store.stats();
         let lease = NonZeroU64::new(lease_ms);
-        let verb = Verb::Read(Read {
-            condition,
-            lease_ms: lease,
-            is_use,
-            pin_above: READ_BYTES_MAX,
-            ..Read::ENTRY
-        });
-        let reply = self.execute(id, verb);
-        let stale_reads = self.store.stats().stale - before.stale;
-        if is_use && self.model.held.contains_key(&id) {
+        let read = Read { condition, lease_ms: lease, pin_above: READ_BYTES_MAX, ..how };
+        let reply = self.execute(id, Verb::Read(read));
+        let after = self.store.stats();
+        if how.is_use && self.model.held.contains_key(&id) {
             self.model.touch(id);
         }
         // A version may have needed room, and this very entry have been the one to go.
@@ -100,25 +94,31 @@ impl Run {
                 reply => assert_eq!((reply, lease_ms), (Reply::Absent, 0)),
             };
         };
+        if !how.details && condition.is_none() {
+            let written = |stats: Stats| (stats.payload_bytes, stats.evictions, stats.relocations);
+            assert_eq!(written(after), written(before), "a read of the value alone wrote");
+        }
         let is_stale = held.is_stale(self.now);
+        let has_details = how.details || is_stale;
         let left = held.expires().and_then(|at| NonZeroU64::new(at.saturating_sub(self.now)));
         let (version, ttl_ms, stale) = match reply {
-            Reply::Pinned { pin, bytes, details: Some(details) } if holds => {
-                let Details { content_type, version, ttl_ms, stale } = details;
-                assert_eq!(bytes, held.value.len());
+            Reply::Pinned { pin, bytes, details } if holds => {
+                assert_eq!((bytes, details.is_some()), (held.value.len(), how.details));
                 assert!(bytes > READ_BYTES_MAX);
-                assert_eq!(content_type.unwrap_or_default(), held.content_type);
-                let value = held.value.clone();
+                let (value, content_type) = (held.value.clone(), held.content_type.clone());
                 self.keep(pin, id, value);
-                (version, ttl_ms, stale)
+                let Some(details) = details else { return assert!(!is_stale) };
+                assert_eq!(details.content_type.unwrap_or_default(), content_type);
+                (details.version, details.ttl_ms, details.stale)
             }
-            Reply::Entry { value, details: Details { content_type, version, ttl_ms, stale } }
-                if holds =>
-            {
-                assert!(value.len() <= READ_BYTES_MAX.max(INLINE_BYTES_MAX));
+            Reply::Value(value) if holds && !has_details => {
+                return assert_eq!(value, held.value);
+            }
+            Reply::Entry { value, details } if holds && has_details => {
+                assert!(!how.details || value.len() <= READ_BYTES_MAX.max(INLINE_BYTES_MAX));
                 assert_eq!(value, held.value);
-                assert_eq!(content_type.unwrap_or_default(), held.content_type);
-                (version, ttl_ms, stale)
+                assert_eq!(details.content_type.unwrap_or_default(), held.content_type);
+                (details.version, details.ttl_ms, details.stale)
             }
             Reply::Unchanged { version, ttl_ms, stale }
                 if !holds && condition.none_match.is_some() =>
@@ -129,7 +129,7 @@ impl Run {
             reply => panic!("{reply:?}"),
         };
         assert_eq!((ttl_ms, stale.is_some()), (left, is_stale));
-        assert_eq!(stale_reads, u64::from(is_stale));
+        assert_eq!(after.stale - before.stale, u64::from(is_stale));
         self.show(id, version);
         if let Some(lease) = stale {
             self.lease(id, lease_ms, lease);
