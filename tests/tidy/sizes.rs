@@ -13,11 +13,11 @@ const UNSAFE: &[(&str, usize)] = &[];
 /// Words for which the field has a better one, and how often they may stand. This list may only
 /// shrink: a word that is gone is kept with 0.
 const WORDS: &[(&str, usize)] = &[
-    ("befall", 5),
-    ("bell", 49),
+    ("befall", 0),
+    ("bell", 0),
     ("for want of", 3),
     ("heed", 11),
-    ("is told of", 5),
+    ("is told of", 0),
     ("loan", 298),
     ("matters of", 0),
     ("nobody is let", 0),
