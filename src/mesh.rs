@@ -29,9 +29,9 @@
 //!   under way; the peer returns each empty, and until then further late replies gather in the next
 //!   one. There are never more of them than calls under way.
 //! - Queries. A query goes to every shard, the asking one included, and stands in the order of the
-//!   calls: it comes after those that were made before it and before those made after it. At most
-//!   `BROADCASTS_MAX` queries of one shard are open. The answer is told when every shard has told
-//!   its result, at once or later.
+//!   calls: it comes after those that were made before it and before those made after it, but it
+//!   overtakes those that wait at their owner. At most `BROADCASTS_MAX` queries of one shard are
+//!   open. The answer is told when every shard has told its result, at once or later.
 //! - Room ahead. That a large value is on its way to some shard rides with the calls, merged into
 //!   one number for each peer: its owner is not known before its key is.
 //! - Pins. A reply that names a pin hands it over. Pins go back with the calls and are never
@@ -50,6 +50,7 @@ mod broadcast;
 mod flush;
 mod late;
 mod message;
+mod packed;
 mod peer;
 mod slot;
 #[cfg(test)]
@@ -67,9 +68,9 @@ use crate::{
     owner::{Call, Done, Owner},
     store::{Pin, Reply, Verb},
 };
-use batch::Slot;
 use broadcast::Broadcasts;
 use late::{Desk, Groups};
+use packed::Slot;
 use peer::Peer;
 
 /// Messages of calls in flight to one peer.
@@ -190,7 +191,7 @@ impl<C: Cargo> Mesh<C> {
         }
         peer.calls += 1;
         peer.bytes += bytes;
-        peer.outbox.push(ticket, call);
+        peer.outbox.push(ticket, &call);
         self.hops.calls += 1;
         Called::Away
     }
@@ -228,7 +229,7 @@ impl<C: Cargo> Mesh<C> {
         let mut away = 0;
         for (at, (call, &shard)) in calls.iter().zip(&owners).enumerate() {
             if shard != self.me {
-                self.peers[shard].outbox.push(ticket(at), *call);
+                self.peers[shard].outbox.push(ticket(at), call);
                 continue;
             }
             let caller = || Return { shard, ticket: ticket(at), group: 0 };
@@ -319,19 +320,22 @@ impl<C: Cargo> Mesh<C> {
                 peer.answers.push(Message::Replies(batch));
             }
             Message::Replies(batch) => {
-                for (ticket, key, bytes, slot) in batch.outcomes() {
-                    match slot {
-                        Slot::Reply(reply) => {
-                            let reply = batch.reply(reply);
+                let mut has_later = false;
+                for (ticket, key, outcome) in batch.outcomes() {
+                    match outcome {
+                        Ok(reply) => {
                             let pin = reply.pin();
-                            let arrival = Arrival::Reply { ticket, key, reply, text: None };
-                            let is_kept = arrived(arrival);
+                            let is_kept =
+                                arrived(Arrival::Reply { ticket, key, reply, text: None });
                             peer.outbox.returned.extend(pin.filter(|_| !is_kept));
                         }
-                        Slot::LeftOut => drop(arrived(Arrival::LeftOut { ticket })),
-                        Slot::Refused => drop(arrived(Arrival::Refused { ticket })),
-                        Slot::Later => peer.park(ticket, bytes),
+                        Err(Slot::Later) => has_later = true,
+                        Err(Slot::Refused) => drop(arrived(Arrival::Refused { ticket })),
+                        Err(_) => drop(arrived(Arrival::LeftOut { ticket })),
                     }
+                }
+                if has_later {
+                    batch.later().for_each(|(ticket, bytes)| peer.park(ticket, bytes));
                 }
                 peer.messages_in_flight -= 1;
                 peer.settle(batch);

@@ -17,6 +17,9 @@ pub(super) const READ_AHEAD_MAX: usize = 16;
 const READ_AHEAD_BYTES_MAX: usize = 16 << 10;
 /// Sends to one socket in a row, so that a fast reader of long answers leaves others theirs.
 const SENDS_MAX: usize = 8;
+/// Turns for which little that is ready waits for an answer from another shard, to leave with it: to
+/// send it alone costs us and the client more than so many turns, and mostly the answer is there.
+const HOLDS_MAX: u8 = 3;
 
 struct Socket {
     id: ConnectionId,
@@ -24,6 +27,8 @@ struct Socket {
     interest: epoll::EventFlags,
     /// There was more to read or room to write than was used: no event reports that again.
     has_more: bool,
+    /// Turns in a row for which what was ready was held.
+    holds: u8,
 }
 
 /// What a socket waits for. Edges are enough, as it is known when there was more to do, and spare
@@ -45,6 +50,8 @@ pub(super) struct Sockets {
     /// Since answers were sent last.
     read_bytes: usize,
     listed: Vec<ConnectionId>,
+    /// Connections that are looked at again in the next turn, as answers of other shards are due.
+    held: Vec<ConnectionId>,
     pub(super) admin_open: usize,
     pub(super) refused_open: usize,
     /// Clients' connections that are gone and that the shard that places them still counts.
@@ -61,6 +68,7 @@ impl Sockets {
             scratch: vec![0; read_bytes_max].into_boxed_slice(),
             read_bytes: 0,
             listed: Vec::new(),
+            held: Vec::new(),
             admin_open: 0,
             refused_open: 0,
             closed_unreported: 0,
@@ -122,6 +130,17 @@ impl Sockets {
         shard.listed() >= READ_AHEAD_MAX || self.read_bytes >= READ_AHEAD_BYTES_MAX
     }
 
+    /// Has the shard list the connections that were held in the turn before.
+    pub(super) fn list_held(&mut self, shard: &mut Shard) {
+        for id in self.held.drain(..) {
+            shard.list(id);
+        }
+    }
+
+    pub(super) fn has_held(&self) -> bool {
+        !self.held.is_empty()
+    }
+
     /// Attends to the connections that the shard has listed.
     pub(super) fn attend_listed(&mut self, shard: &mut Shard) {
         let mut listed = std::mem::take(&mut self.listed);
@@ -139,6 +158,12 @@ impl Sockets {
         if socket.id != id {
             return;
         }
+        if socket.holds < HOLDS_MAX && shard.awaits_more(id) {
+            socket.holds += 1;
+            self.held.push(id);
+            return;
+        }
+        socket.holds = 0;
         for sends in 0.. {
             let unsent = shard.unsent(id);
             if unsent.is_empty() {
@@ -217,7 +242,7 @@ impl Sockets {
         if self.slots.len() <= id.slot() {
             self.slots.resize_with(id.slot() + 1, || None);
         }
-        self.slots[id.slot()] = Some(Socket { id, stream, interest, has_more: false });
+        self.slots[id.slot()] = Some(Socket { id, stream, interest, has_more: false, holds: 0 });
         match role {
             Role::Data => {}
             Role::Admin => self.admin_open += 1,

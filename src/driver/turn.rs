@@ -232,6 +232,7 @@ impl Driver {
         let now = Millis(now_us / 1000);
         self.shard.tick(now_us);
         self.has_work = self.shard.begin_turn(now);
+        self.sockets.list_held(&mut self.shard);
         let mut busy = self.has_work;
         busy |= self.take_messages();
         busy |= self.take_done();
@@ -268,7 +269,7 @@ impl Driver {
         self.submit_jobs();
         self.send();
         self.report_closed();
-        self.has_work |= self.shard.has_unswept();
+        self.has_work |= self.shard.has_unswept() || self.sockets.has_held();
         busy || self.has_work
     }
 

@@ -1,10 +1,13 @@
 //! Calls to one owner that travel together, and come back with their replies.
 
-use super::late::{Groups, Return};
+use super::{
+    late::{Groups, Return},
+    packed::{Called, Packed, Replied, Slot},
+};
 use crate::{
     clock::Millis,
-    owner::{Call, Done, Owner, Span},
-    store::{Op, Pin, Reply, Verb},
+    owner::{Call, Done, Owner},
+    store::{Pin, Reply},
 };
 use std::ops::Range;
 
@@ -19,45 +22,31 @@ struct Group {
     bytes_max: usize,
 }
 
-/// What stands for a call when its batch comes home.
-#[derive(Debug)]
-pub(super) enum Slot {
-    Reply(Reply<Span>),
-    LeftOut,
-    /// The reply is still to come, as one of [`super::late::LateReplies`].
-    Later,
-    Refused,
-}
-
 /// Calls to one owner, and after their return its replies, in the same order.
 #[derive(Debug)]
 pub struct Batch<T> {
     calls: Vec<Packed<T>>,
-    called_bytes: Vec<u8>,
+    called: Called,
     /// In the order of their calls.
     groups: Vec<Group>,
     slots: Vec<Slot>,
-    replied_bytes: Vec<u8>,
+    replied: Replied,
     /// The largest value that the owner should make room for; 0: none.
     pub(super) expected_bytes: usize,
     pub(super) returned: Vec<Pin>,
 }
 
-#[derive(Debug)]
-struct Packed<T> {
-    ticket: T,
-    op: Op<Span>,
-    wants_text: bool,
-}
+/// A call's ticket, its key, and the reply or what stands for one.
+pub(super) type Outcome<'a, T> = (T, &'a [u8], Result<Reply<&'a [u8]>, Slot>);
 
 impl<T> Default for Batch<T> {
     fn default() -> Self {
         Self {
             calls: Vec::new(),
-            called_bytes: Vec::new(),
+            called: Called::default(),
             groups: Vec::new(),
             slots: Vec::new(),
-            replied_bytes: Vec::new(),
+            replied: Replied::default(),
             expected_bytes: 0,
             returned: Vec::new(),
         }
@@ -70,9 +59,9 @@ impl<T: Copy> Batch<T> {
     }
 
     #[inline]
-    pub(super) fn push(&mut self, ticket: T, call: Call<'_>) {
-        let op = call.op.map(|bytes| Span::push(&mut self.called_bytes, bytes));
-        self.calls.push(Packed { ticket, op, wants_text: call.wants_text });
+    pub(super) fn push(&mut self, ticket: T, call: &Call<'_>) {
+        let packed = self.called.pack(ticket, call);
+        self.calls.push(packed);
     }
 
     /// The last `calls` are one group.
@@ -93,12 +82,12 @@ impl<T: Copy> Batch<T> {
         for Group { calls, bytes_max } in std::mem::take(&mut self.groups) {
             self.execute_some(done..calls.start, (from, 0), usize::MAX, owner, now);
             done = calls.end;
-            let (start, before) = (calls.start, self.replied_bytes.len());
+            let (start, before) = (calls.start, self.replied.len());
             self.execute_some(calls, (from, groups.next()), bytes_max, owner, now);
             let later = self.slots[start..].iter().filter(|slot| matches!(slot, Slot::Later));
             let waiting = later.count();
             if waiting > 0 {
-                groups.begin(waiting, self.replied_bytes.len() - before, bytes_max);
+                groups.begin(waiting, self.replied.len() - before, bytes_max);
             }
         }
         self.execute_some(done..self.calls.len(), (from, 0), usize::MAX, owner, now);
@@ -115,19 +104,15 @@ impl<T: Copy> Batch<T> {
         owner: &mut Owner<Return<T>>,
         now: Millis,
     ) {
-        let Self { called_bytes, replied_bytes, .. } = self;
-        let end_max = replied_bytes.len().saturating_add(bytes_max);
+        let Self { called, replied, .. } = self;
+        let end_max = replied.len().saturating_add(bytes_max);
         for packed in &self.calls[calls] {
-            if replied_bytes.len() > end_max {
+            if replied.len() > end_max {
                 self.slots.push(Slot::LeftOut);
                 continue;
             }
-            let op = packed.op.map(|span| span.of(called_bytes));
-            let call = Call { op, wants_text: packed.wants_text };
             let caller = || Return { shard, ticket: packed.ticket, group };
-            let done = owner.run(&call, now, caller, |reply| {
-                Slot::Reply(reply.map(|part| Span::push(replied_bytes, part)))
-            });
+            let done = owner.run(&called.unpack(packed), now, caller, |reply| replied.pack(reply));
             self.slots.push(match done {
                 Done::Now(slot) => slot,
                 Done::Later => Slot::Later,
@@ -138,51 +123,45 @@ impl<T: Copy> Batch<T> {
 
     /// Calls, and bytes of theirs.
     pub(super) fn weight(&self) -> (usize, usize) {
-        (self.calls.len(), self.called_bytes.len())
+        (self.calls.len(), self.called.len())
     }
 
-    /// Each call with its ticket, its key, its bytes, and what came of it.
-    pub(super) fn outcomes(&self) -> impl Iterator<Item = (T, &[u8], usize, &Slot)> {
-        self.calls.iter().zip(&self.slots).map(|(packed, slot)| {
-            let op = packed.op.map(|span| span.of(&self.called_bytes));
-            (packed.ticket, op.key.bytes, op.bytes(), slot)
+    /// What came of each call.
+    pub(super) fn outcomes(&self) -> impl Iterator<Item = Outcome<'_, T>> {
+        self.calls.iter().zip(&self.slots).map(|(packed, &slot)| {
+            let key = self.called.key(packed);
+            (packed.ticket, key, self.replied.unpack(slot).ok_or(slot))
         })
     }
 
-    pub(super) fn reply(&self, reply: &Reply<Span>) -> Reply<&[u8]> {
-        reply.map(|span| span.of(&self.replied_bytes))
+    /// The calls that wait at their owner, and their bytes.
+    pub(super) fn later(&self) -> impl Iterator<Item = (T, usize)> {
+        let calls = self.calls.iter().zip(&self.slots);
+        let later = calls.filter(|(_, slot)| matches!(slot, Slot::Later));
+        later.map(|(packed, _)| (packed.ticket, self.called.unpack(packed).op.bytes()))
     }
 
     /// The calls of a batch that did not leave, and the pins that its pieces name.
     pub(super) fn lost(&self) -> impl Iterator<Item = (T, Option<Pin>)> {
-        self.calls.iter().map(|packed| {
-            let pin = match packed.op.verb {
-                Verb::Piece { pin, .. } => Some(pin),
-                _ => None,
-            };
-            (packed.ticket, pin)
-        })
+        self.calls.iter().map(|packed| (packed.ticket, self.called.pin(packed)))
     }
 
     /// The pins that the replies name.
     pub(super) fn pins(&self) -> impl Iterator<Item = Pin> {
-        self.slots.iter().filter_map(|slot| match slot {
-            Slot::Reply(reply) => reply.pin(),
-            _ => None,
-        })
+        self.replied.pins()
     }
 
     pub(super) fn clear(&mut self) {
         self.calls.clear();
-        self.called_bytes.clear();
+        self.called.clear();
         self.groups.clear();
         self.slots.clear();
-        self.replied_bytes.clear();
+        self.replied.clear();
         self.expected_bytes = 0;
         self.returned.clear();
     }
 
     pub(super) fn is_worth_keeping(&self) -> bool {
-        self.called_bytes.capacity() + self.replied_bytes.capacity() <= SPARE_BYTES_MAX
+        self.called.capacity() + self.replied.capacity() <= SPARE_BYTES_MAX
     }
 }

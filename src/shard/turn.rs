@@ -354,6 +354,12 @@ impl Shard {
         }
     }
 
+    /// Whether there is little to send and the next answer is on its way from another shard.
+    pub fn awaits_more(&mut self, id: ConnectionId) -> bool {
+        let connection = self.connections.get_mut(id);
+        connection.is_some_and(|it| it.wire.answers.awaits_more() && !it.wire.is_dead())
+    }
+
     /// Bytes to send, in order. Goes on with a long answer, and takes up requests that waited for
     /// room, if there is room now.
     pub fn unsent(&mut self, id: ConnectionId) -> &[u8] {

@@ -17,6 +17,9 @@ const OWED_KEPT_MAX: usize = 16;
 /// The first piece of a long answer joins a head of fewer bytes in one send.
 const HEAD_BYTES_JOINED_MAX: usize = 1 << 10;
 
+/// What is ready before an answer that is away waits for it, for a little while, if it is shorter.
+const SENT_AHEAD_BYTES_MAX: usize = 16 << 10;
+
 /// What was written of an answer: how it went, and what is needed to go on where it is a long one.
 #[derive(Debug)]
 pub struct Written<T> {
@@ -325,6 +328,13 @@ impl<T> Answers<T> {
     #[must_use]
     pub fn is_done(&self) -> bool {
         self.owed.is_empty() && self.output.bytes.is_empty()
+    }
+
+    /// Whether there is little to send before an answer that is away.
+    #[must_use]
+    pub fn awaits_more(&self) -> bool {
+        let is_little = (1..SENT_AHEAD_BYTES_MAX).contains(&self.output.bytes.len());
+        is_little && self.sent == 0 && matches!(self.owed.front(), Some(Owed::Away { .. }))
     }
 
     /// Whether any answer is owed.

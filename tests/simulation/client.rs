@@ -25,6 +25,8 @@ pub(crate) struct Moment<'a> {
     pub(crate) draining: bool,
     /// Messages between shards may be lost.
     pub(crate) lossy: bool,
+    /// Owners may ask an upstream first, which may refuse and fail.
+    pub(crate) has_upstream: bool,
 }
 
 /// An entity tag as it was seen, and the value that it came with.
@@ -351,7 +353,8 @@ impl Client {
             Want::Stats | Want::Invalidate { .. } | Want::DeletePrefix { .. }
         );
         let is_any_foreign = calls.iter().any(|(key, _)| is_foreign(key));
-        assert!(is_question || is_any_foreign, "a shard refused its own key");
+        let may_refuse = is_question || is_any_foreign || now.has_upstream;
+        assert!(may_refuse, "a shard refused its own key");
         if is_question {
             coverage.reach("gather refused");
             // Some shards may have done it.
@@ -362,7 +365,12 @@ impl Client {
         }
         if request.head_only {
             // There is no body to tell the reason: it may be either.
-            return if now.lossy { Outcome::Lost } else { Outcome::Refused };
+            let may_be_lost = now.lossy || now.has_upstream;
+            return if may_be_lost { Outcome::Lost } else { Outcome::Refused };
+        }
+        if now.has_upstream && text.contains("\"code\":\"unavailable\"") {
+            // Some of a batch may have been done.
+            return Outcome::Lost;
         }
         if now.lossy && text.contains("\"code\":\"unavailable\"") {
             coverage.reach("lost");
@@ -474,6 +482,13 @@ impl Client {
             assert_eq!(calls.len(), all_said.len(), "{want:?}");
             // A removal by prefix takes its time, and the connection does not wait for it.
             let is_slow = matches!(want, Want::DeletePrefix { .. });
+            // What every shard is asked overtakes what waits for an upstream.
+            let overtakes = now.has_upstream && matches!(want, Want::Invalidate { .. });
+            let connection = match number {
+                number if is_slow => usize::MAX - number,
+                number if overtakes => usize::MAX / 4 + number,
+                number => number,
+            };
             for ((key, call), mut said) in calls.into_iter().zip(all_said) {
                 let owner = now.owners[key];
                 let condition = self.condition_of(at);
@@ -487,7 +502,7 @@ impl Client {
                     call,
                     condition,
                     said,
-                    connection: if is_slow { usize::MAX - number } else { number },
+                    connection,
                     began: *began,
                     ended,
                     earliest_ms: earliest[owner],

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 /// Each must be reached, or the simulation has gone blind.
-const PLACES: [&str; 48] = [
+const PLACES: [&str; 53] = [
     "all shards did it",
     "backpressure",
     "batch deleted",
@@ -24,6 +24,7 @@ const PLACES: [&str; 48] = [
     "gather refused",
     "head told a length",
     "killed while lingering",
+    "late replies over a hop",
     "lease granted",
     "lease granted on a stale value",
     "lease taken",
@@ -48,6 +49,10 @@ const PLACES: [&str; 48] = [
     "touched",
     "unchanged",
     "unread bytes after a closing answer",
+    "upstream failed",
+    "upstream had a value",
+    "upstream had nothing",
+    "upstream refused",
     "value gone but for its readers",
     "version matched",
     "would block",

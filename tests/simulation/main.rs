@@ -19,6 +19,7 @@ mod profile;
 mod response;
 mod scheduler;
 mod script;
+mod upstream;
 mod world;
 
 use coverage::Coverage;

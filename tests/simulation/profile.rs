@@ -4,6 +4,7 @@ use fastrand::Rng;
 use kvcache::config::{Config, Limits};
 use std::time::Duration;
 
+#[expect(clippy::struct_excessive_bools, reason = "runs of every kind are mixed")]
 #[derive(Debug)]
 pub(crate) struct Profile {
     pub(crate) config: Config,
@@ -28,6 +29,8 @@ pub(crate) struct Profile {
     pub(crate) is_flood: bool,
     /// Some values are lent and leave in pieces.
     pub(crate) is_large: bool,
+    /// Something stands behind the stores.
+    pub(crate) has_upstream: bool,
 }
 
 impl Profile {
@@ -54,6 +57,7 @@ impl Profile {
             is_lossy: random.u8(..if is_large { 2 } else { 10 }) == 0,
             is_flood,
             is_large,
+            has_upstream: !is_flood && random.u8(..4) == 0,
         };
         if is_large {
             return Self {
@@ -109,6 +113,7 @@ fn limits(random: &mut Rng, is_flood: bool) -> Limits {
         reply_bytes_max: either(usual.reply_bytes_max, &[150]),
         hop_requests_max: either(usual.hop_requests_max, &[1, 2, 4]),
         hop_bytes_max: either(usual.hop_bytes_max, &[600]),
+        waiting_commands_max: either(usual.waiting_commands_max, &[1, 3]),
         linger_bytes_max: either(usual.linger_bytes_max, &[0, 100]),
         ..usual
     };

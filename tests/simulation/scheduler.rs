@@ -17,13 +17,14 @@ pub(crate) enum Action {
     Attend(usize),
     Flush(usize),
     Deliver(usize, usize),
+    Tell(usize),
     Drain(usize),
     Beat(usize),
     Tick,
 }
 
 impl Action {
-    const KINDS: usize = 13;
+    const KINDS: usize = 14;
 
     fn kind(self) -> usize {
         match self {
@@ -40,6 +41,7 @@ impl Action {
             Self::Drain(_) => 10,
             Self::Beat(_) => 11,
             Self::Tick => 12,
+            Self::Tell(_) => 13,
         }
     }
 

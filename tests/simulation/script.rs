@@ -335,6 +335,19 @@ impl Author {
         script
     }
 
+    /// Values that no connection puts, by key.
+    pub(crate) fn fills(&mut self, count: usize) -> Vec<Vec<usize>> {
+        let mut fills = vec![Vec::new(); self.keys.len()];
+        for _ in 0..count {
+            let ttl_ms = self.one_in(3).then(|| self.random.u64(1..300));
+            let key = self.random.usize(..self.keys.len());
+            let value = self.value_of(key, Life { ttl_ms, stale_ms: 0 });
+            self.values[value].tags = 0;
+            fills[key].push(value);
+        }
+        fills
+    }
+
     /// A connection that reads one key.
     pub(crate) fn audit(&mut self, key: usize) -> Script {
         let mut script = Script::new(Visit::Data);

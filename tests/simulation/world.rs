@@ -11,6 +11,7 @@ use crate::{
     profile::Profile,
     scheduler::{Action, Scheduler},
     script::{Author, Ending, Script, Value},
+    upstream::{Invented, Told},
 };
 use fastrand::Rng;
 use kvcache::{
@@ -39,6 +40,7 @@ struct Core {
     /// The shard's own reckoning of deadlines.
     beat_ms: u64,
     last_beat_ms: u64,
+    upstream: Option<Invented>,
 }
 
 impl Core {
@@ -59,6 +61,7 @@ struct Facts {
     /// The value of each tag that anybody saw.
     tags: HashMap<String, usize>,
     lossy: bool,
+    has_upstream: bool,
 }
 
 impl Facts {
@@ -72,6 +75,7 @@ impl Facts {
             beat_ms: core.beat_ms,
             draining: core.draining,
             lossy: self.lossy,
+            has_upstream: self.has_upstream,
         }
     }
 }
@@ -91,6 +95,9 @@ struct Machine {
 }
 
 const STEPS_MAX: u64 = 1_000_000;
+
+/// Values that one upstream has.
+const FILLS: usize = 12;
 
 pub(crate) struct World {
     random: Rng,
@@ -137,14 +144,24 @@ impl World {
             draining: false,
             beat_ms: now_ms,
             last_beat_ms: now_ms,
+            upstream: None,
         };
-        let cores = (0..shards).map(core).collect();
+        let mut cores: Vec<Core> = (0..shards).map(core).collect();
         let mut author = Author::new(random.fork(), &profile);
         let machine = |_| Machine {
             scripts: (0..random.usize(1..=profile.scripts_max)).map(|_| author.script()).collect(),
             client: None,
         };
         let machines = (0..profile.machines).map(machine).collect();
+        if profile.has_upstream {
+            for core in &mut cores {
+                let (keys, values) = (author.keys.clone(), author.fills(FILLS));
+                let is_narrow = profile.config.limits.waiting_commands_max < FILLS;
+                let upstream = Invented::new(author.random.fork(), keys, values, is_narrow);
+                core.shard.set_upstream(Box::new(upstream.clone()));
+                core.upstream = Some(upstream);
+            }
+        }
         let wires = || (0..shards).map(|_| Wire::default()).collect();
         Self {
             facts: Facts {
@@ -156,6 +173,7 @@ impl World {
                 keys: author.keys,
                 values: author.values,
                 lossy: profile.is_lossy,
+                has_upstream: profile.has_upstream,
             },
             limits: profile.config.limits,
             cores,
@@ -249,6 +267,9 @@ impl World {
                     actions.push(Action::Deliver(at, to));
                 }
             }
+            if core.upstream.as_ref().is_some_and(Invented::is_asked) {
+                actions.push(Action::Tell(at));
+            }
             if !self.calm {
                 actions.push(Action::Beat(at));
                 if !core.draining && self.profile.drain_at.is_some_and(|at| at <= self.facts.step) {
@@ -322,6 +343,7 @@ impl World {
             Action::Attend(core) => self.attend_listed(core),
             Action::Flush(core) => self.flush(core),
             Action::Deliver(from, to) => self.deliver(from, to),
+            Action::Tell(core) => self.tell(core),
             Action::Drain(core) => self.drain(core),
             Action::Beat(core) => self.beat(core),
             Action::Tick => self.now_ms += self.random.u64(1..=self.profile.tick_ms_max),
@@ -341,6 +363,22 @@ impl World {
         self.facts.clocks[core] = self.now_ms;
         let core = &mut self.cores[core];
         core.busy = core.shard.begin_turn(Millis(self.now_ms));
+        if let Some(upstream) = &core.upstream {
+            upstream.begin_turn(self.now_ms, &self.facts.moment(core));
+        }
+    }
+
+    /// An upstream tells something, which its shard takes in when its next turn begins.
+    fn tell(&mut self, number: usize) {
+        let core = &mut self.cores[number];
+        (core.dirty, core.busy) = (true, true);
+        let upstream = core.upstream.as_ref().expect("it is asked");
+        let told = upstream.tell(&self.facts.moment(core));
+        self.coverage.reach(match told {
+            Told::Value => "upstream had a value",
+            Told::Nothing => "upstream had nothing",
+            Told::Failure => "upstream failed",
+        });
     }
 
     /// Attends to one connection that a shard has listed.
@@ -378,6 +416,9 @@ impl World {
                 if wire.calls_in_flight == mesh::MESSAGES_MAX {
                     coverage.reach("many messages in flight");
                 }
+            }
+            if matches!(message, Message::Late(_)) {
+                coverage.reach("late replies over a hop");
             }
             wire.messages.push_back(message);
             assert!(wire.messages.len() <= CHANNEL_MESSAGES_MAX, "a channel is full");
@@ -441,6 +482,12 @@ impl World {
 
     /// Reads every key through every shard. Now that nothing is under way, nothing is refused.
     fn audit(&mut self) {
+        for upstream in self.cores.iter().filter_map(|core| core.upstream.as_ref()) {
+            upstream.fall_silent();
+            if upstream.has_refused() {
+                self.coverage.reach("upstream refused");
+            }
+        }
         let (random, keys) = (self.random.fork(), self.facts.keys.clone());
         let mut author = Author::of(random, keys);
         for core in
@@ -511,6 +558,11 @@ impl World {
             let now = self.facts.moment(&self.cores[client.core]);
             for (key, operation) in client.operations(number, &self.facts.tags, &now) {
                 cover(&operation, &mut self.coverage);
+                histories[key].push(operation);
+            }
+        }
+        for upstream in self.cores.iter().filter_map(|core| core.upstream.as_ref()) {
+            for (key, operation) in upstream.operations() {
                 histories[key].push(operation);
             }
         }
