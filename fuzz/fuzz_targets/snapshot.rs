@@ -58,7 +58,8 @@ fn read(file: &[u8]) {
     let entries: Vec<Entry<'_>> = blocks.iter().flat_map(|block| block.entries()).collect();
     assert_eq!(entries.len() as u64, reader.entries());
     let again = rewritten(&header, &entries);
-    let (mut reader, same) = SnapshotReader::new(&again[..], again.len() as u64).expect("we wrote it");
+    let (mut reader, same) =
+        SnapshotReader::new(&again[..], again.len() as u64).expect("we wrote it");
     assert_eq!(same, header);
     let mut found = entries.iter();
     while let Some(block) = reader.next_block().expect("we wrote it") {

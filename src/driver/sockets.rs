@@ -17,8 +17,9 @@ pub(super) const READ_AHEAD_MAX: usize = 16;
 const READ_AHEAD_BYTES_MAX: usize = 16 << 10;
 /// Sends to one socket in a row, so that a fast reader of long answers leaves others theirs.
 const SENDS_MAX: usize = 8;
-/// Turns for which little that is ready waits for an answer from another shard, to leave with it: to
-/// send it alone costs us and the client more than so many turns, and mostly the answer is there.
+/// Turns for which little that is ready waits for an answer from another shard, to leave with it:
+/// to send it alone costs us and the client more than so many turns, and mostly the answer is
+/// there.
 const HOLDS_MAX: u8 = 3;
 
 struct Socket {
