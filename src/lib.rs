@@ -9,10 +9,11 @@
 //! # The path of a request
 //!
 //! ```text
-//!   socket -> driver -> shard -> http -> api -> mesh -> store               the key is ours
-//!                                                 |
-//!                                                 +-> channel -> driver -> shard -> mesh -> store
-//!   socket <- driver <- shard <- http <- api <----+-- channel <- driver <-------------------+
+//!   socket -> driver -> shard -> http           bytes become what is asked
+//!                       shard -> mesh -> owner -> store                       the key is ours
+//!                                mesh -> channel -> driver -> shard -> mesh -> owner -> store
+//!                                mesh <- channel <- driver <- shard <- mesh <- owner
+//!   socket <- driver <- shard <- http           replies become bytes
 //! ```
 //!
 //! Everything from `shard` down is plain code fed by arguments: no sockets, no clock, no runtime.
@@ -22,24 +23,16 @@
 //!
 //! The modules stand in the order of calls. Each imports only from modules below it; a test checks.
 
-// What this host offers and lacks, for people.
-pub mod doctor;
-// A generator of load that checks every answer.
-pub mod load;
-// Whether a server that runs answers.
-pub mod health;
+// Programs beside the server.
+pub mod tools;
 // The process: executors, listeners, channels, start and stop.
 pub mod server;
 // What the service manager is told.
 pub mod notify;
 // One core's sockets: the ready set, accept, and bytes between sockets and the shard.
 pub mod driver;
-// Files written through the runtime, without waiting for the disk.
-pub mod disk;
 // What the host must offer before anything starts.
 pub mod preflight;
-// Which shard gets a new connection.
-pub mod placement;
 // The channels between shards.
 pub mod link;
 // One core without its sockets: connections, the mesh's end, counters, deadlines.
@@ -70,7 +63,7 @@ pub mod config;
 pub mod auth;
 // One shard's data.
 pub mod store;
-// What befalls entries, sampled for whoever listens.
+// What happens to entries, sampled for whoever subscribes.
 pub mod events;
 mod counters;
 // What bytes are as text and as JSON.

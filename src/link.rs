@@ -1,9 +1,9 @@
-//! The channels between shards: a bounded ring for each ordered pair, and a bell for each shard.
+//! The channels between shards: a bounded ring for each ordered pair, and a waker for each shard.
 //!
-//! Whoever has put something into a ring rings the receiver's bell. A ring of the bell is a system
-//! call only while the receiver sleeps: the receiver says so first and looks into its rings once
-//! more afterwards, the sender fills the ring first and looks whether the receiver sleeps
-//! afterwards, each with a full fence between the two. So one of them sees the other.
+//! Whoever has put something into a ring wakes the receiver. That is a system call only while
+//! the receiver sleeps: the receiver says so first and looks into its rings once more afterwards,
+//! the sender fills the ring first and looks whether the receiver sleeps afterwards, each with a
+//! full fence between the two. So one of them sees the other.
 
 use rtrb::{Consumer, Producer, PushError, RingBuffer};
 use rustix::event::{EventfdFlags, eventfd};
@@ -18,38 +18,38 @@ use std::{
 
 /// Wakes one shard.
 #[derive(Debug)]
-pub struct Bell {
+pub struct Waker {
     asleep: AtomicBool,
     event: OwnedFd,
 }
 
-impl Bell {
+impl Waker {
     fn new() -> io::Result<Self> {
         let event = eventfd(0, EventfdFlags::NONBLOCK | EventfdFlags::CLOEXEC)?;
         Ok(Self { asleep: AtomicBool::new(false), event })
     }
 
     /// Wakes the owner if it sleeps. What it is woken for must be in its ring already.
-    fn ring(&self) {
+    fn wake(&self) {
         fence(Ordering::SeqCst);
         if self.asleep.load(Ordering::Relaxed) && self.asleep.swap(false, Ordering::Relaxed) {
-            self.strike();
+            self.signal();
         }
     }
 
-    /// Makes the bell's descriptor report an edge.
-    pub fn strike(&self) {
-        // It fails only when 2^64 strikes have added up, and then it has been struck.
-        let _struck = rustix::io::write(&self.event, &1_u64.to_ne_bytes());
+    /// Makes the waker's descriptor report an edge.
+    pub fn signal(&self) {
+        // It fails only when 2^64 signals have added up, and then it reports one.
+        let _signaled = rustix::io::write(&self.event, &1_u64.to_ne_bytes());
     }
 
     /// The owner is awake.
-    pub fn rise(&self) {
+    pub fn set_awake(&self) {
         self.asleep.store(false, Ordering::Relaxed);
     }
 }
 
-impl AsFd for Bell {
+impl AsFd for Waker {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.event.as_fd()
     }
@@ -57,87 +57,87 @@ impl AsFd for Bell {
 
 /// One shard's ends of all its channels.
 pub struct Links<T> {
-    bell: Arc<Bell>,
+    waker: Arc<Waker>,
     /// By shard number; none to itself.
-    peers: Vec<Option<Peer<T>>>,
+    channels: Vec<Option<Channel<T>>>,
 }
 
-struct Peer<T> {
+struct Channel<T> {
     outgoing: Producer<T>,
     incoming: Consumer<T>,
-    bell: Arc<Bell>,
+    waker: Arc<Waker>,
 }
 
 impl<T> Links<T> {
     /// The ends of `shards` shards, each channel with room for `items`.
     pub fn between(shards: usize, items: usize) -> io::Result<Vec<Self>> {
-        let mut bells = Vec::new();
+        let mut wakers = Vec::new();
         for _ in 0..shards {
-            bells.push(Arc::new(Bell::new()?));
+            wakers.push(Arc::new(Waker::new()?));
         }
         let none = || (0..shards).map(|_| None).collect::<Vec<_>>();
         let mut all: Vec<Self> =
-            bells.iter().map(|bell| Self { bell: bell.clone(), peers: none() }).collect();
+            wakers.iter().map(|waker| Self { waker: waker.clone(), channels: none() }).collect();
         for one in 0..shards {
             for other in one + 1..shards {
                 let (there, arriving_there) = RingBuffer::new(items);
                 let (back, arriving_back) = RingBuffer::new(items);
-                let (to_one, to_other) = (bells[one].clone(), bells[other].clone());
-                all[one].peers[other] =
-                    Some(Peer { outgoing: there, incoming: arriving_back, bell: to_other });
-                all[other].peers[one] =
-                    Some(Peer { outgoing: back, incoming: arriving_there, bell: to_one });
+                let (to_one, to_other) = (wakers[one].clone(), wakers[other].clone());
+                all[one].channels[other] =
+                    Some(Channel { outgoing: there, incoming: arriving_back, waker: to_other });
+                all[other].channels[one] =
+                    Some(Channel { outgoing: back, incoming: arriving_there, waker: to_one });
             }
         }
         Ok(all)
     }
 
-    fn peer(&mut self, shard: usize) -> &mut Peer<T> {
-        self.peers[shard].as_mut().expect("a shard has links to all others, not to itself")
+    fn channel(&mut self, shard: usize) -> &mut Channel<T> {
+        self.channels[shard].as_mut().expect("a shard has links to all others, not to itself")
     }
 
     /// Sends to another shard and wakes it. Hands the item back when the ring is full or the shard
     /// is gone.
     pub fn send(&mut self, shard: usize, item: T) -> Result<(), T> {
-        let peer = self.peer(shard);
-        if peer.outgoing.is_abandoned() {
+        let channel = self.channel(shard);
+        if channel.outgoing.is_abandoned() {
             return Err(item);
         }
-        peer.outgoing.push(item).map_err(|PushError::Full(item)| item)?;
-        peer.bell.ring();
+        channel.outgoing.push(item).map_err(|PushError::Full(item)| item)?;
+        channel.waker.wake();
         Ok(())
     }
 
     /// How many items can be sent to another shard at least.
     pub fn room(&mut self, shard: usize) -> usize {
-        self.peer(shard).outgoing.slots()
+        self.channel(shard).outgoing.slots()
     }
 
     /// What another shard has sent, in order.
     pub fn receive(&mut self, shard: usize) -> Option<T> {
-        self.peers[shard].as_mut()?.incoming.pop().ok()
+        self.channels[shard].as_mut()?.incoming.pop().ok()
     }
 
     /// Shards, this one included.
     #[must_use]
     pub fn shards(&self) -> usize {
-        self.peers.len()
+        self.channels.len()
     }
 
-    /// This shard's own bell.
+    /// This shard's own waker.
     #[must_use]
-    pub fn bell(&self) -> &Arc<Bell> {
-        &self.bell
+    pub fn waker(&self) -> &Arc<Waker> {
+        &self.waker
     }
 
     /// Declares this shard asleep unless something has arrived. Returns whether it may sleep.
     #[must_use]
     pub fn doze(&self) -> bool {
-        self.bell.asleep.store(true, Ordering::Relaxed);
+        self.waker.asleep.store(true, Ordering::Relaxed);
         fence(Ordering::SeqCst);
-        let nothing = self.peers.iter().flatten().all(|peer| peer.incoming.is_empty());
+        let nothing = self.channels.iter().flatten().all(|channel| channel.incoming.is_empty());
         if !nothing {
-            self.bell.rise();
+            self.waker.set_awake();
         }
         nothing
     }
@@ -149,7 +149,7 @@ mod tests {
     use rustix::event::{PollFd, PollFlags, poll};
     use std::thread;
 
-    /// Answers or asks until `count` items have come, sleeping on the bell in between.
+    /// Answers or asks until `count` items have come, sleeping on the waker in between.
     fn play(mut links: Links<u64>, peer: usize, count: u64, first: bool) {
         if first {
             links.send(peer, 0).unwrap();
@@ -164,11 +164,11 @@ mod tests {
                 }
             }
             if expected < count && links.doze() {
-                let mut bell = [PollFd::new(links.bell(), PollFlags::IN)];
-                poll(&mut bell, None).unwrap();
+                let mut waker = [PollFd::new(links.waker(), PollFlags::IN)];
+                poll(&mut waker, None).unwrap();
                 let mut counter = [0; 8];
-                rustix::io::read(links.bell(), &mut counter).unwrap();
-                links.bell().rise();
+                rustix::io::read(links.waker(), &mut counter).unwrap();
+                links.waker().set_awake();
             }
         }
     }

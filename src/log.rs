@@ -8,7 +8,7 @@ use std::{
 };
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Format {
+pub enum LogFormat {
     Text,
     Logfmt,
     Json,
@@ -23,7 +23,7 @@ pub enum Level {
     Debug,
 }
 
-impl Format {
+impl LogFormat {
     pub const NAMES: [(&'static str, Self); 3] =
         [("text", Self::Text), ("logfmt", Self::Logfmt), ("json", Self::Json)];
 }
@@ -57,7 +57,7 @@ pub type Fields<'a> = &'a [(&'a str, &'a dyn Display)];
 /// Where lines go and which.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Log {
-    pub format: Format,
+    pub format: LogFormat,
     /// Lines that are less grave are left out.
     pub level: Level,
     /// Standard error is the journal's, which knows the time and takes a priority.
@@ -66,7 +66,7 @@ pub struct Log {
 
 impl Default for Log {
     fn default() -> Self {
-        Self { format: Format::Text, level: Level::Info, is_journal: false }
+        Self { format: LogFormat::Text, level: Level::Info, is_journal: false }
     }
 }
 
@@ -94,7 +94,7 @@ impl Log {
             push(&mut line, format_args!("<{}>", level.priority()));
         }
         match self.format {
-            Format::Text => {
+            LogFormat::Text => {
                 if !self.is_journal {
                     push(&mut line, format_args!("{time} {} ", level.name()));
                 }
@@ -102,12 +102,12 @@ impl Log {
                 line.extend(message.chars().map(|c| if c.is_control() { ' ' } else { c }));
                 push_pairs(&mut line, fields);
             }
-            Format::Logfmt => {
+            LogFormat::Logfmt => {
                 push(&mut line, format_args!("time={time} level={} message=", level.name()));
                 push_value(&mut line, message);
                 push_pairs(&mut line, fields);
             }
-            Format::Json => {
+            LogFormat::Json => {
                 let mut object = serde_json::Map::new();
                 let fixed: Fields<'_> =
                     &[("time", &time), ("level", &level.name()), ("message", &message)];
@@ -181,12 +181,12 @@ impl Repeats {
 
 #[cfg(test)]
 mod tests {
-    use super::{Format, Level, Log, Repeats};
+    use super::{Level, Log, LogFormat, Repeats};
     use crate::clock::Millis;
 
     const TIME: &str = "2026-11-21T10:00:00.000Z";
 
-    fn render(format: Format, is_journal: bool) -> String {
+    fn render(format: LogFormat, is_journal: bool) -> String {
         let log = Log { format, is_journal, ..Log::default() };
         log.render(Level::Warn, "no room\nleft", &[("path", &"/a b"), ("count", &3)], TIME)
     }
@@ -194,12 +194,12 @@ mod tests {
     #[test]
     fn every_form_is_one_line_with_the_same_fields() {
         let text = "2026-11-21T10:00:00.000Z warn no room left path=\"/a b\" count=3\n";
-        assert_eq!(render(Format::Text, false), text);
-        assert_eq!(render(Format::Text, true), "<4>no room left path=\"/a b\" count=3\n");
+        assert_eq!(render(LogFormat::Text, false), text);
+        assert_eq!(render(LogFormat::Text, true), "<4>no room left path=\"/a b\" count=3\n");
         let logfmt = "time=2026-11-21T10:00:00.000Z level=warn message=\"no room\\nleft\" \
             path=\"/a b\" count=3\n";
-        assert_eq!(render(Format::Logfmt, false), logfmt);
-        let json = render(Format::Json, true);
+        assert_eq!(render(LogFormat::Logfmt, false), logfmt);
+        let json = render(LogFormat::Json, true);
         let object: serde_json::Value =
             serde_json::from_str(json.strip_prefix("<4>").unwrap()).unwrap();
         assert_eq!((&object["message"], &object["count"]), (&"no room\nleft".into(), &"3".into()));

@@ -11,7 +11,8 @@ use std::{
 use kvcache::{
     clock::Clock,
     config::{self, Config, Host, Invocation},
-    doctor, health, load, server, snapshot,
+    server, snapshot,
+    tools::{doctor, health, load},
 };
 
 /// `EX_CONFIG` of sysexits: nothing that a restart could cure.
@@ -55,7 +56,7 @@ fn main() -> ExitCode {
 }
 
 /// What the command line, the environment and the file of settings ask for, now.
-fn invocation() -> Result<Invocation, config::Error> {
+fn invocation() -> Result<Invocation, config::ConfigError> {
     config::read(std::env::args_os(), std::env::vars_os(), Host::read())
 }
 
@@ -90,11 +91,11 @@ fn load(arguments: Vec<OsString>) -> ExitCode {
             ExitCode::SUCCESS if !outcome.is_clean => ExitCode::FAILURE,
             printed => printed,
         },
-        Err(load::Failure::Usage(error)) => {
+        Err(load::LoadFailure::Usage(error)) => {
             eprintln!("kvcache load: {error}");
             ExitCode::from(MISCONFIGURED)
         }
-        Err(load::Failure::Io(error)) => {
+        Err(load::LoadFailure::Io(error)) => {
             eprintln!("kvcache load: {error}");
             ExitCode::FAILURE
         }

@@ -38,7 +38,7 @@ pub fn saving() {
     tell(&format!("STATUS=Writing a snapshot\nEXTEND_TIMEOUT_USEC={EXTENSION_MICROS}\n"));
 }
 
-/// Microseconds without word after which the manager may lose patience.
+/// Microseconds without a message after which the manager may lose patience.
 const EXTENSION_MICROS: u64 = 30_000_000;
 
 /// The server drains.

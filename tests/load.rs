@@ -9,7 +9,7 @@ use hdrhistogram::{
         interval_log::{IntervalLogIterator, LogEntry},
     },
 };
-use kvcache::{config::Config, load, server::Server};
+use kvcache::{config::Config, server::Server, tools::load};
 use serde_json::Value;
 use std::{
     collections::HashMap,

@@ -14,7 +14,7 @@ use common::{
 };
 use kvcache::{
     config::{AdminAddress, Config, SETTINGS},
-    server::{Error, Server},
+    server::{Server, ServerError},
 };
 use serde_json::Value;
 use std::{
@@ -431,7 +431,7 @@ fn the_admin_listener_may_be_a_socket_file_of_its_owner() {
     assert!(ask("GET /config HTTP/1.1\r\nHost: admin\r\n\r\n").starts_with("HTTP/1.1 200 "));
     assert!(ask("GET /readyz HTTP/1.1\r\n\r\n").contains("\"missing_host\""));
     match Server::start(&config).err().unwrap() {
-        Error::Bind { address, error } => {
+        ServerError::Bind { address, error } => {
             assert_eq!(address, AdminAddress::Unix(path.clone()));
             assert_eq!(error.kind(), ErrorKind::AddrInUse);
         }

@@ -11,7 +11,7 @@ mod common {
 use common::client::{Client, found, get, put};
 use kvcache::{
     config::{AdminAddress, Config},
-    server::{Error, Server},
+    server::{Server, ServerError},
 };
 use socket2::{Domain, SockRef, Socket, Type};
 use std::{
@@ -449,7 +449,7 @@ fn a_port_is_free_again_after_the_stop_and_not_before() {
         assert_eq!(client.ask(get("a")).status, 404);
         for shards in [1, 2] {
             let second = Server::start(&Config { shards, ..again.clone() });
-            let Err(Error::Bind { address, error }) = second else {
+            let Err(ServerError::Bind { address, error }) = second else {
                 panic!("two servers on one port")
             };
             assert_eq!((address, error.kind()), (again.listen.into(), ErrorKind::AddrInUse));
@@ -458,7 +458,7 @@ fn a_port_is_free_again_after_the_stop_and_not_before() {
             admin_listen: first.admin_address().cloned(),
             ..config(shards)
         });
-        assert!(matches!(second, Err(Error::Bind { .. })));
+        assert!(matches!(second, Err(ServerError::Bind { .. })));
         assert_eq!(client.ask(get("a")).status, 404);
         first.stop();
         client.expect_end();

@@ -2,7 +2,7 @@
 
 #![no_main]
 
-use kvcache::snapshot::{Blocks, Entry, Reader, Writer};
+use kvcache::snapshot::{Blocks, Entry, SnapshotReader, Writer};
 use libfuzzer_sys::fuzz_target;
 
 /// The bytes of a file of the same entries in one block.
@@ -46,7 +46,7 @@ fn mend(file: &mut [u8]) {
 }
 
 fn read(file: &[u8]) {
-    let Ok((mut reader, header)) = Reader::new(file, file.len() as u64) else { return };
+    let Ok((mut reader, header)) = SnapshotReader::new(file, file.len() as u64) else { return };
     let mut blocks = Vec::new();
     loop {
         match reader.next_block() {
@@ -58,7 +58,8 @@ fn read(file: &[u8]) {
     let entries: Vec<Entry<'_>> = blocks.iter().flat_map(|block| block.entries()).collect();
     assert_eq!(entries.len() as u64, reader.entries());
     let again = rewritten(&header, &entries);
-    let (mut reader, same) = Reader::new(&again[..], again.len() as u64).expect("we wrote it");
+    let (mut reader, same) =
+        SnapshotReader::new(&again[..], again.len() as u64).expect("we wrote it");
     assert_eq!(same, header);
     let mut found = entries.iter();
     while let Some(block) = reader.next_block().expect("we wrote it") {

@@ -2,32 +2,15 @@
 
 use std::{ffi::OsString, fmt::Write as _, fs, path::PathBuf};
 
-use clap::error::{ContextKind, ContextValue, ErrorKind};
-
-use super::{Config, Host, SETTINGS, Setting};
+use super::{
+    command::{LOAD, command},
+    effective::Config,
+    error::{ConfigError, usage_error},
+    host::Host,
+    table::{SETTINGS, Setting},
+};
 use crate::log::Log;
-
-/// One line that says what is wrong and where it was typed.
-#[derive(Debug)]
-pub struct Error(String);
-
-impl Error {
-    pub(crate) fn new(place: &str, what: &str) -> Self {
-        let line = format!("{place}: {what}");
-        Self(line.chars().map(|c| if c.is_control() { ' ' } else { c }).collect())
-    }
-}
-
-impl std::fmt::Display for Error {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-impl std::error::Error for Error {}
-
-/// The command that has flags of its own.
-const LOAD: &str = "load";
+use clap::error::ErrorKind;
 
 /// What the command line asks for.
 #[derive(Debug)]
@@ -60,7 +43,7 @@ pub fn read(
     arguments: impl IntoIterator<Item = OsString>,
     environment: impl IntoIterator<Item = (OsString, OsString)>,
     host: Host,
-) -> Result<Invocation, Error> {
+) -> Result<Invocation, ConfigError> {
     let mut arguments: Vec<OsString> = arguments.into_iter().collect();
     // Its flags are not ours.
     if arguments.get(1).is_some_and(|first| first == LOAD) {
@@ -76,7 +59,7 @@ pub fn read(
         },
     };
     if flags.subcommand_name() == Some(LOAD) {
-        return Err(Error::new(LOAD, "stands before all flags"));
+        return Err(ConfigError::new(LOAD, "stands before all flags"));
     }
     if let Some(file) = flags.subcommand_matches("snapshot").and_then(inspected) {
         return Ok(Invocation::Inspect(file));
@@ -91,7 +74,7 @@ pub fn read(
     };
     let table = file.map(|file| read_file(file, place)).transpose()?.unwrap_or_default();
 
-    let typed = |setting: &Setting| -> Result<Typed, Error> {
+    let typed = |setting: &Setting| -> Result<Typed, ConfigError> {
         let flag = format!("--{}", setting.name);
         let name = setting.variable();
         let (text, place, origin) = if let Some(text) = flags.get_one::<String>(setting.name) {
@@ -100,7 +83,7 @@ pub fn read(
             (text.to_owned(), name, "environment")
         } else if let Some(value) = table.get(setting.name) {
             let place = format!("{}: {}", file.unwrap_or_default(), setting.name);
-            (file_text(value).map_err(|what| Error::new(&place, &what))?, place, "file")
+            (file_text(value).map_err(|what| ConfigError::new(&place, &what))?, place, "file")
         } else {
             (setting.default.to_owned(), format!("{flag} (default)"), "default")
         };
@@ -126,28 +109,28 @@ fn inspected(snapshot: &clap::ArgMatches) -> Option<PathBuf> {
 /// The `KVCACHE_*` variables.
 fn ours(
     environment: impl IntoIterator<Item = (OsString, OsString)>,
-) -> Result<Vec<(String, String)>, Error> {
+) -> Result<Vec<(String, String)>, ConfigError> {
     let mut ours = Vec::new();
     for (name, value) in environment {
         let Some(name) = name.to_str().filter(|name| name.starts_with("KVCACHE_")) else {
             continue;
         };
-        let value = value.into_string().map_err(|_| Error::new(name, "is not UTF-8"))?;
+        let value = value.into_string().map_err(|_| ConfigError::new(name, "is not UTF-8"))?;
         ours.push((name.to_owned(), value));
     }
     ours.sort();
     Ok(ours)
 }
 
-fn read_file(file: &str, place: &str) -> Result<toml::Table, Error> {
+fn read_file(file: &str, place: &str) -> Result<toml::Table, ConfigError> {
     let text = fs::read_to_string(file)
-        .map_err(|error| Error::new(place, &format!("cannot read {file:?}: {error}")))?;
+        .map_err(|error| ConfigError::new(place, &format!("cannot read {file:?}: {error}")))?;
     let table = text.parse::<toml::Table>().map_err(|error| {
         let line = error.span().map_or(1, |span| 1 + text[..span.start].matches('\n').count());
-        Error::new(file, &format!("line {line}: {}", error.message()))
+        ConfigError::new(file, &format!("line {line}: {}", error.message()))
     })?;
     match table.keys().find(|key| SETTINGS.iter().all(|setting| setting.name != *key)) {
-        Some(key) => Err(Error::new(file, &format!("{key}: there is no such setting"))),
+        Some(key) => Err(ConfigError::new(file, &format!("{key}: there is no such setting"))),
         None => Ok(table),
     }
 }
@@ -160,11 +143,11 @@ fn file_text(value: &toml::Value) -> Result<String, String> {
     }
 }
 
-fn build(typed: &[Typed], host: Host) -> Result<Config, Error> {
+fn build(typed: &[Typed], host: Host) -> Result<Config, ConfigError> {
     let mut config = Config { log: Log::to_stderr(), ..Config::default() };
     for (setting, typed) in SETTINGS.iter().zip(typed) {
         let applied = setting.kind.apply(&mut config, &typed.text, host);
-        applied.map_err(|what| Error::new(&typed.place, &what))?;
+        applied.map_err(|what| ConfigError::new(&typed.place, &what))?;
     }
     let limits = &mut config.limits;
     limits.hop_requests_max = limits.hop_requests_max.max(limits.connections_max);
@@ -176,7 +159,7 @@ fn build(typed: &[Typed], host: Host) -> Result<Config, Error> {
     limits.check().map_err(|line| {
         let (name, what) = line.split_once(": ").expect("the form of check's errors");
         let row = SETTINGS.iter().position(|setting| setting.name == name);
-        Error::new(row.map_or(name, |row| &typed[row].place), what)
+        ConfigError::new(row.map_or(name, |row| &typed[row].place), what)
     })?;
     Ok(config)
 }
@@ -197,104 +180,4 @@ fn print(mut config: Config, typed: &[Typed], environment: &[(String, String)]) 
             .expect("a String takes everything");
     }
     text
-}
-
-fn help(setting: &Setting) -> String {
-    let (help, default) = (setting.help, setting.default);
-    match setting.bounds() {
-        Some(bounds) => format!("{help} [{bounds}; default {default}]"),
-        None => format!("{help} [default {default}]"),
-    }
-}
-
-fn command() -> clap::Command {
-    let settings = SETTINGS.iter().map(|setting| {
-        clap::Arg::new(setting.name)
-            .long(setting.name)
-            .value_name(setting.kind.value_name())
-            .help(help(setting))
-            .allow_negative_numbers(true)
-            .global(true)
-    });
-    clap::Command::new("kvcache")
-        .version(env!("CARGO_PKG_VERSION"))
-        .about(env!("CARGO_PKG_DESCRIPTION"))
-        .disable_help_subcommand(true)
-        // One line for each setting, however wide the terminal.
-        .term_width(0)
-        .subcommand(clap::Command::new("serve").about("Run the server (the default)"))
-        .subcommand(
-            clap::Command::new("doctor").about("Say what this host offers and lacks, and exit"),
-        )
-        .subcommand(
-            clap::Command::new("health")
-                .about("Exit with 0 if the server of these settings answers, else with 1"),
-        )
-        .subcommand(
-            clap::Command::new("snapshot")
-                .about("Look at a snapshot")
-                .disable_help_subcommand(true)
-                .subcommand_required(true)
-                .subcommand(
-                    clap::Command::new("inspect")
-                        .about("Say what a snapshot holds and whether it is whole, and exit")
-                        .arg(
-                            clap::Arg::new("FILE")
-                                .required(true)
-                                .value_parser(clap::value_parser!(PathBuf)),
-                        ),
-                ),
-        )
-        .subcommand(
-            clap::Command::new(LOAD).about("Load a server and check its answers; see load --help"),
-        )
-        .args(settings)
-        .arg(
-            clap::Arg::new("config")
-                .long("config")
-                .value_name("FILE")
-                .help("TOML file of settings")
-                .global(true),
-        )
-        .arg(
-            clap::Arg::new("print-config")
-                .long("print-config")
-                .help("Print every setting and where it came from, and exit")
-                .action(clap::ArgAction::SetTrue)
-                .global(true),
-        )
-        .after_help(
-            "Each setting is also an environment variable (KVCACHE_READ_TIMEOUT for --read-timeout) \
-             and a key of the file.\n\
-             A flag wins over the environment, the environment over the file.",
-        )
-}
-
-/// One line in place of clap's paragraphs.
-pub(crate) fn usage_error(error: &clap::Error) -> Error {
-    let text = |kind| match error.get(kind) {
-        Some(ContextValue::String(text)) => Some(text.clone()),
-        Some(ContextValue::Strings(texts)) => texts.first().cloned(),
-        _ => None,
-    };
-    let (kind, suggestion, what) = match error.kind() {
-        ErrorKind::UnknownArgument => {
-            (ContextKind::InvalidArg, ContextKind::SuggestedArg, "there is no such flag")
-        }
-        ErrorKind::InvalidSubcommand => (
-            ContextKind::InvalidSubcommand,
-            ContextKind::SuggestedSubcommand,
-            "there is no such command",
-        ),
-        _ => {
-            let paragraphs = error.to_string();
-            let line = paragraphs.lines().next().unwrap_or_default();
-            return Error::new("usage", line.strip_prefix("error: ").unwrap_or(line));
-        }
-    };
-    let what = match text(suggestion) {
-        Some(suggestion) => format!("{what}; did you mean {suggestion}?"),
-        None => format!("{what}; --help lists all"),
-    };
-    Error::new(&text(kind).unwrap_or_default(), &what)
 }

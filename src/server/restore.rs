@@ -3,43 +3,39 @@
 //! The main thread reads the file once and checks each block; every shard is handed every block and
 //! takes what it owns, a block in a turn. Nobody is served before the footer was found to be sound.
 
-use super::{Error, Event, Server};
+use super::{error::ServerError, shards::Shards};
 use crate::{
     clock::{Clock, Millis},
     config::{Config, Restore},
-    disk,
-    driver::{BLOCK, FORGET, News, RESTORED},
+    driver::{FORGET, RESTORED, directory, draft_path},
     log::{self, Level, Log},
     metrics::Snapshots,
     notify,
     shard::Clocks,
-    snapshot::{self, Header, Reader},
+    snapshot::{Header, SnapshotError, SnapshotReader},
     store::TagKey,
 };
 use rustix::fs::{Advice, fadvise};
 use std::{
     ffi::OsString,
     fs::{self, File},
-    io::{self, BufReader, Write as _},
+    io::{self, BufReader},
     num::NonZeroU64,
     path::{Path, PathBuf},
     sync::Arc,
 };
 
-/// Blocks that wait for one shard at most.
-pub(super) const BLOCKS_MAX: usize = 4;
-
 /// Bytes of the file that stay in the page cache once they were read.
 const CACHED_BYTES_MAX: u64 = 8 << 20;
 
 /// A snapshot that may be restored.
-pub(super) struct Found {
-    reader: Reader<BufReader<File>>,
+pub(super) struct FoundSnapshot {
+    reader: SnapshotReader<BufReader<File>>,
     header: Header,
     path: PathBuf,
 }
 
-impl Found {
+impl FoundSnapshot {
     /// What tags were hashed with.
     pub(super) fn tag_key(&self) -> TagKey {
         self.header.tag_key
@@ -48,14 +44,14 @@ impl Found {
 
 /// Looks for a snapshot. There is none where none is configured, where none was written yet, and
 /// where it was set aside.
-pub(super) fn open(config: &Config) -> Result<Option<Found>, Error> {
+pub(super) fn open(config: &Config) -> Result<Option<FoundSnapshot>, ServerError> {
     let Some(path) = &config.snapshot_path else { return Ok(None) };
-    let directory = disk::directory(path);
-    if !directory.is_dir() {
-        return Err(Error::Snapshot(format!("there is no directory {}", directory.display())));
+    let parent = directory(path);
+    if !parent.is_dir() {
+        return Err(ServerError::Snapshot(format!("there is no directory {}", parent.display())));
     }
     // What a process that was killed has left.
-    drop(fs::remove_file(disk::draft_path(path)));
+    drop(fs::remove_file(draft_path(path)));
     let opened = File::open(path).and_then(|file| {
         let about = file.metadata()?;
         if about.is_file() {
@@ -70,43 +66,43 @@ pub(super) fn open(config: &Config) -> Result<Option<Found>, Error> {
             config.log.line(Level::Info, "no snapshot to restore", &[("path", &path.display())]);
             return Ok(None);
         }
-        Err(error) => return Err(Error::Snapshot(format!("{}: {error}", path.display()))),
+        Err(error) => return Err(ServerError::Snapshot(format!("{}: {error}", path.display()))),
     };
-    match Reader::new(BufReader::new(file), bytes) {
-        Ok((reader, header)) => Ok(Some(Found { reader, header, path: path.clone() })),
+    match SnapshotReader::new(BufReader::new(file), bytes) {
+        Ok((reader, header)) => Ok(Some(FoundSnapshot { reader, header, path: path.clone() })),
         Err(error) => refuse(config, path, &error).map(|()| None),
     }
 }
 
 /// Has the shards restore what was found.
 pub(super) fn restore(
-    server: &mut Server,
-    mut found: Found,
+    shards: &mut Shards,
+    mut found: FoundSnapshot,
     config: &Config,
     clock: Clock,
-) -> Result<(), Error> {
+) -> Result<(), ServerError> {
     let begun = clock.now();
     let wall_ms = Clock::wall_millis().max(found.header.created);
     let clocks = Clocks { now: begun, wall_ms };
-    let mut told = Told { log: config.log, tenths: 0, logged: begun };
+    let mut progress = RestoreProgress { log: config.log, tenths: 0, logged: begun };
     loop {
         match found.reader.next_block() {
             Ok(Some(block)) => {
-                server.hand_block(&Arc::new(block), clocks)?;
-                told.progress(&found.reader, clock.now());
+                shards.hand_block(&Arc::new(block), clocks)?;
+                progress.report(&found.reader, clock.now());
             }
             Ok(None) => break,
             Err(error) => {
-                server.tell(FORGET);
-                server.tell(RESTORED);
-                server.wait_until_restored()?;
+                shards.send(FORGET);
+                shards.send(RESTORED);
+                shards.wait_until_restored()?;
                 return refuse(config, &found.path, &error);
             }
         }
         forget_cached(&found.reader);
     }
-    server.tell(RESTORED);
-    let tally = server.wait_until_restored()?;
+    shards.send(RESTORED);
+    let tally = shards.wait_until_restored()?;
     let Snapshots { restored, restored_expired, restored_too_large, restored_evicted, .. } = tally;
     let fields: log::Fields<'_> = &[
         ("entries", &restored),
@@ -120,14 +116,14 @@ pub(super) fn restore(
 }
 
 /// Sets a file aside that is no good, if that is wished.
-fn refuse(config: &Config, path: &Path, error: &snapshot::Error) -> Result<(), Error> {
+fn refuse(config: &Config, path: &Path, error: &SnapshotError) -> Result<(), ServerError> {
     let damage = format!("{}: {error}", path.display());
     if config.restore == Restore::Strict {
         let advice = "start with --restore best-effort to set it aside, or remove it";
-        return Err(Error::Snapshot(format!("{damage}; {advice}")));
+        return Err(ServerError::Snapshot(format!("{damage}; {advice}")));
     }
     let aside = aside(path).map_err(|error| {
-        Error::Snapshot(format!("{damage}; and it cannot be set aside: {error}"))
+        ServerError::Snapshot(format!("{damage}; and it cannot be set aside: {error}"))
     })?;
     let fields: log::Fields<'_> = &[("damage", &damage), ("kept", &aside.display())];
     config.log.line(Level::Warn, "the snapshot is damaged; starting empty", fields);
@@ -152,7 +148,7 @@ fn aside(path: &Path) -> io::Result<PathBuf> {
 }
 
 /// A file as large as the memory must not count twice against the limit of a container.
-fn forget_cached(reader: &Reader<BufReader<File>>) {
+fn forget_cached(reader: &SnapshotReader<BufReader<File>>) {
     if let Some(before) = reader.at().checked_sub(CACHED_BYTES_MAX).and_then(NonZeroU64::new) {
         // It is advice.
         let _taken = fadvise(reader.input().get_ref(), 0, Some(before), Advice::DontNeed).is_ok();
@@ -160,7 +156,7 @@ fn forget_cached(reader: &Reader<BufReader<File>>) {
 }
 
 /// What was said of the progress.
-struct Told {
+struct RestoreProgress {
     log: Log,
     tenths: u64,
     logged: Millis,
@@ -169,9 +165,9 @@ struct Told {
 /// Milliseconds between two lines.
 const LOG_EVERY_MS: u64 = 1000;
 
-impl Told {
-    /// Tells the manager of each tenth of the file, and the log now and then.
-    fn progress<R: io::Read>(&mut self, reader: &Reader<R>, now: Millis) {
+impl RestoreProgress {
+    /// Reports to the manager of each tenth of the file, and the log now and then.
+    fn report<R: io::Read>(&mut self, reader: &SnapshotReader<R>, now: Millis) {
         let tenths = reader.at() * 10 / reader.bytes();
         if tenths > self.tenths {
             self.tenths = tenths;
@@ -183,31 +179,5 @@ impl Told {
             let fields: log::Fields<'_> = &[("percent", &percent), ("entries", &reader.entries())];
             self.log.line(Level::Info, "restoring", fields);
         }
-    }
-}
-
-impl Server {
-    fn hand_block(&mut self, block: &Arc<snapshot::Block>, clocks: Clocks) -> Result<(), Error> {
-        for shard in 0..self.controls.len() {
-            let control = &mut self.controls[shard];
-            if control.blocks.send((block.clone(), clocks)).is_err() {
-                return Err(Error::Ended { shard });
-            }
-            control.words.write_all(&[BLOCK])?;
-        }
-        Ok(())
-    }
-
-    fn wait_until_restored(&mut self) -> Result<Snapshots, Error> {
-        let mut tally = Snapshots::default();
-        for _ in 0..self.controls.len() {
-            match self.events.recv() {
-                Ok(Event::News { news: News::Restored(shards), .. }) => tally += *shards,
-                Ok(Event::Failed { shard, error }) => return Err(Error::Shard { shard, error }),
-                Ok(Event::Ended { shard }) => return Err(Error::Ended { shard }),
-                Ok(_) | Err(_) => unreachable!("nobody sends it yet, and we could"),
-            }
-        }
-        Ok(tally)
     }
 }

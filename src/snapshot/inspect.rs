@@ -1,6 +1,6 @@
 //! `kvcache snapshot inspect FILE`: what a file holds, and whether it is whole.
 
-use super::{Error, Reader};
+use super::read::{SnapshotError, SnapshotReader};
 use std::{
     fmt::Write as _,
     io::Read,
@@ -27,9 +27,14 @@ pub fn inspect(input: impl Read, bytes: u64, now: SystemTime) -> Inspection {
     Inspection { text, is_sound: outcome.is_ok() }
 }
 
-fn describe(text: &mut String, input: impl Read, bytes: u64, now: SystemTime) -> Result<(), Error> {
+fn describe(
+    text: &mut String,
+    input: impl Read,
+    bytes: u64,
+    now: SystemTime,
+) -> Result<(), SnapshotError> {
     line(text, "bytes", &bytes);
-    let (mut reader, header) = Reader::new(input, bytes)?;
+    let (mut reader, header) = SnapshotReader::new(input, bytes)?;
     let created = SystemTime::UNIX_EPOCH.checked_add(Duration::from_millis(header.created));
     match created {
         Some(created) if header.created / 1000 < YEAR_10_000 => {

@@ -1,6 +1,6 @@
 //! From the bytes of a file to entries. Nothing is believed before it was checked.
 
-use super::{
+use super::format::{
     BLOCK, BODY_BYTES_MAX, ENTRY_BYTES, Entry, FOOTER, FRAME_BYTES, HAS_EXPIRES, HAS_STALE_UNTIL,
     HEADER_BYTES, Header, MAGIC, TAG_COUNT, VERSION, WORD_BYTES, check,
 };
@@ -15,7 +15,7 @@ use std::{
 
 /// Why a file is refused.
 #[derive(Debug)]
-pub enum Error {
+pub enum SnapshotError {
     /// It is no snapshot, or no longer a whole one.
     Damaged {
         /// Where, in bytes from the beginning.
@@ -30,7 +30,7 @@ pub enum Error {
     Io { at: u64, error: io::Error },
 }
 
-impl fmt::Display for Error {
+impl fmt::Display for SnapshotError {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Damaged { at, block: Some(block), what } => {
@@ -77,7 +77,7 @@ impl Block {
 
 /// Reads a file from its beginning to its end.
 #[derive(Debug)]
-pub struct Reader<R> {
+pub struct SnapshotReader<R> {
     input: R,
     /// Bytes of the file, and of those read.
     bytes: u64,
@@ -87,9 +87,9 @@ pub struct Reader<R> {
     entries: u64,
 }
 
-impl<R: Read> Reader<R> {
+impl<R: Read> SnapshotReader<R> {
     /// A reader of a file of so many bytes, and what it begins with.
-    pub fn new(input: R, bytes: u64) -> Result<(Self, Header), Error> {
+    pub fn new(input: R, bytes: u64) -> Result<(Self, Header), SnapshotError> {
         let mut reader = Self { input, bytes, at: 0, check: 0, blocks: 0, entries: 0 };
         if bytes == 0 {
             return Err(reader.damaged(0, "the file is empty"));
@@ -101,7 +101,7 @@ impl<R: Read> Reader<R> {
         }
         let version = word(&header, 8);
         if version != VERSION {
-            return Err(Error::Version(version));
+            return Err(SnapshotError::Version(version));
         }
         reader.verify(&header, 0)?;
         if word(&header, 12) != 0 || word(&header, 40) != 0 {
@@ -113,7 +113,7 @@ impl<R: Read> Reader<R> {
     }
 
     /// The next block; `None` after the last, when the whole file was found to be sound.
-    pub fn next_block(&mut self) -> Result<Option<Block>, Error> {
+    pub fn next_block(&mut self) -> Result<Option<Block>, SnapshotError> {
         let start = self.at;
         let mut frame = [0; FRAME_BYTES];
         self.fill(&mut frame)?;
@@ -126,7 +126,7 @@ impl<R: Read> Reader<R> {
         }
     }
 
-    fn end(&self, footer: &[u8; FRAME_BYTES], start: u64) -> Result<(), Error> {
+    fn end(&self, footer: &[u8; FRAME_BYTES], start: u64) -> Result<(), SnapshotError> {
         let counts = (word(footer, 4), long(footer, 8), word(footer, 16));
         if counts != (self.blocks, self.entries, 0) {
             return Err(self.damaged(start, "the footer counts other blocks or entries"));
@@ -137,7 +137,7 @@ impl<R: Read> Reader<R> {
         Ok(())
     }
 
-    fn block(&mut self, frame: &[u8; FRAME_BYTES], start: u64) -> Result<Block, Error> {
+    fn block(&mut self, frame: &[u8; FRAME_BYTES], start: u64) -> Result<Block, SnapshotError> {
         let [number, body_len, entries, body_check] = [4, 8, 12, 16].map(|at| word(frame, at));
         if number != self.blocks {
             return Err(self.damaged(start, "a block of another number was to come"));
@@ -173,7 +173,7 @@ impl<R: Read> Reader<R> {
     }
 
     /// Checks a part that ends with its check and began at `start`.
-    fn verify(&mut self, part: &[u8], start: u64) -> Result<(), Error> {
+    fn verify(&mut self, part: &[u8], start: u64) -> Result<(), SnapshotError> {
         let (content, own) = part.split_at(part.len() - size_of::<u32>());
         self.check = check(self.check, content);
         if word(own, 0) != self.check {
@@ -182,7 +182,7 @@ impl<R: Read> Reader<R> {
         Ok(())
     }
 
-    fn fill(&mut self, buffer: &mut [u8]) -> Result<(), Error> {
+    fn fill(&mut self, buffer: &mut [u8]) -> Result<(), SnapshotError> {
         if self.bytes - self.at < buffer.len() as u64 {
             return Err(self.damaged(self.bytes, "the file ends too early"));
         }
@@ -194,13 +194,13 @@ impl<R: Read> Reader<R> {
             Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
                 Err(self.damaged(self.at, "the file became shorter"))
             }
-            Err(error) => Err(Error::Io { at: self.at, error }),
+            Err(error) => Err(SnapshotError::Io { at: self.at, error }),
         }
     }
 
-    fn damaged(&self, at: u64, what: &'static str) -> Error {
+    fn damaged(&self, at: u64, what: &'static str) -> SnapshotError {
         let is_inside = at >= HEADER_BYTES as u64 && at < self.bytes;
-        Error::Damaged { at, block: is_inside.then_some(self.blocks), what }
+        SnapshotError::Damaged { at, block: is_inside.then_some(self.blocks), what }
     }
 
     /// Bytes read so far.

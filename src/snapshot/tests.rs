@@ -1,8 +1,9 @@
 //! What is written is read again as it was, and nothing else is read at all.
 
 use super::{
-    BLOCK, BODY_BYTES, Blocks, Entry, Error, FRAME_BYTES, HEADER_BYTES, Header, Reader, Writer,
-    check, inspect,
+    Blocks, Entry, Header, SnapshotError, SnapshotReader, Writer,
+    format::{BLOCK, BODY_BYTES, FRAME_BYTES, HEADER_BYTES, check},
+    inspect,
 };
 use crate::store::TagKey;
 use proptest::{collection::vec, option, prelude::*};
@@ -67,8 +68,8 @@ fn file(entries: &[Owned], ends: &[usize]) -> Vec<u8> {
     file
 }
 
-fn read(file: &[u8]) -> Result<Vec<Owned>, Error> {
-    let (mut reader, header) = Reader::new(file, file.len() as u64)?;
+fn read(file: &[u8]) -> Result<Vec<Owned>, SnapshotError> {
+    let (mut reader, header) = SnapshotReader::new(file, file.len() as u64)?;
     assert_eq!(header, HEADER);
     let mut entries = Vec::new();
     while let Some(block) = reader.next_block()? {
@@ -151,7 +152,7 @@ fn every_truncation_is_refused_with_its_place() {
     let whole = file(&some(), &[0]);
     for length in 1..whole.len() {
         let error = read(&whole[..length]).unwrap_err();
-        assert!(matches!(error, Error::Damaged { .. }), "{length}: {error}");
+        assert!(matches!(error, SnapshotError::Damaged { .. }), "{length}: {error}");
     }
     let error = read(&whole[..whole.len() - 1]).unwrap_err().to_string();
     assert_eq!(error, format!("damaged at byte {}: the file ends too early", whole.len() - 1));

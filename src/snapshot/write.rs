@@ -1,11 +1,28 @@
 //! From the entries of a store to the bytes of a file.
 
-use super::{
+use super::format::{
     BLOCK, BODY_BYTES, BODY_BYTES_LEAST, BODY_BYTES_MAX, ENTRY_BYTES, Entry, FOOTER, FRAME_BYTES,
     HAS_EXPIRES, HAS_STALE_UNTIL, HEADER_BYTES, Header, MAGIC, VERSION, WORD_BYTES, check,
 };
 
-/// Gathers entries of one shard into blocks.
+/// What was written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Summary {
+    pub entries: u64,
+    /// Of the file.
+    pub bytes: u64,
+    pub duration_ms: u64,
+}
+
+/// Why nothing was written.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Failure {
+    pub reason: String,
+    /// There was no room.
+    pub is_full: bool,
+}
+
+/// Collects entries of one shard into blocks.
 #[derive(Debug)]
 pub struct Blocks {
     body_bytes: usize,

@@ -8,20 +8,10 @@ type Module = Vec<String>;
 type Edge = (Module, Module);
 
 /// Imports that go up the list of their folder. This list may only shrink.
-const UP: &[(&str, &str)] =
-    &[("load::settings", "load::protocol"), ("load::settings", "load::workload")];
+const UP: &[(&str, &str)] = &[];
 
 /// Imports that close a circle of files. This list may only shrink.
-const CIRCLES: &[(&str, &str)] = &[
-    ("config::read", "config"),
-    ("load::protocol::http", "load::protocol"),
-    ("load::protocol::memcached", "load::protocol"),
-    ("load::protocol::redis", "load::protocol"),
-    ("load::settings", "load::protocol"),
-    ("load::settings", "load::workload"),
-    ("server::restore", "server"),
-    ("snapshot::read", "snapshot"),
-];
+const CIRCLES: &[(&str, &str)] = &[];
 
 fn edge((from, to): (&str, &str)) -> Edge {
     let module = |name: &str| name.split("::").map(str::to_owned).collect();

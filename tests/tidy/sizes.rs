@@ -5,8 +5,7 @@ use super::source::{File, files, tokens};
 const LINES_MAX: usize = 600;
 
 /// Files that are longer, and how long they may be. This list may only shrink.
-const LONG: &[(&str, usize)] =
-    &[("src/config.rs", 773), ("src/driver.rs", 1036), ("src/server.rs", 627)];
+const LONG: &[(&str, usize)] = &[];
 
 /// Files with unsafe code, and in how many places.
 const UNSAFE: &[(&str, usize)] = &[];
@@ -14,16 +13,16 @@ const UNSAFE: &[(&str, usize)] = &[];
 /// Words for which the field has a better one, and how often they may stand. This list may only
 /// shrink: a word that is gone is kept with 0.
 const WORDS: &[(&str, usize)] = &[
-    ("befall", 5),
-    ("bell", 49),
+    ("befall", 0),
+    ("bell", 0),
     ("for want of", 3),
     ("heed", 11),
-    ("is told of", 5),
+    ("is told of", 0),
     ("loan", 298),
     ("matters of", 0),
     ("nobody is let", 0),
     ("obey", 0),
-    ("parcel", 36),
+    ("parcel", 0),
     ("word that", 2),
 ];
 

@@ -2,26 +2,25 @@
 
 /// The connections of each shard, as the shard that places them knows them.
 #[derive(Debug)]
-pub struct Placement {
+pub(super) struct Placement {
     open: Vec<usize>,
     total: usize,
     connections_max: usize,
 }
 
 impl Placement {
-    #[must_use]
-    pub fn new(shards: usize, connections_max: usize) -> Self {
+    pub(super) fn new(shards: usize, connections_max: usize) -> Self {
         Self { open: vec![0; shards], total: 0, connections_max }
     }
 
     /// Fewer than are open closes none of them.
-    pub fn set_connections_max(&mut self, connections_max: usize) {
+    pub(super) fn set_connections_max(&mut self, connections_max: usize) {
         self.connections_max = connections_max;
     }
 
     /// The shard for a connection that `source` accepted: `source` itself unless another has
     /// fewer. `None` when all `connections_max` are taken.
-    pub fn place(&mut self, source: usize) -> Option<usize> {
+    pub(super) fn place(&mut self, source: usize) -> Option<usize> {
         if self.total >= self.connections_max {
             return None;
         }
@@ -37,7 +36,7 @@ impl Placement {
     }
 
     /// Connections of `shard` were closed.
-    pub fn closed(&mut self, shard: usize, connections: usize) {
+    pub(super) fn closed(&mut self, shard: usize, connections: usize) {
         self.open[shard] -= connections;
         self.total -= connections;
     }

@@ -6,15 +6,16 @@
 mod http;
 mod memcached;
 mod redis;
+mod answer;
 
-use super::{
-    settings::Settings,
-    workload::{Keys, Operation},
-};
-use std::ops::Range;
+pub(super) use answer::{Answer, Found, Malformed, Verdict};
+
+use super::{keys::Keys, mix::LoadOperation};
+use answer::Target;
+use std::net::SocketAddr;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Protocol {
+pub(super) enum LoadProtocol {
     /// JSON, as kvcache speaks it.
     Http,
     /// HTTP where the path names the key and the body is the value.
@@ -23,7 +24,7 @@ pub(super) enum Protocol {
     Memcached,
 }
 
-impl Protocol {
+impl LoadProtocol {
     pub(super) const NAMES: [(&'static str, Self); 4] = [
         ("http", Self::Http),
         ("rest", Self::Rest),
@@ -32,102 +33,57 @@ impl Protocol {
     ];
 }
 
-/// More than this before the end of a head, or of a line, is no answer.
-const HEAD_BYTES_MAX: usize = 16 << 10;
-/// The longest body: a thousand of the longest values, and what is around them.
-const BODY_BYTES_MAX: usize = 2 << 30;
-
-/// An answer that is not one.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Malformed;
-
-/// What the server says of a request.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Verdict {
-    /// A write is done.
-    Done,
-    /// A read found what it found.
-    Read,
-    Refused,
-}
-
-/// An answer at the front of some bytes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Answer {
-    pub(super) bytes: usize,
-    pub(super) verdict: Verdict,
-    /// The server closes the connection after it.
-    pub(super) is_last: bool,
-}
-
-impl Answer {
-    fn new(bytes: usize, verdict: Verdict) -> Self {
-        Self { bytes, verdict, is_last: false }
-    }
-}
-
-/// Where in the bytes of an answer the value of each key is that was asked for, in that order.
-pub(super) type Found = Vec<Option<Range<usize>>>;
-
 /// One protocol and what its requests have in common.
 #[derive(Clone, Debug)]
 pub(super) struct Wire {
-    protocol: Protocol,
-    keys: Keys,
-    /// The path up to the key.
-    path: Vec<u8>,
-    /// What follows the target of an HTTP request without a body.
-    tail: Vec<u8>,
+    protocol: LoadProtocol,
+    target: Target,
     /// Of the last answer over HTTP.
     head: http::Head,
 }
 
 impl Wire {
-    pub(super) fn new(settings: &Settings) -> Self {
-        let tail = format!(" HTTP/1.1\r\nHost: {}\r\n", settings.address);
-        Self {
-            protocol: settings.protocol,
-            keys: settings.keys,
-            path: settings.path.clone().into_bytes(),
-            tail: tail.into_bytes(),
-            head: http::Head::default(),
-        }
+    /// `path`: what stands before the key where a path names it.
+    pub(super) fn new(protocol: LoadProtocol, keys: Keys, path: &str, address: SocketAddr) -> Self {
+        let tail = format!(" HTTP/1.1\r\nHost: {address}\r\n").into_bytes();
+        let target = Target { keys, path: path.as_bytes().to_vec(), tail };
+        Self { protocol, target, head: http::Head::default() }
     }
 
     pub(super) fn get(&self, key: u32, out: &mut Vec<u8>) {
         match self.protocol {
-            Protocol::Http => http::get(self, key, out),
-            Protocol::Rest => http::rest(self, "GET", key, out),
-            Protocol::Redis => redis::command(self, "GET", [key], out),
-            Protocol::Memcached => memcached::get(self, [key], out),
+            LoadProtocol::Http => http::get(&self.target, key, out),
+            LoadProtocol::Rest => http::rest(&self.target, "GET", key, out),
+            LoadProtocol::Redis => redis::command(&self.target, "GET", [key], out),
+            LoadProtocol::Memcached => memcached::get(&self.target, [key], out),
         }
     }
 
     pub(super) fn mget(&self, keys: impl ExactSizeIterator<Item = u32>, out: &mut Vec<u8>) {
         match self.protocol {
-            Protocol::Http => http::batch(self, "/mget", keys, out),
-            Protocol::Rest => unreachable!("settings refuse it"),
-            Protocol::Redis => redis::command(self, "MGET", keys, out),
-            Protocol::Memcached => memcached::get(self, keys, out),
+            LoadProtocol::Http => http::batch(&self.target, "/mget", keys, out),
+            LoadProtocol::Rest => unreachable!("settings refuse it"),
+            LoadProtocol::Redis => redis::command(&self.target, "MGET", keys, out),
+            LoadProtocol::Memcached => memcached::get(&self.target, keys, out),
         }
     }
 
     pub(super) fn delete(&self, key: u32, out: &mut Vec<u8>) {
         match self.protocol {
-            Protocol::Http => http::batch(self, "/mdelete", [key].into_iter(), out),
-            Protocol::Rest => http::rest(self, "DELETE", key, out),
-            Protocol::Redis => redis::command(self, "DEL", [key], out),
-            Protocol::Memcached => memcached::delete(self, key, out),
+            LoadProtocol::Http => http::batch(&self.target, "/mdelete", [key].into_iter(), out),
+            LoadProtocol::Rest => http::rest(&self.target, "DELETE", key, out),
+            LoadProtocol::Redis => redis::command(&self.target, "DEL", [key], out),
+            LoadProtocol::Memcached => memcached::delete(&self.target, key, out),
         }
     }
 
     /// `ttl_ms` of 0: for ever.
     pub(super) fn put(&self, key: u32, value: &[u8], ttl_ms: u64, out: &mut Vec<u8>) {
         match self.protocol {
-            Protocol::Http => http::put(self, key, value, ttl_ms, out),
-            Protocol::Rest => http::rest_put(self, key, value, ttl_ms, out),
-            Protocol::Redis => redis::set(self, key, value, ttl_ms, out),
-            Protocol::Memcached => memcached::set(self, key, value, ttl_ms, out),
+            LoadProtocol::Http => http::put(&self.target, key, value, ttl_ms, out),
+            LoadProtocol::Rest => http::rest_put(&self.target, key, value, ttl_ms, out),
+            LoadProtocol::Redis => redis::set(&self.target, key, value, ttl_ms, out),
+            LoadProtocol::Memcached => memcached::set(&self.target, key, value, ttl_ms, out),
         }
     }
 
@@ -135,75 +91,45 @@ impl Wire {
     /// whole yet. `found` is filled anew where the answer is to a read.
     pub(super) fn read(
         &mut self,
-        operation: Operation,
+        operation: LoadOperation,
         asked: impl ExactSizeIterator<Item = u32> + Clone,
         bytes: &[u8],
         found: &mut Found,
     ) -> Result<Option<Answer>, Malformed> {
         found.clear();
         match self.protocol {
-            Protocol::Http => http::read(self, operation, asked, bytes, found),
-            Protocol::Rest => http::read_rest(self, operation, bytes, found),
-            Protocol::Redis => redis::read(operation, asked.len(), bytes, found),
-            Protocol::Memcached => memcached::read(self, operation, asked, bytes, found),
+            LoadProtocol::Http => {
+                http::read(&self.target, &mut self.head, operation, asked, bytes, found)
+            }
+            LoadProtocol::Rest => http::read_rest(&mut self.head, operation, bytes, found),
+            LoadProtocol::Redis => redis::read(operation, asked.len(), bytes, found),
+            LoadProtocol::Memcached => {
+                memcached::read(&self.target, operation, asked, bytes, found)
+            }
         }
-    }
-}
-
-/// A number in decimal digits and nothing else.
-fn decimal(digits: &[u8]) -> Result<usize, Malformed> {
-    if digits.is_empty() || digits.len() > 15 {
-        return Err(Malformed);
-    }
-    digits.iter().try_fold(0, |number, &digit| match digit {
-        b'0'..=b'9' => Ok(number * 10 + usize::from(digit - b'0')),
-        _ => Err(Malformed),
-    })
-}
-
-/// The first line of `bytes` without its CRLF, and its length with it; `None`: it is not whole yet.
-fn line(bytes: &[u8]) -> Result<Option<(&[u8], usize)>, Malformed> {
-    let Some(end) = bytes.iter().take(HEAD_BYTES_MAX).position(|&byte| byte == b'\n') else {
-        return if bytes.len() < HEAD_BYTES_MAX { Ok(None) } else { Err(Malformed) };
-    };
-    let text = bytes[..end].strip_suffix(b"\r").ok_or(Malformed)?;
-    Ok(Some((text, end + 1)))
-}
-
-/// Whether a value of so many bytes and its CRLF are at `start`: its end with that, if they are.
-fn block(bytes: &[u8], start: usize, length: usize) -> Result<Option<usize>, Malformed> {
-    if length > BODY_BYTES_MAX {
-        return Err(Malformed);
-    }
-    let end = start + length;
-    match bytes.get(end..end + 2) {
-        None => Ok(None),
-        Some(b"\r\n") => Ok(Some(end + 2)),
-        Some(_) => Err(Malformed),
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{Answer, Found, Malformed, Protocol, Verdict, Wire};
-    use crate::load::{
-        settings::Settings,
-        workload::{Keys, Operation},
-    };
+    use super::{Answer, Found, LoadProtocol, Malformed, Verdict, Wire};
+    use crate::tools::load::{keys::Keys, mix::LoadOperation};
+    use std::net::{Ipv4Addr, SocketAddr};
 
-    fn wire(protocol: Protocol) -> Wire {
+    fn wire(protocol: LoadProtocol) -> Wire {
         let keys = Keys { count: 100, bytes: 3 };
-        Wire::new(&Settings { protocol, keys, ..Settings::default() })
+        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, 7171));
+        Wire::new(protocol, keys, "/kv/", address)
     }
 
-    fn requests(protocol: Protocol) -> Vec<String> {
+    fn requests(protocol: LoadProtocol) -> Vec<String> {
         let wire = wire(protocol);
         let mut made = vec![Vec::new(); 4];
         wire.get(7, &mut made[0]);
         wire.put(7, b"value", 0, &mut made[1]);
         wire.put(7, b"value", 1500, &mut made[2]);
         wire.delete(7, &mut made[3]);
-        if protocol != Protocol::Rest {
+        if protocol != LoadProtocol::Rest {
             let mut mget = Vec::new();
             wire.mget([7, 42].into_iter(), &mut mget);
             made.push(mget);
@@ -222,7 +148,7 @@ mod tests {
             )
         };
         assert_eq!(
-            requests(Protocol::Http),
+            requests(LoadProtocol::Http),
             [
                 format!("GET /get?key=k07{TAIL}\r\n"),
                 post("/put", r#"{"key":"k07","value":"value"}"#),
@@ -232,7 +158,7 @@ mod tests {
             ]
         );
         assert_eq!(
-            requests(Protocol::Rest),
+            requests(LoadProtocol::Rest),
             [
                 format!("GET /kv/k07{TAIL}\r\n"),
                 format!("PUT /kv/k07{TAIL}Content-Length: 5\r\n\r\nvalue"),
@@ -245,7 +171,7 @@ mod tests {
     #[test]
     fn requests_to_redis_and_memcached_are_theirs() {
         assert_eq!(
-            requests(Protocol::Redis),
+            requests(LoadProtocol::Redis),
             [
                 "*2\r\n$3\r\nGET\r\n$3\r\nk07\r\n",
                 "*3\r\n$3\r\nSET\r\n$3\r\nk07\r\n$5\r\nvalue\r\n",
@@ -255,7 +181,7 @@ mod tests {
             ]
         );
         assert_eq!(
-            requests(Protocol::Memcached),
+            requests(LoadProtocol::Memcached),
             [
                 "get k07\r\n",
                 "set k07 0 0 5\r\nvalue\r\n",
@@ -269,8 +195,8 @@ mod tests {
     /// Reads an answer, whole and cut at every offset.
     #[track_caller]
     fn read(
-        protocol: Protocol,
-        operation: Operation,
+        protocol: LoadProtocol,
+        operation: LoadOperation,
         asked: &[u32],
         text: &str,
     ) -> Result<(Verdict, Vec<Option<String>>), Malformed> {
@@ -301,7 +227,7 @@ mod tests {
     fn answers_over_http() {
         let hit = http("200 OK", r#"{"status":"OK","key":"k07","value":"abc"}"#);
         let one = |text: &str| vec![Some(text.to_owned())];
-        let get = |text: &str| read(Protocol::Http, Operation::Get, &[7], text);
+        let get = |text: &str| read(LoadProtocol::Http, LoadOperation::Get, &[7], text);
         assert_eq!(get(&hit), Ok((Verdict::Read, one("abc"))));
         assert_eq!(get(&http("404 Not Found", "gone")), Ok((Verdict::Read, vec![None])));
         assert_eq!(get(&http("503 Busy", "later")), Ok((Verdict::Refused, vec![])));
@@ -315,22 +241,22 @@ mod tests {
         ] {
             assert_eq!(get(&http("200 OK", body)), Err(Malformed), "{body}");
         }
-        let put = |text: &str| read(Protocol::Http, Operation::Put, &[7], text);
+        let put = |text: &str| read(LoadProtocol::Http, LoadOperation::Put, &[7], text);
         assert_eq!(put(&http("200 OK", "{}")), Ok((Verdict::Done, vec![])));
         assert_eq!(put(&http("507 Full", "{}")), Ok((Verdict::Refused, vec![])));
-        let delete = |text: &str| read(Protocol::Http, Operation::Delete, &[7], text);
+        let delete = |text: &str| read(LoadProtocol::Http, LoadOperation::Delete, &[7], text);
         assert_eq!(delete(&http("200 OK", "{}")), Ok((Verdict::Done, vec![])));
 
-        let rest = |operation, text: &str| read(Protocol::Rest, operation, &[7], text);
+        let rest = |operation, text: &str| read(LoadProtocol::Rest, operation, &[7], text);
         let hit = http("200 OK", "abc");
-        assert_eq!(rest(Operation::Get, &hit), Ok((Verdict::Read, one("abc"))));
+        assert_eq!(rest(LoadOperation::Get, &hit), Ok((Verdict::Read, one("abc"))));
         let gone = http("404 Not Found", "");
-        assert_eq!(rest(Operation::Get, &gone), Ok((Verdict::Read, vec![None])));
-        assert_eq!(rest(Operation::Delete, &gone), Ok((Verdict::Done, vec![])));
+        assert_eq!(rest(LoadOperation::Get, &gone), Ok((Verdict::Read, vec![None])));
+        assert_eq!(rest(LoadOperation::Delete, &gone), Ok((Verdict::Done, vec![])));
         let none = "HTTP/1.1 204 No Content\r\n\r\n";
-        assert_eq!(rest(Operation::Put, none), Ok((Verdict::Done, vec![])));
+        assert_eq!(rest(LoadOperation::Put, none), Ok((Verdict::Done, vec![])));
         let full = http("412 No", "");
-        assert_eq!(rest(Operation::Put, &full), Ok((Verdict::Refused, vec![])));
+        assert_eq!(rest(LoadOperation::Put, &full), Ok((Verdict::Refused, vec![])));
     }
 
     #[test]
@@ -343,19 +269,19 @@ mod tests {
         .map(|head| format!("HTTP/1.1 {head}\r\n\r\nabc"));
         let last = "HTTP/1.1 200 A\r\nConnection: close\r\nContent-Length: 3\r\n\r\nabc".to_owned();
         let all = [&heads[0], &heads[1], &heads[2], &last];
-        let (mut used, mut found) = (wire(Protocol::Rest), Found::new());
+        let (mut used, mut found) = (wire(LoadProtocol::Rest), Found::new());
         for text in all.into_iter().chain(all.into_iter().rev()).flat_map(|text| [text; 2]) {
             let mut read = |wire: &mut Wire| {
                 let answer =
-                    wire.read(Operation::Get, [7].into_iter(), text.as_bytes(), &mut found);
+                    wire.read(LoadOperation::Get, [7].into_iter(), text.as_bytes(), &mut found);
                 (answer, found.clone())
             };
-            assert_eq!(read(&mut used), read(&mut wire(Protocol::Rest)), "{text}");
+            assert_eq!(read(&mut used), read(&mut wire(LoadProtocol::Rest)), "{text}");
         }
         // What was wrong is not taken for right when it comes again.
         for _ in 0..2 {
             let text = b"HTTP/1.1 200 A\r\nContent-Length: 3\r\nContent-Length: 3\r\n\r\nabc";
-            let answer = used.read(Operation::Get, [7].into_iter(), text, &mut found);
+            let answer = used.read(LoadOperation::Get, [7].into_iter(), text, &mut found);
             assert_eq!(answer, Err(Malformed));
         }
     }
@@ -372,13 +298,21 @@ mod tests {
             "HTTP/1.1 200 OK\r\nContent-Length: 99999999999\r\n\r\n",
             "+OK\r\n",
         ] {
-            assert_eq!(read(Protocol::Rest, Operation::Get, &[7], head), Err(Malformed), "{head}");
+            assert_eq!(
+                read(LoadProtocol::Rest, LoadOperation::Get, &[7], head),
+                Err(Malformed),
+                "{head}"
+            );
         }
         let endless = "HTTP/1.1 200 OK\r\nX: ".to_owned() + &"x".repeat(20 << 10);
         let mut found = Found::new();
         let asked = [7].into_iter();
-        let answer =
-            wire(Protocol::Rest).read(Operation::Get, asked, endless.as_bytes(), &mut found);
+        let answer = wire(LoadProtocol::Rest).read(
+            LoadOperation::Get,
+            asked,
+            endless.as_bytes(),
+            &mut found,
+        );
         assert_eq!(answer, Err(Malformed));
     }
 
@@ -387,7 +321,8 @@ mod tests {
         let text = "HTTP/1.1 404 No\r\nConnection: close\r\nContent-Length: 0\r\n\r\n";
         let asked = [7].into_iter();
         let mut found = Found::new();
-        let answer = wire(Protocol::Rest).read(Operation::Get, asked, text.as_bytes(), &mut found);
+        let answer =
+            wire(LoadProtocol::Rest).read(LoadOperation::Get, asked, text.as_bytes(), &mut found);
         let expected = Answer { bytes: text.len(), verdict: Verdict::Read, is_last: true };
         assert_eq!(answer, Ok(Some(expected)));
     }
@@ -397,13 +332,13 @@ mod tests {
         const ASKED: [u32; 3] = [7, 42, 8];
         let expected =
             || Ok((Verdict::Read, vec![Some("abc".to_owned()), None, Some("d".to_owned())]));
-        let mget = |protocol, text: &str| read(protocol, Operation::Mget, &ASKED, text);
+        let mget = |protocol, text: &str| read(protocol, LoadOperation::Mget, &ASKED, text);
         let body = r#"{"status":"OK","values":{"k07":"abc","k42":null,"k08":"d"}}"#;
-        assert_eq!(mget(Protocol::Http, &http("200 OK", body)), expected());
+        assert_eq!(mget(LoadProtocol::Http, &http("200 OK", body)), expected());
         let redis = "*3\r\n$3\r\nabc\r\n$-1\r\n$1\r\nd\r\n";
-        assert_eq!(mget(Protocol::Redis, redis), expected());
+        assert_eq!(mget(LoadProtocol::Redis, redis), expected());
         let memcached = "VALUE k07 0 3\r\nabc\r\nVALUE k08 0 1\r\nd\r\nEND\r\n";
-        assert_eq!(mget(Protocol::Memcached, memcached), expected());
+        assert_eq!(mget(LoadProtocol::Memcached, memcached), expected());
         for body in [
             r#"{"status":"OK","values":{"k07":"abc","k08":"d"}}"#,
             r#"{"status":"OK","values":{"k42":null,"k07":"abc","k08":"d"}}"#,
@@ -411,10 +346,10 @@ mod tests {
             r#"{"status":"OK","values":{"k07":"abc","k42":null,"k08":"d"}"#,
             r#"{"status":"OK","values":{"k07":"a\nc","k42":null,"k08":"d"}}"#,
         ] {
-            assert_eq!(mget(Protocol::Http, &http("200 OK", body)), Err(Malformed), "{body}");
+            assert_eq!(mget(LoadProtocol::Http, &http("200 OK", body)), Err(Malformed), "{body}");
         }
         for text in ["*2\r\n$3\r\nabc\r\n$-1\r\n", "*3\r\n:1\r\n$-1\r\n$-1\r\n", "$3\r\nabc\r\n"] {
-            assert_eq!(mget(Protocol::Redis, text), Err(Malformed), "{text}");
+            assert_eq!(mget(LoadProtocol::Redis, text), Err(Malformed), "{text}");
         }
         for text in [
             "VALUE k09 0 3\r\nabc\r\nEND\r\n",
@@ -422,7 +357,7 @@ mod tests {
             "VALUE k07 0 3\r\nabcd\r\nEND\r\n",
             "VALUE k07 0\r\nabc\r\nEND\r\n",
         ] {
-            assert_eq!(mget(Protocol::Memcached, text), Err(Malformed), "{text}");
+            assert_eq!(mget(LoadProtocol::Memcached, text), Err(Malformed), "{text}");
         }
     }
 
@@ -432,31 +367,31 @@ mod tests {
         let (miss, done) = (Ok((Verdict::Read, vec![None])), Ok((Verdict::Done, vec![])));
         let refused = Ok((Verdict::Refused, vec![]));
         for (operation, text, expected) in [
-            (Operation::Get, "$3\r\nabc\r\n", &hit),
-            (Operation::Get, "$-1\r\n", &miss),
-            (Operation::Get, "-LOADING wait\r\n", &refused),
-            (Operation::Get, "+OK\r\n", &Err(Malformed)),
-            (Operation::Get, "$3\r\nabcd\r\n", &Err(Malformed)),
-            (Operation::Put, "+OK\r\n", &done),
-            (Operation::Put, "-OOM full\r\n", &refused),
-            (Operation::Put, ":1\r\n", &Err(Malformed)),
-            (Operation::Delete, ":0\r\n", &done),
-            (Operation::Delete, ":2\r\n", &Err(Malformed)),
+            (LoadOperation::Get, "$3\r\nabc\r\n", &hit),
+            (LoadOperation::Get, "$-1\r\n", &miss),
+            (LoadOperation::Get, "-LOADING wait\r\n", &refused),
+            (LoadOperation::Get, "+OK\r\n", &Err(Malformed)),
+            (LoadOperation::Get, "$3\r\nabcd\r\n", &Err(Malformed)),
+            (LoadOperation::Put, "+OK\r\n", &done),
+            (LoadOperation::Put, "-OOM full\r\n", &refused),
+            (LoadOperation::Put, ":1\r\n", &Err(Malformed)),
+            (LoadOperation::Delete, ":0\r\n", &done),
+            (LoadOperation::Delete, ":2\r\n", &Err(Malformed)),
         ] {
-            assert_eq!(read(Protocol::Redis, operation, &[7], text), *expected, "{text}");
+            assert_eq!(read(LoadProtocol::Redis, operation, &[7], text), *expected, "{text}");
         }
         for (operation, text, expected) in [
-            (Operation::Get, "VALUE k07 0 3\r\nabc\r\nEND\r\n", &hit),
-            (Operation::Get, "END\r\n", &miss),
-            (Operation::Get, "SERVER_ERROR busy\r\n", &refused),
-            (Operation::Get, "STORED\r\n", &Err(Malformed)),
-            (Operation::Put, "STORED\r\n", &done),
-            (Operation::Put, "SERVER_ERROR out of memory\r\n", &refused),
-            (Operation::Put, "END\r\n", &Err(Malformed)),
-            (Operation::Delete, "DELETED\r\n", &done),
-            (Operation::Delete, "NOT_FOUND\r\n", &done),
+            (LoadOperation::Get, "VALUE k07 0 3\r\nabc\r\nEND\r\n", &hit),
+            (LoadOperation::Get, "END\r\n", &miss),
+            (LoadOperation::Get, "SERVER_ERROR busy\r\n", &refused),
+            (LoadOperation::Get, "STORED\r\n", &Err(Malformed)),
+            (LoadOperation::Put, "STORED\r\n", &done),
+            (LoadOperation::Put, "SERVER_ERROR out of memory\r\n", &refused),
+            (LoadOperation::Put, "END\r\n", &Err(Malformed)),
+            (LoadOperation::Delete, "DELETED\r\n", &done),
+            (LoadOperation::Delete, "NOT_FOUND\r\n", &done),
         ] {
-            assert_eq!(read(Protocol::Memcached, operation, &[7], text), *expected, "{text}");
+            assert_eq!(read(LoadProtocol::Memcached, operation, &[7], text), *expected, "{text}");
         }
     }
 }

@@ -1,8 +1,8 @@
 //! One thread: its connections in an epoll set, and when they send what.
 
 use super::{
-    session::{Desk, Due, Over, Session},
-    settings::Settings,
+    session::{Due, Over, Session, ThreadShare},
+    settings::LoadSettings,
     tally::{ErrorKind, Tally},
 };
 use crate::clock::Clock;
@@ -46,14 +46,14 @@ pub(super) enum Phase {
 
 /// What one thread did in one second or less.
 #[derive(Debug)]
-pub(super) struct Report {
-    pub(super) stage: Stage,
+pub(super) struct SecondReport {
+    pub(super) second: PhaseSecond,
     pub(super) tally: Tally,
 }
 
-/// Where a run is. Seconds count from the beginning of each stage.
+/// Where a run is. Seconds count from the beginning of each phase.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Stage {
+pub(super) enum PhaseSecond {
     Fill(u64),
     Warmup(u64),
     Load(u64),
@@ -71,7 +71,7 @@ impl Link {
 }
 
 #[derive(Debug)]
-struct Connection {
+struct LoadConnection {
     session: Session,
     link: Link,
     /// The kernel took no more; it tells when it does.
@@ -82,8 +82,8 @@ struct Connection {
 
 #[derive(Debug)]
 pub(super) struct Worker {
-    desk: Desk,
-    connections: Vec<Connection>,
+    share: ThreadShare,
+    connections: Vec<LoadConnection>,
     /// Open connections with room for a request, in the order in which they get the next ones.
     queue: VecDeque<usize>,
     epoll: OwnedFd,
@@ -145,14 +145,14 @@ impl Phase {
         }
     }
 
-    /// The stage that begins or goes on at this time.
-    fn stage(self, at_us: u64) -> Stage {
+    /// The second that begins or goes on at this time.
+    fn second(self, at_us: u64) -> PhaseSecond {
         match self {
-            Self::Fill { start_us } => Stage::Fill((at_us - start_us) / SECOND_US),
+            Self::Fill { start_us } => PhaseSecond::Fill((at_us - start_us) / SECOND_US),
             Self::Load { start_us, from_us, .. } if at_us < from_us => {
-                Stage::Warmup((at_us - start_us) / SECOND_US)
+                PhaseSecond::Warmup((at_us - start_us) / SECOND_US)
             }
-            Self::Load { from_us, .. } => Stage::Load((at_us - from_us) / SECOND_US),
+            Self::Load { from_us, .. } => PhaseSecond::Load((at_us - from_us) / SECOND_US),
         }
     }
 
@@ -177,13 +177,13 @@ impl Phase {
 
 impl Worker {
     pub(super) fn new(
-        settings: &Settings,
+        settings: &LoadSettings,
         thread: usize,
         run: u32,
         clock: Clock,
     ) -> io::Result<Self> {
         let connections = (0..settings.connections).skip(thread).step_by(settings.threads);
-        let connection = |(id, _)| Connection {
+        let connection = |(id, _)| LoadConnection {
             session: Session::new(u16::try_from(id).expect("settings bound them")),
             link: Link::CLOSED,
             is_full: false,
@@ -196,7 +196,7 @@ impl Worker {
         epoll::add(&epoll, &timer, data, epoll::EventFlags::IN | epoll::EventFlags::ET)?;
         let schedule = |rate| Schedule::new(rate, settings.threads, thread);
         Ok(Self {
-            desk: Desk::new(settings, thread, run),
+            share: ThreadShare::new(settings, thread, run),
             connections: connections.enumerate().map(connection).collect(),
             queue: VecDeque::new(),
             epoll,
@@ -215,7 +215,7 @@ impl Worker {
     }
 
     /// Works until the phase is over and every answer has come or is given up.
-    pub(super) fn run(&mut self, phase: Phase, reports: &Sender<Report>) {
+    pub(super) fn run(&mut self, phase: Phase, reports: &Sender<SecondReport>) {
         // A schedule needs a clock that strikes in time; without, it is late by 50 us.
         let _kept = rustix::thread::set_current_timer_slack(NonZeroU64::new(1));
         let mut reported_us = phase.start_us();
@@ -240,15 +240,15 @@ impl Worker {
             }
             let report_us = phase.next_report(reported_us);
             if now_us >= report_us {
-                self.report(phase.stage(reported_us), reports);
+                self.report(phase.second(reported_us), reports);
                 reported_us = report_us;
-                self.desk.tally.from_us = phase.counted_from(reported_us);
+                self.share.tally.from_us = phase.counted_from(reported_us);
                 continue;
             }
             let is_asking = match phase {
                 Phase::Fill { .. } => {
                     let is_stuck = now_us.saturating_sub(answered_us) > self.timeout_us;
-                    self.asked < self.desk.workload.share() && !is_stuck
+                    self.asked < self.share.workload.share() && !is_stuck
                 }
                 Phase::Load { end_us, .. } => now_us < end_us,
             };
@@ -267,7 +267,7 @@ impl Worker {
             }
         }
         self.count_unsent(phase);
-        self.report(phase.stage(reported_us), reports);
+        self.report(phase.second(reported_us), reports);
     }
 
     fn wait(&self, span_us: u64, events: &mut Vec<epoll::Event>) {
@@ -289,14 +289,14 @@ impl Worker {
         let _found = epoll::wait(&self.epoll, spare_capacity(events), Some(&span));
     }
 
-    fn report(&mut self, stage: Stage, reports: &Sender<Report>) {
+    fn report(&mut self, second: PhaseSecond, reports: &Sender<SecondReport>) {
         let cpu_us = Clock::thread_cpu_micros();
-        let mut tally = std::mem::take(&mut self.desk.tally);
-        self.desk.tally.from_us = tally.from_us;
+        let mut tally = std::mem::take(&mut self.share.tally);
+        self.share.tally.from_us = tally.from_us;
         tally.cpu_us = cpu_us - self.cpu_us;
         self.cpu_us = cpu_us;
         // Whoever no longer listens has no use for it.
-        drop(reports.send(Report { stage, tally }));
+        drop(reports.send(SecondReport { second, tally }));
     }
 
     /// Sends what the schedule has due, over the connections that have room. Returns when more
@@ -317,7 +317,7 @@ impl Worker {
             if !matches!(connection.link, Link::Open(_)) {
                 continue;
             }
-            connection.session.ask(&mut self.desk, Due { due_us, asked_us: now_us });
+            connection.session.ask(&mut self.share, Due { due_us, asked_us: now_us });
             self.asked += 1;
             touched.push(at);
             self.enqueue(at);
@@ -348,7 +348,7 @@ impl Worker {
                 break;
             }
             self.asked += 1;
-            self.desk.tally.count_unsent(due_us, end_us);
+            self.share.tally.count_unsent(due_us, end_us);
         }
     }
 
@@ -358,19 +358,19 @@ impl Worker {
         if !matches!(connection.link, Link::Open(_)) {
             return;
         }
-        let (session, desk) = (&mut connection.session, &mut self.desk);
+        let (session, share) = (&mut connection.session, &mut self.share);
         let due = Due { due_us: now_us, asked_us: now_us };
         match phase {
             Phase::Fill { .. } => {
-                while session.owed() < FILL_DEPTH && self.asked < desk.workload.share() {
-                    session.ask_put(desk, self.asked, due);
+                while session.owed() < FILL_DEPTH && self.asked < share.workload.share() {
+                    session.ask_put(share, self.asked, due);
                     self.asked += 1;
                 }
             }
             Phase::Load { .. } if self.schedule.is_some() => return self.enqueue(at),
             Phase::Load { end_us, .. } => {
                 while session.owed() < self.depth && now_us < end_us {
-                    session.ask(desk, due);
+                    session.ask(share, due);
                 }
             }
         }
@@ -407,7 +407,7 @@ impl Worker {
                     Ok(0) => Err(Over),
                     Ok(bytes) => {
                         let bytes = &self.scratch[..bytes];
-                        connection.session.receive(bytes, &mut self.desk, now_us)
+                        connection.session.receive(bytes, &mut self.share, now_us)
                     }
                     Err(error) if is_passing(&error) => Ok(()),
                     Err(_) => Err(Over),
@@ -490,9 +490,9 @@ impl Worker {
     fn disconnect(&mut self, at: usize, reason: ErrorKind, now_us: u64) {
         let connection = &mut self.connections[at];
         if reason == ErrorKind::Connect {
-            self.desk.tally.count_error(reason);
+            self.share.tally.count_error(reason);
         }
-        connection.session.lose(&mut self.desk, reason);
+        connection.session.lose(&mut self.share, reason);
         connection.link = Link::Closed { retry_us: now_us + BEAT_US };
         connection.is_full = false;
     }
@@ -505,7 +505,7 @@ fn is_passing(error: &io::Error) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::{Phase, Schedule, Stage};
+    use super::{Phase, PhaseSecond, Schedule};
 
     #[test]
     fn threads_take_turns_at_an_even_pace() {
@@ -520,17 +520,17 @@ mod tests {
         let mut found = vec![];
         let mut at_us = phase.start_us();
         while at_us != u64::MAX {
-            found.push((phase.stage(at_us), phase.counted_from(at_us)));
+            found.push((phase.second(at_us), phase.counted_from(at_us)));
             at_us = phase.next_report(at_us);
         }
         assert_eq!(
             found,
             [
-                (Stage::Warmup(0), 0),
-                (Stage::Warmup(1), 0),
-                (Stage::Load(0), 1_500_007),
-                (Stage::Load(1), 1_500_007),
-                (Stage::Load(2), 1_500_007),
+                (PhaseSecond::Warmup(0), 0),
+                (PhaseSecond::Warmup(1), 0),
+                (PhaseSecond::Load(0), 1_500_007),
+                (PhaseSecond::Load(1), 1_500_007),
+                (PhaseSecond::Load(2), 1_500_007),
             ]
         );
     }

@@ -2,10 +2,11 @@
 
 use super::{
     ledger::{Fault, Ledger},
+    mix::LoadOperation,
     protocol::{Found, Verdict, Wire},
-    settings::Settings,
+    settings::LoadSettings,
     tally::{ErrorKind, Tally},
-    workload::{Operation, Workload},
+    workload::Workload,
 };
 use std::{collections::VecDeque, ops::RangeInclusive};
 
@@ -14,7 +15,7 @@ const TRIES_MAX: u64 = 64;
 
 /// What the connections of one thread have in common.
 #[derive(Debug)]
-pub(super) struct Desk {
+pub(super) struct ThreadShare {
     pub(super) workload: Workload,
     pub(super) tally: Tally,
     ledger: Ledger,
@@ -26,14 +27,14 @@ pub(super) struct Desk {
     found: Found,
 }
 
-impl Desk {
-    pub(super) fn new(settings: &Settings, thread: usize, run: u32) -> Self {
+impl ThreadShare {
+    pub(super) fn new(settings: &LoadSettings, thread: usize, run: u32) -> Self {
         let workload = Workload::new(settings, thread);
         let share = usize::try_from(workload.share()).expect("settings bound the number of keys");
         let (least, most) = (*settings.value_bytes.start(), *settings.value_bytes.end());
         Self {
             ledger: Ledger::new(run, share),
-            wire: Wire::new(settings),
+            wire: Wire::new(settings.protocol, settings.keys, &settings.path, settings.address),
             batch: settings.batch as u64,
             value_bytes: least as u64..=most as u64,
             ttl_ms: settings.ttl_ms.clone(),
@@ -67,7 +68,7 @@ pub(super) struct Due {
 /// A request that is owed an answer.
 #[derive(Clone, Copy, Debug)]
 struct Pending {
-    operation: Operation,
+    operation: LoadOperation,
     keys: u32,
     due: Due,
 }
@@ -114,68 +115,68 @@ impl Session {
     }
 
     /// Appends the next request of the workload.
-    pub(super) fn ask(&mut self, desk: &mut Desk, due: Due) {
-        let operation = desk.workload.choose_operation();
-        let place = desk.workload.choose_place();
+    pub(super) fn ask(&mut self, share: &mut ThreadShare, due: Due) {
+        let operation = share.workload.choose_operation();
+        let place = share.workload.choose_place();
         if operation.is_write() {
-            match desk.writable(place, self.id) {
-                Some(place) => self.write(desk, operation, place, due),
+            match share.writable(place, self.id) {
+                Some(place) => self.write(share, operation, place, due),
                 // Others are writing them all.
-                None => self.read(desk, Operation::Get, place, due),
+                None => self.read(share, LoadOperation::Get, place, due),
             }
         } else {
-            self.read(desk, operation, place, due);
+            self.read(share, operation, place, due);
         }
     }
 
     /// Appends a put of the key at this place.
-    pub(super) fn ask_put(&mut self, desk: &mut Desk, place: u64, due: Due) {
-        self.write(desk, Operation::Put, place, due);
+    pub(super) fn ask_put(&mut self, share: &mut ThreadShare, place: u64, due: Due) {
+        self.write(share, LoadOperation::Put, place, due);
     }
 
-    fn write(&mut self, desk: &mut Desk, operation: Operation, place: u64, due: Due) {
-        let key = desk.workload.key(place);
-        let sequence = desk.ledger.begin_write(index(place), self.id);
-        if operation == Operation::Put {
-            let bytes = desk.workload.choose_from(&desk.value_bytes);
-            let ttl_ms = desk.workload.choose_from(&desk.ttl_ms);
-            desk.value.clear();
-            desk.ledger.stamp(key, sequence).write(index(bytes), &mut desk.value);
-            desk.wire.put(key, &desk.value, ttl_ms, &mut self.output);
+    fn write(&mut self, share: &mut ThreadShare, operation: LoadOperation, place: u64, due: Due) {
+        let key = share.workload.key(place);
+        let sequence = share.ledger.begin_write(index(place), self.id);
+        if operation == LoadOperation::Put {
+            let bytes = share.workload.choose_from(&share.value_bytes);
+            let ttl_ms = share.workload.choose_from(&share.ttl_ms);
+            share.value.clear();
+            share.ledger.stamp(key, sequence).write(index(bytes), &mut share.value);
+            share.wire.put(key, &share.value, ttl_ms, &mut self.output);
         } else {
-            desk.wire.delete(key, &mut self.output);
+            share.wire.delete(key, &mut self.output);
         }
         self.asked.push_back(Asked { key, sequence });
         self.pending.push_back(Pending { operation, keys: 1, due });
     }
 
-    fn read(&mut self, desk: &mut Desk, operation: Operation, place: u64, due: Due) {
+    fn read(&mut self, share: &mut ThreadShare, operation: LoadOperation, place: u64, due: Due) {
         let start = self.asked.len();
-        self.push_read(desk, place);
-        if operation == Operation::Mget {
-            for _ in 1..desk.batch {
-                let mut place = desk.workload.choose_place();
+        self.push_read(share, place);
+        if operation == LoadOperation::Mget {
+            for _ in 1..share.batch {
+                let mut place = share.workload.choose_place();
                 let is_asked = |place| {
-                    let key = desk.workload.key(place);
+                    let key = share.workload.key(place);
                     self.asked.range(start..).any(|asked| asked.key == key)
                 };
                 while is_asked(place) {
-                    place = (place + 1) % desk.workload.share();
+                    place = (place + 1) % share.workload.share();
                 }
-                self.push_read(desk, place);
+                self.push_read(share, place);
             }
             let keys = self.asked.range(start..).map(|asked| asked.key);
-            desk.wire.mget(keys, &mut self.output);
+            share.wire.mget(keys, &mut self.output);
         } else {
-            desk.wire.get(self.asked[start].key, &mut self.output);
+            share.wire.get(self.asked[start].key, &mut self.output);
         }
         let keys = u32::try_from(self.asked.len() - start).expect("a batch is bounded");
         self.pending.push_back(Pending { operation, keys, due });
     }
 
-    fn push_read(&mut self, desk: &Desk, place: u64) {
-        let sequence = desk.ledger.begin_read(index(place));
-        self.asked.push_back(Asked { key: desk.workload.key(place), sequence });
+    fn push_read(&mut self, share: &ThreadShare, place: u64) {
+        let sequence = share.ledger.begin_read(index(place));
+        self.asked.push_back(Asked { key: share.workload.key(place), sequence });
     }
 
     pub(super) fn unsent(&self) -> &[u8] {
@@ -195,17 +196,17 @@ impl Session {
     pub(super) fn receive(
         &mut self,
         bytes: &[u8],
-        desk: &mut Desk,
+        share: &mut ThreadShare,
         now_us: u64,
     ) -> Result<(), Over> {
         if self.input.is_empty() {
-            let taken = self.judge(bytes, desk, now_us)?;
+            let taken = self.judge(bytes, share, now_us)?;
             self.input.extend_from_slice(&bytes[taken..]);
             return Ok(());
         }
         let mut input = std::mem::take(&mut self.input);
         input.extend_from_slice(bytes);
-        let judged = self.judge(&input[self.taken..], desk, now_us);
+        let judged = self.judge(&input[self.taken..], share, now_us);
         self.input = input;
         self.taken += judged?;
         if self.taken == self.input.len() {
@@ -219,28 +220,28 @@ impl Session {
     }
 
     /// Judges the answers at the front of `bytes`. Returns how long they are.
-    fn judge(&mut self, bytes: &[u8], desk: &mut Desk, now_us: u64) -> Result<usize, Over> {
+    fn judge(&mut self, bytes: &[u8], share: &mut ThreadShare, now_us: u64) -> Result<usize, Over> {
         let mut taken = 0;
         while taken < bytes.len() {
             let Some(&Pending { operation, keys, due }) = self.pending.front() else {
                 // Nobody asked for this.
-                desk.tally.count_error(ErrorKind::Malformed);
+                share.tally.count_error(ErrorKind::Malformed);
                 return Err(Over);
             };
             let asked = self.asked.range(..keys as usize).map(|asked| asked.key);
             let rest = &bytes[taken..];
-            let answer = match desk.wire.read(operation, asked, rest, &mut desk.found) {
+            let answer = match share.wire.read(operation, asked, rest, &mut share.found) {
                 Ok(Some(answer)) => answer,
                 Ok(None) => break,
                 Err(_) => {
-                    desk.tally.count_error(ErrorKind::Malformed);
-                    self.lose_front(desk);
+                    share.tally.count_error(ErrorKind::Malformed);
+                    self.lose_front(share);
                     return Err(Over);
                 }
             };
             self.pending.pop_front();
-            desk.tally.count_answer(operation, due.due_us, now_us);
-            self.judge_one(operation, keys, answer.verdict, rest, desk);
+            share.tally.count_answer(operation, due.due_us, now_us);
+            self.judge_one(operation, keys, answer.verdict, rest, share);
             taken += answer.bytes;
             if answer.is_last {
                 return Err(Over);
@@ -251,53 +252,53 @@ impl Session {
 
     fn judge_one(
         &mut self,
-        operation: Operation,
+        operation: LoadOperation,
         keys: u32,
         verdict: Verdict,
         answer: &[u8],
-        desk: &mut Desk,
+        share: &mut ThreadShare,
     ) {
         if verdict == Verdict::Refused {
-            desk.tally.count_error(ErrorKind::Refused);
+            share.tally.count_error(ErrorKind::Refused);
         }
         let asked = self.asked.drain(..keys as usize);
         if operation.is_write() {
             for Asked { key, sequence } in asked {
-                let place = desk.workload.place(key);
-                desk.ledger.end_write(place, sequence, verdict == Verdict::Done);
+                let place = share.workload.place(key);
+                share.ledger.end_write(place, sequence, verdict == Verdict::Done);
             }
         } else if verdict == Verdict::Read {
-            for (Asked { key, sequence }, found) in asked.zip(&desk.found) {
+            for (Asked { key, sequence }, found) in asked.zip(&share.found) {
                 let Some(range) = found else {
-                    desk.tally.count_miss();
+                    share.tally.count_miss();
                     continue;
                 };
-                desk.tally.count_hit();
-                let place = desk.workload.place(key);
-                match desk.ledger.check(key, place, sequence, &answer[range.clone()]) {
+                share.tally.count_hit();
+                let place = share.workload.place(key);
+                match share.ledger.check(key, place, sequence, &answer[range.clone()]) {
                     Ok(()) => {}
-                    Err(Fault::Wrong) => desk.tally.count_error(ErrorKind::Wrong),
-                    Err(Fault::Stale) => desk.tally.count_error(ErrorKind::Stale),
+                    Err(Fault::Wrong) => share.tally.count_error(ErrorKind::Wrong),
+                    Err(Fault::Stale) => share.tally.count_error(ErrorKind::Stale),
                 }
             }
         }
     }
 
     /// The oldest request gets no answer.
-    fn lose_front(&mut self, desk: &mut Desk) {
+    fn lose_front(&mut self, share: &mut ThreadShare) {
         let Some(lost) = self.pending.pop_front() else { return };
         for asked in self.asked.drain(..lost.keys as usize) {
             if lost.operation.is_write() {
-                desk.ledger.lose_write(desk.workload.place(asked.key));
+                share.ledger.lose_write(share.workload.place(asked.key));
             }
         }
     }
 
     /// The connection is gone, and each answer owed is an error of this kind. The next begins anew.
-    pub(super) fn lose(&mut self, desk: &mut Desk, reason: ErrorKind) {
+    pub(super) fn lose(&mut self, share: &mut ThreadShare, reason: ErrorKind) {
         while self.owed() > 0 {
-            desk.tally.count_error(reason);
-            self.lose_front(desk);
+            share.tally.count_error(reason);
+            self.lose_front(share);
         }
         self.input.clear();
         self.output.clear();
@@ -307,24 +308,31 @@ impl Session {
 
 #[cfg(test)]
 mod tests {
-    use super::{Desk, Due, Over, Session};
-    use crate::load::{
-        protocol::Protocol,
-        settings::Settings,
+    use super::{Due, Over, Session, ThreadShare};
+    use crate::tools::load::{
+        keys::Keys,
+        mix::{LoadOperation, Mix},
+        protocol::LoadProtocol,
+        settings::LoadSettings,
         tally::ErrorKind,
         value::Stamp,
-        workload::{Keys, Mix, Operation},
     };
 
     const RUN: u32 = 9;
     const NOW: Due = Due { due_us: 0, asked_us: 0 };
 
-    fn desk(protocol: Protocol, mix: &str, keys: u64) -> Desk {
+    fn share(protocol: LoadProtocol, mix: &str, keys: u64) -> ThreadShare {
         let keys = Keys { count: keys, bytes: 8 };
         let mix = Mix::read(mix).unwrap();
-        let settings =
-            Settings { protocol, keys, mix, value_bytes: 64..=64, batch: 3, ..Settings::default() };
-        Desk::new(&settings, 0, RUN)
+        let settings = LoadSettings {
+            protocol,
+            keys,
+            mix,
+            value_bytes: 64..=64,
+            batch: 3,
+            ..LoadSettings::default()
+        };
+        ThreadShare::new(&settings, 0, RUN)
     }
 
     fn take(session: &mut Session) -> String {
@@ -343,8 +351,8 @@ mod tests {
         [format!("${}\r\n", value.len()).as_bytes(), value, b"\r\n"].concat()
     }
 
-    fn errors(desk: &Desk) -> Vec<(ErrorKind, u64)> {
-        let all = ErrorKind::NAMES.iter().map(|(_, kind)| (*kind, desk.tally.errors(*kind)));
+    fn errors(share: &ThreadShare) -> Vec<(ErrorKind, u64)> {
+        let all = ErrorKind::NAMES.iter().map(|(_, kind)| (*kind, share.tally.errors(*kind)));
         all.filter(|(_, count)| *count > 0).collect()
     }
 
@@ -353,41 +361,41 @@ mod tests {
         let answers = [&b"+OK\r\n"[..], &bulk(&value(0, 1)), b"$-1\r\n", &bulk(&value(0, 1))];
         let answers = answers.concat();
         for at in 0..=answers.len() {
-            let mut desk = desk(Protocol::Redis, "get=1", 1);
+            let mut share = share(LoadProtocol::Redis, "get=1", 1);
             let mut session = Session::new(0);
-            session.ask_put(&mut desk, 0, NOW);
+            session.ask_put(&mut share, 0, NOW);
             for _ in 0..3 {
-                session.ask(&mut desk, NOW);
+                session.ask(&mut share, NOW);
             }
             assert!(take(&mut session).starts_with("*3\r\n$3\r\nSET\r\n$8\r\nk0000000\r\n$64\r\n"));
-            session.receive(&answers[..at], &mut desk, 10).unwrap();
-            session.receive(&answers[at..], &mut desk, 20).unwrap();
-            assert_eq!((session.owed(), errors(&desk)), (0, vec![]), "cut at {at}");
-            assert_eq!((desk.tally.hits, desk.tally.misses, desk.tally.answers()), (2, 1, 4));
+            session.receive(&answers[..at], &mut share, 10).unwrap();
+            session.receive(&answers[at..], &mut share, 20).unwrap();
+            assert_eq!((session.owed(), errors(&share)), (0, vec![]), "cut at {at}");
+            assert_eq!((share.tally.hits, share.tally.misses, share.tally.answers()), (2, 1, 4));
         }
     }
 
     #[test]
     fn latency_counts_from_when_a_request_was_to_be_sent() {
-        let mut desk = desk(Protocol::Redis, "get=1", 1);
+        let mut share = share(LoadProtocol::Redis, "get=1", 1);
         let mut session = Session::new(0);
-        session.ask(&mut desk, Due { due_us: 100, asked_us: 600 });
+        session.ask(&mut share, Due { due_us: 100, asked_us: 600 });
         assert_eq!(session.oldest_us(), Some(600));
-        session.receive(b"$-1\r\n", &mut desk, 1000).unwrap();
-        assert_eq!((desk.tally.latency.len(), desk.tally.latency.max()), (1, 900));
+        session.receive(b"$-1\r\n", &mut share, 1000).unwrap();
+        assert_eq!((share.tally.latency.len(), share.tally.latency.max()), (1, 900));
         // What was due before it counted does not.
-        desk.tally.from_us = 101;
-        session.ask(&mut desk, Due { due_us: 100, asked_us: 600 });
-        session.receive(b"$-1\r\n", &mut desk, 1000).unwrap();
-        assert_eq!(desk.tally.latency.len(), 1);
+        share.tally.from_us = 101;
+        session.ask(&mut share, Due { due_us: 100, asked_us: 600 });
+        session.receive(b"$-1\r\n", &mut share, 1000).unwrap();
+        assert_eq!(share.tally.latency.len(), 1);
     }
 
     #[test]
     fn one_byte_at_a_time_over_http() {
-        let mut desk = desk(Protocol::Http, "mget=1", 3);
+        let mut share = share(LoadProtocol::Http, "mget=1", 3);
         let mut session = Session::new(0);
-        session.ask_put(&mut desk, 1, NOW);
-        session.ask(&mut desk, NOW);
+        session.ask_put(&mut share, 1, NOW);
+        session.ask(&mut share, NOW);
         let said = take(&mut session);
         let order = said.rsplit_once("{\"keys\":[").unwrap().1.trim_end_matches("]}");
         let values: Vec<String> = order
@@ -403,65 +411,65 @@ mod tests {
         let answers = ["{}", &body]
             .map(|body| format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{body}", body.len()));
         for byte in answers.concat().bytes() {
-            session.receive(&[byte], &mut desk, 1).unwrap();
+            session.receive(&[byte], &mut share, 1).unwrap();
         }
-        assert_eq!((session.owed(), errors(&desk)), (0, vec![]));
-        assert_eq!((desk.tally.hits, desk.tally.misses), (1, 2));
+        assert_eq!((session.owed(), errors(&share)), (0, vec![]));
+        assert_eq!((share.tally.hits, share.tally.misses), (1, 2));
     }
 
     #[test]
     fn values_that_are_wrong_old_or_of_nobody_are_counted() {
-        let mut desk = desk(Protocol::Redis, "get=1", 1);
+        let mut share = share(LoadProtocol::Redis, "get=1", 1);
         let mut session = Session::new(0);
         for _ in 0..2 {
-            session.ask_put(&mut desk, 0, NOW);
+            session.ask_put(&mut share, 0, NOW);
         }
-        session.receive(b"+OK\r\n+OK\r\n", &mut desk, 1).unwrap();
+        session.receive(b"+OK\r\n+OK\r\n", &mut share, 1).unwrap();
         for _ in 0..5 {
-            session.ask(&mut desk, NOW);
+            session.ask(&mut share, NOW);
         }
         let mut torn = value(0, 2);
         torn[50] ^= 1;
         let answers = [value(0, 2), value(0, 1), value(0, 3), value(1, 2), torn];
         let answers: Vec<u8> = answers.iter().flat_map(|value| bulk(value)).collect();
-        session.receive(&answers, &mut desk, 2).unwrap();
-        assert_eq!(errors(&desk), [(ErrorKind::Wrong, 3), (ErrorKind::Stale, 1)]);
-        assert_eq!(desk.tally.hits, 5);
+        session.receive(&answers, &mut share, 2).unwrap();
+        assert_eq!(errors(&share), [(ErrorKind::Wrong, 3), (ErrorKind::Stale, 1)]);
+        assert_eq!(share.tally.hits, 5);
     }
 
     #[test]
     fn what_is_not_understood_or_not_asked_for_ends_the_connection() {
-        let mut desk = desk(Protocol::Redis, "get=1", 1);
+        let mut share = share(LoadProtocol::Redis, "get=1", 1);
         let mut session = Session::new(0);
-        assert_eq!(session.receive(b"+OK\r\n", &mut desk, 1), Err(Over));
-        session.ask(&mut desk, NOW);
-        session.ask(&mut desk, NOW);
-        assert_eq!(session.receive(b"+OK\r\n", &mut desk, 1), Err(Over));
-        session.lose(&mut desk, ErrorKind::Closed);
-        assert_eq!(errors(&desk), [(ErrorKind::Closed, 1), (ErrorKind::Malformed, 2)]);
+        assert_eq!(session.receive(b"+OK\r\n", &mut share, 1), Err(Over));
+        session.ask(&mut share, NOW);
+        session.ask(&mut share, NOW);
+        assert_eq!(session.receive(b"+OK\r\n", &mut share, 1), Err(Over));
+        session.lose(&mut share, ErrorKind::Closed);
+        assert_eq!(errors(&share), [(ErrorKind::Closed, 1), (ErrorKind::Malformed, 2)]);
         assert_eq!((session.owed(), session.unsent()), (0, &b""[..]));
-        session.ask(&mut desk, NOW);
-        assert_eq!(session.receive(b"$-1\r\n", &mut desk, 1), Ok(()));
+        session.ask(&mut share, NOW);
+        assert_eq!(session.receive(b"$-1\r\n", &mut share, 1), Ok(()));
     }
 
     #[test]
     fn a_refusal_is_an_error_but_the_connection_stays() {
-        let mut desk = desk(Protocol::Memcached, "put=1", 1);
+        let mut share = share(LoadProtocol::Memcached, "put=1", 1);
         let mut session = Session::new(0);
-        session.ask(&mut desk, NOW);
-        session.ask(&mut desk, NOW);
-        session.receive(b"SERVER_ERROR full\r\nSTORED\r\n", &mut desk, 1).unwrap();
-        assert_eq!((session.owed(), errors(&desk)), (0, vec![(ErrorKind::Refused, 1)]));
+        session.ask(&mut share, NOW);
+        session.ask(&mut share, NOW);
+        session.receive(b"SERVER_ERROR full\r\nSTORED\r\n", &mut share, 1).unwrap();
+        assert_eq!((session.owed(), errors(&share)), (0, vec![(ErrorKind::Refused, 1)]));
     }
 
     #[test]
     fn two_connections_never_write_one_key_at_once() {
-        let mut desk = desk(Protocol::Memcached, "delete=1", 2);
+        let mut share = share(LoadProtocol::Memcached, "delete=1", 2);
         let mut sessions = [0, 1, 2].map(Session::new);
         let said: Vec<String> = sessions
             .iter_mut()
             .map(|session| {
-                session.ask(&mut desk, NOW);
+                session.ask(&mut share, NOW);
                 take(session)
             })
             .collect();
@@ -472,15 +480,15 @@ mod tests {
 
     #[test]
     fn a_batch_names_each_key_once() {
-        let mut desk = desk(Protocol::Memcached, "mget=1", 3);
+        let mut share = share(LoadProtocol::Memcached, "mget=1", 3);
         let mut session = Session::new(0);
         for _ in 0..50 {
-            session.ask(&mut desk, NOW);
+            session.ask(&mut share, NOW);
             let said = take(&mut session);
             let mut keys: Vec<&str> = said.split_whitespace().skip(1).collect();
             keys.sort_unstable();
             assert_eq!(keys, ["k0000000", "k0000001", "k0000002"]);
         }
-        assert_eq!(session.pending.back().unwrap().operation, Operation::Mget);
+        assert_eq!(session.pending.back().unwrap().operation, LoadOperation::Mget);
     }
 }

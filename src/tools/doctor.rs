@@ -4,7 +4,7 @@ use crate::{
     auth::Tokens,
     clock::Clock,
     config::{AdminAddress, Config, Restore},
-    disk,
+    driver,
     preflight::{self, Lack},
     server, snapshot,
 };
@@ -18,7 +18,7 @@ use std::{
 
 /// What was found.
 #[derive(Debug)]
-pub struct Report {
+pub struct Diagnosis {
     /// One line for each thing looked at.
     pub text: String,
     /// Whether the server would start.
@@ -26,14 +26,14 @@ pub struct Report {
 }
 
 /// A line: what was looked at, whether the server could not start without, what was found.
-struct Finding {
+struct Check {
     subject: &'static str,
-    verdict: Verdict,
+    verdict: CheckVerdict,
     text: String,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Verdict {
+enum CheckVerdict {
     Ok,
     /// It starts, but not as well as it could.
     Hint,
@@ -42,8 +42,8 @@ enum Verdict {
 
 /// Looks at the host as a server with this configuration would.
 #[must_use]
-pub fn examine(config: &Config) -> Report {
-    let findings = [
+pub fn examine(config: &Config) -> Diagnosis {
+    let checks = [
         kernel(),
         io_uring(),
         required("locked memory", preflight::locked_memory(config), || limit("Max locked memory")),
@@ -58,33 +58,33 @@ pub fn examine(config: &Config) -> Report {
         time_source(),
         container(),
     ];
-    let is_well = findings.iter().all(|finding| finding.verdict != Verdict::Lack);
+    let is_well = checks.iter().all(|check| check.verdict != CheckVerdict::Lack);
     let mut text = String::new();
-    for Finding { subject, verdict, text: found } in &findings {
+    for Check { subject, verdict, text: found } in &checks {
         let mark = match verdict {
-            Verdict::Ok => "ok",
-            Verdict::Hint => "hint",
-            Verdict::Lack => "LACK",
+            CheckVerdict::Ok => "ok",
+            CheckVerdict::Hint => "hint",
+            CheckVerdict::Lack => "LACK",
         };
         writeln!(text, "{mark:<5}{subject:<15}{found}").expect("a String takes everything");
     }
     let verdict = if is_well { "The server would start." } else { "The server would not start." };
     text.push_str(verdict);
     text.push('\n');
-    Report { text, is_well }
+    Diagnosis { text, is_well }
 }
 
-impl Finding {
+impl Check {
     fn ok(subject: &'static str, text: impl Into<String>) -> Self {
-        Self { subject, verdict: Verdict::Ok, text: text.into() }
+        Self { subject, verdict: CheckVerdict::Ok, text: text.into() }
     }
 
     fn hint(subject: &'static str, text: impl Into<String>) -> Self {
-        Self { subject, verdict: Verdict::Hint, text: text.into() }
+        Self { subject, verdict: CheckVerdict::Hint, text: text.into() }
     }
 
     fn lack(subject: &'static str, text: impl Into<String>) -> Self {
-        Self { subject, verdict: Verdict::Lack, text: text.into() }
+        Self { subject, verdict: CheckVerdict::Lack, text: text.into() }
     }
 }
 
@@ -92,10 +92,10 @@ fn required(
     subject: &'static str,
     checked: Result<(), Lack>,
     found: impl FnOnce() -> String,
-) -> Finding {
+) -> Check {
     match checked {
-        Ok(()) => Finding::ok(subject, found()),
-        Err(lack) => Finding::lack(subject, lack.to_string()),
+        Ok(()) => Check::ok(subject, found()),
+        Err(lack) => Check::lack(subject, lack.to_string()),
     }
 }
 
@@ -107,7 +107,7 @@ fn line(path: &str) -> Option<String> {
 /// The first kernel whose rings can do what the runtime asks of them.
 const KERNEL_MIN: [u32; 2] = [5, 8];
 
-fn kernel() -> Finding {
+fn kernel() -> Check {
     let uname = rustix::system::uname();
     let release = uname.release().to_string_lossy();
     let text = format!(
@@ -119,13 +119,13 @@ fn kernel() -> Finding {
     let mut numbers = release.split(|c: char| !c.is_ascii_digit()).map(str::parse);
     match [numbers.next(), numbers.next()] {
         [Some(Ok(major)), Some(Ok(minor))] if [major, minor] < KERNEL_MIN => {
-            Finding::lack("kernel", format!("{text}; it needs Linux 5.8 or later"))
+            Check::lack("kernel", format!("{text}; it needs Linux 5.8 or later"))
         }
-        _ => Finding::ok("kernel", text),
+        _ => Check::ok("kernel", text),
     }
 }
 
-fn io_uring() -> Finding {
+fn io_uring() -> Check {
     let disabled = line("/proc/sys/kernel/io_uring_disabled");
     let seccomp = status_field("Seccomp:").is_some_and(|mode| mode == "2");
     let mut about = match disabled.as_deref() {
@@ -136,7 +136,7 @@ fn io_uring() -> Finding {
         about.push_str("; a seccomp filter is in force and lets it through");
     }
     match preflight::io_uring() {
-        Ok(()) => Finding::ok("io_uring", about),
+        Ok(()) => Check::ok("io_uring", about),
         Err(lack) => {
             let mut text = lack.to_string();
             if let Some(level) = disabled.filter(|level| level != "0") {
@@ -145,7 +145,7 @@ fn io_uring() -> Finding {
             if seccomp {
                 text.push_str(" (a seccomp filter is in force)");
             }
-            Finding::lack("io_uring", text)
+            Check::lack("io_uring", text)
         }
     }
 }
@@ -165,20 +165,20 @@ fn limit(name: &str) -> String {
     format!("{soft}, at most {hard}")
 }
 
-fn cpus(config: &Config) -> Finding {
+fn cpus(config: &Config) -> Check {
     let cpus = core_affinity::get_core_ids().unwrap_or_default();
     let ids: Vec<String> = cpus.iter().map(|cpu| cpu.id.to_string()).collect();
     let text = format!("{} shards; we may run on CPU {}", config.shards, ids.join(", "));
     if let Err(lack) = preflight::pinning(config) {
-        Finding::lack("CPUs", lack.to_string())
+        Check::lack("CPUs", lack.to_string())
     } else if config.shards <= cpus.len() {
-        Finding::ok("CPUs", text)
+        Check::ok("CPUs", text)
     } else {
-        Finding::hint("CPUs", format!("{text}: shards share CPUs; lower --shards"))
+        Check::hint("CPUs", format!("{text}: shards share CPUs; lower --shards"))
     }
 }
 
-fn memory(config: &Config) -> Finding {
+fn memory(config: &Config) -> Check {
     let host = crate::config::Host::read();
     let text = format!(
         "{} MiB for entries of the {} MiB that host and cgroup allow",
@@ -186,71 +186,69 @@ fn memory(config: &Config) -> Finding {
         host.memory_bytes >> 20
     );
     if let Err(lack) = preflight::memory(config) {
-        Finding::lack("memory", lack.to_string())
+        Check::lack("memory", lack.to_string())
     } else if config.memory_bytes / 4 <= host.memory_bytes / 5 {
-        Finding::ok("memory", text)
+        Check::ok("memory", text)
     } else {
         let advice = "connections need some too; stay at or below 80 % with --memory";
-        Finding::hint("memory", format!("{text}: {advice}"))
+        Check::hint("memory", format!("{text}: {advice}"))
     }
 }
 
-fn huge_pages() -> Finding {
+fn huge_pages() -> Check {
     const SUBJECT: &str = "huge pages";
     match line("/sys/kernel/mm/transparent_hugepage/enabled") {
-        Some(modes) if modes.contains("[never]") => Finding::hint(
+        Some(modes) if modes.contains("[never]") => Check::hint(
             SUBJECT,
             "never: gets cost more in a large store; write madvise to /sys/kernel/mm/transparent_hugepage/enabled",
         ),
-        Some(modes) => Finding::ok(SUBJECT, modes),
-        None => Finding::hint(SUBJECT, "this kernel has none"),
+        Some(modes) => Check::ok(SUBJECT, modes),
+        None => Check::hint(SUBJECT, "this kernel has none"),
     }
 }
 
-fn port(subject: &'static str, address: Option<&AdminAddress>) -> Finding {
-    let Some(address) = address else { return Finding::ok(subject, "none") };
+fn port(subject: &'static str, address: Option<&AdminAddress>) -> Check {
+    let Some(address) = address else { return Check::ok(subject, "none") };
     match server::try_bind(address) {
-        Ok(()) => Finding::ok(subject, format!("{address} is free")),
-        Err(error) => Finding::lack(subject, error.to_string()),
+        Ok(()) => Check::ok(subject, format!("{address} is free")),
+        Err(error) => Check::lack(subject, error.to_string()),
     }
 }
 
-fn tokens(config: &Config) -> Finding {
+fn tokens(config: &Config) -> Check {
     const SUBJECT: &str = "tokens";
     match config.auth_token_file.as_deref().map(Tokens::read) {
-        None => Finding::ok(SUBJECT, "none: everybody may do everything"),
-        Some(Ok(tokens)) => Finding::ok(SUBJECT, format!("{} in the file", tokens.count())),
-        Some(Err(error)) => Finding::lack(SUBJECT, error),
+        None => Check::ok(SUBJECT, "none: everybody may do everything"),
+        Some(Ok(tokens)) => Check::ok(SUBJECT, format!("{} in the file", tokens.count())),
+        Some(Err(error)) => Check::lack(SUBJECT, error),
     }
 }
 
-fn snapshots(config: &Config) -> Finding {
+fn snapshots(config: &Config) -> Check {
     const SUBJECT: &str = "snapshots";
     let Some(file) = &config.snapshot_path else {
-        return Finding::ok(SUBJECT, "none: a restart starts empty");
+        return Check::ok(SUBJECT, "none: a restart starts empty");
     };
-    let directory = disk::directory(file);
+    let directory = driver::directory(file);
     if !directory.is_dir() {
         let advice = "make it, or change --snapshot-path";
-        return Finding::lack(SUBJECT, format!("no directory {}; {advice}", directory.display()));
+        return Check::lack(SUBJECT, format!("no directory {}; {advice}", directory.display()));
     }
     if let Err(damage) = sound(file) {
         let damage = format!("{}: {damage}", file.display());
         return match config.restore {
-            Restore::Strict => Finding::lack(
+            Restore::Strict => Check::lack(
                 SUBJECT,
                 format!("{damage}; set it aside with --restore best-effort, or remove it"),
             ),
-            Restore::BestEffort => {
-                Finding::hint(SUBJECT, format!("{damage}; it will be set aside"))
-            }
+            Restore::BestEffort => Check::hint(SUBJECT, format!("{damage}; it will be set aside")),
         };
     }
     match access(directory, Access::WRITE_OK | Access::EXEC_OK) {
-        Ok(()) => Finding::ok(SUBJECT, file.display().to_string()),
+        Ok(()) => Check::ok(SUBJECT, file.display().to_string()),
         Err(error) => {
             let what = format!("{}: {error}: none can be written", directory.display());
-            Finding::hint(SUBJECT, what)
+            Check::hint(SUBJECT, what)
         }
     }
 }
@@ -266,21 +264,21 @@ fn sound(file: &Path) -> Result<(), String> {
     if found.is_sound { Ok(()) } else { Err("it is damaged".to_owned()) }
 }
 
-fn time_source() -> Finding {
+fn time_source() -> Check {
     const SUBJECT: &str = "time source";
     match line("/sys/devices/system/clocksource/clocksource0/current_clocksource") {
         Some(source) if ["tsc", "kvm-clock", "arch_sys_counter"].contains(&source.as_str()) => {
-            Finding::ok(SUBJECT, source)
+            Check::ok(SUBJECT, source)
         }
         Some(source) => {
             let advice = "reading the time is a system call with this one; tsc or kvm-clock is not";
-            Finding::hint(SUBJECT, format!("{source}: {advice}"))
+            Check::hint(SUBJECT, format!("{source}: {advice}"))
         }
-        None => Finding::hint(SUBJECT, "not told by this kernel"),
+        None => Check::hint(SUBJECT, "not told by this kernel"),
     }
 }
 
-fn container() -> Finding {
+fn container() -> Check {
     let by_file = [("/.dockerenv", "docker"), ("/run/.containerenv", "podman")];
     let kind = std::env::var("container").ok().or_else(|| {
         let found = by_file.iter().find(|(path, _)| fs::exists(path).unwrap_or(false));
@@ -290,5 +288,5 @@ fn container() -> Finding {
         Some(kind) => format!("{kind}; its seccomp profile must allow the io_uring_* calls"),
         None => "none that shows".to_owned(),
     };
-    Finding::ok("container", text)
+    Check::ok("container", text)
 }

@@ -1,11 +1,13 @@
 //! The flags of `kvcache load`: one table of names, defaults and help.
 
 use super::{
-    protocol::Protocol,
+    distribution::Distribution,
+    keys::Keys,
+    mix::{LoadOperation, Mix},
+    protocol::LoadProtocol,
     value::HEAD_BYTES,
-    workload::{Distribution, Keys, Mix, Operation},
 };
-use crate::config::{self, Error, KEY_BYTES_CEILING, TTL_MAX, VALUE_BYTES_CEILING};
+use crate::config::{self, ConfigError, KEY_BYTES_CEILING, TTL_MAX, VALUE_BYTES_CEILING};
 use std::{ffi::OsString, net::SocketAddr, ops::RangeInclusive, path::PathBuf, time::Duration};
 
 const RATE_MAX: usize = 100_000_000;
@@ -21,9 +23,9 @@ const MILLISECOND: Duration = Duration::from_millis(1);
 
 /// What is to be done to whom.
 #[derive(Clone, Debug)]
-pub(super) struct Settings {
+pub(super) struct LoadSettings {
     pub(super) address: SocketAddr,
-    pub(super) protocol: Protocol,
+    pub(super) protocol: LoadProtocol,
     /// What stands before the key where a path names it.
     pub(super) path: String,
     /// Requests a second on a schedule; `None`: each follows the answer to the one before.
@@ -60,7 +62,7 @@ struct Flag {
     default: &'static str,
     help: &'static str,
     /// Reads a text into its place; a later row may rely on the rows above it.
-    apply: fn(&mut Settings, &str) -> Result<(), String>,
+    apply: fn(&mut LoadSettings, &str) -> Result<(), String>,
 }
 
 const FLAGS: &[Flag] = &[
@@ -76,7 +78,7 @@ const FLAGS: &[Flag] = &[
         value_name: "NAME",
         default: "http",
         help: "http: /get, /put and their kin; rest: GET, PUT and DELETE of a path; redis; memcached",
-        apply: |it, text| put(&mut it.protocol, config::choice(text, &Protocol::NAMES)),
+        apply: |it, text| put(&mut it.protocol, config::choice(text, &LoadProtocol::NAMES)),
     },
     Flag {
         name: "path",
@@ -174,7 +176,7 @@ const FLAGS: &[Flag] = &[
         help: "Parts of each operation: get, put, delete, mget",
         apply: |it, text| {
             it.mix = Mix::read(text)?;
-            if it.protocol == Protocol::Rest && it.mix.has(Operation::Mget) {
+            if it.protocol == LoadProtocol::Rest && it.mix.has(LoadOperation::Mget) {
                 return Err("rest has no mget".to_owned());
             }
             Ok(())
@@ -188,7 +190,7 @@ const FLAGS: &[Flag] = &[
         apply: |it, text| {
             it.batch = config::count(text, 1, BATCH_MAX)?;
             let share = it.keys.count / it.threads as u64;
-            if it.mix.has(Operation::Mget) && it.batch as u64 > share {
+            if it.mix.has(LoadOperation::Mget) && it.batch as u64 > share {
                 return Err(format!("{text} is above the {share} keys of one thread"));
             }
             Ok(())
@@ -257,11 +259,11 @@ const FLAGS: &[Flag] = &[
     },
 ];
 
-impl Default for Settings {
+impl Default for LoadSettings {
     fn default() -> Self {
         let mut settings = Self {
             address: SocketAddr::from(([127, 0, 0, 1], 7171)),
-            protocol: Protocol::Http,
+            protocol: LoadProtocol::Http,
             path: String::new(),
             rate: None,
             connections: 1,
@@ -291,29 +293,31 @@ impl Default for Settings {
 
 /// What the command line asks for.
 #[derive(Debug)]
-pub(super) enum Asked {
-    Load(Box<Settings>),
+pub(super) enum LoadInvocation {
+    Load(Box<LoadSettings>),
     /// Help: print it and be done.
     Print(String),
 }
 
 /// Reads what stands behind `kvcache load`.
-pub(super) fn read(arguments: impl IntoIterator<Item = OsString>) -> Result<Asked, Error> {
+pub(super) fn read(
+    arguments: impl IntoIterator<Item = OsString>,
+) -> Result<LoadInvocation, ConfigError> {
     let flags = match command().try_get_matches_from(arguments) {
         Ok(flags) => flags,
         Err(error) if error.kind() == clap::error::ErrorKind::DisplayHelp => {
-            return Ok(Asked::Print(error.to_string()));
+            return Ok(LoadInvocation::Print(error.to_string()));
         }
         Err(error) => return Err(config::usage_error(&error)),
     };
-    let mut settings = Settings::default();
+    let mut settings = LoadSettings::default();
     for flag in FLAGS {
         let text = flags.get_one::<String>(flag.name).map_or(flag.default, String::as_str);
         (flag.apply)(&mut settings, text)
-            .map_err(|what| Error::new(&format!("--{}", flag.name), &what))?;
+            .map_err(|what| ConfigError::new(&format!("--{}", flag.name), &what))?;
         settings.typed.push((flag.name, text.to_owned()));
     }
-    Ok(Asked::Load(Box::new(settings)))
+    Ok(LoadInvocation::Load(Box::new(settings)))
 }
 
 fn command() -> clap::Command {
@@ -368,14 +372,14 @@ fn name(text: &str) -> Result<String, String> {
 
 #[cfg(test)]
 mod tests {
-    use super::{Asked, FLAGS, Settings, read};
-    use crate::load::{protocol::Protocol, workload::Operation};
+    use super::{FLAGS, LoadInvocation, LoadSettings, read};
+    use crate::tools::load::{mix::LoadOperation, protocol::LoadProtocol};
     use std::time::Duration;
 
-    fn settings(flags: &[&str]) -> Result<Settings, String> {
+    fn settings(flags: &[&str]) -> Result<LoadSettings, String> {
         match read(flags.iter().map(Into::into)) {
-            Ok(Asked::Load(settings)) => Ok(*settings),
-            Ok(Asked::Print(text)) => Err(text),
+            Ok(LoadInvocation::Load(settings)) => Ok(*settings),
+            Ok(LoadInvocation::Print(text)) => Err(text),
             Err(error) => Err(error.to_string()),
         }
     }
@@ -393,9 +397,9 @@ mod tests {
             "--connections=3",
         ])
         .unwrap();
-        assert_eq!((found.protocol, found.rate), (Protocol::Redis, Some(5000)));
+        assert_eq!((found.protocol, found.rate), (LoadProtocol::Redis, Some(5000)));
         assert_eq!((found.value_bytes, found.ttl_ms), (64..=4096, 1500..=2000));
-        assert!(found.mix.has(Operation::Mget) && !found.mix.has(Operation::Put));
+        assert!(found.mix.has(LoadOperation::Mget) && !found.mix.has(LoadOperation::Put));
         assert_eq!(found.typed.len(), FLAGS.len());
         assert!(found.typed.contains(&("ttl", "1500ms..2s".to_owned())));
         let default = settings(&[]).unwrap();

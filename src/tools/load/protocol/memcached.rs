@@ -1,20 +1,21 @@
 //! Memcached's text protocol, of which get, set and delete are spoken.
 
-use super::{Answer, Found, Malformed, Verdict, Wire, block, decimal, line};
-use crate::{load::workload::Operation, text::push_decimal};
+use super::super::mix::LoadOperation;
+use super::answer::{Answer, Found, Malformed, Target, Verdict, block, decimal, line};
+use crate::text::push_decimal;
 
-pub(super) fn get(wire: &Wire, keys: impl IntoIterator<Item = u32>, out: &mut Vec<u8>) {
+pub(super) fn get(target: &Target, keys: impl IntoIterator<Item = u32>, out: &mut Vec<u8>) {
     out.extend_from_slice(b"get");
     for key in keys {
         out.push(b' ');
-        wire.keys.write(key, out);
+        target.keys.write(key, out);
     }
     out.extend_from_slice(b"\r\n");
 }
 
-pub(super) fn set(wire: &Wire, key: u32, value: &[u8], ttl_ms: u64, out: &mut Vec<u8>) {
+pub(super) fn set(target: &Target, key: u32, value: &[u8], ttl_ms: u64, out: &mut Vec<u8>) {
     out.extend_from_slice(b"set ");
-    wire.keys.write(key, out);
+    target.keys.write(key, out);
     out.extend_from_slice(b" 0 ");
     push_decimal(out, ttl_ms.div_ceil(1000));
     out.push(b' ');
@@ -24,15 +25,15 @@ pub(super) fn set(wire: &Wire, key: u32, value: &[u8], ttl_ms: u64, out: &mut Ve
     out.extend_from_slice(b"\r\n");
 }
 
-pub(super) fn delete(wire: &Wire, key: u32, out: &mut Vec<u8>) {
+pub(super) fn delete(target: &Target, key: u32, out: &mut Vec<u8>) {
     out.extend_from_slice(b"delete ");
-    wire.keys.write(key, out);
+    target.keys.write(key, out);
     out.extend_from_slice(b"\r\n");
 }
 
 pub(super) fn read(
-    wire: &Wire,
-    operation: Operation,
+    target: &Target,
+    operation: LoadOperation,
     mut asked: impl ExactSizeIterator<Item = u32>,
     bytes: &[u8],
     found: &mut Found,
@@ -43,13 +44,13 @@ pub(super) fn read(
         || text.starts_with(b"CLIENT_ERROR ");
     let verdict = match (operation, text) {
         _ if is_refusal => Verdict::Refused,
-        (Operation::Put, b"STORED") | (Operation::Delete, b"DELETED" | b"NOT_FOUND") => {
+        (LoadOperation::Put, b"STORED") | (LoadOperation::Delete, b"DELETED" | b"NOT_FOUND") => {
             Verdict::Done
         }
-        (Operation::Get | Operation::Mget, _) => {
+        (LoadOperation::Get | LoadOperation::Mget, _) => {
             let mut text = text;
             while text != b"END" {
-                let (key, length) = value_line(wire, text)?;
+                let (key, length) = value_line(target, text)?;
                 // Those that were found stand in the order of the request.
                 loop {
                     match asked.next() {
@@ -73,13 +74,13 @@ pub(super) fn read(
 }
 
 /// The key and the length in `VALUE <key> <flags> <bytes>`.
-fn value_line(wire: &Wire, text: &[u8]) -> Result<(u32, usize), Malformed> {
+fn value_line(target: &Target, text: &[u8]) -> Result<(u32, usize), Malformed> {
     let mut words = text.split(|&byte| byte == b' ');
     let mut word = || words.next().ok_or(Malformed);
     if word()? != b"VALUE" {
         return Err(Malformed);
     }
-    let key = wire.keys.number(word()?).ok_or(Malformed)?;
+    let key = target.keys.number(word()?).ok_or(Malformed)?;
     decimal(word()?)?;
     let length = decimal(word()?)?;
     if words.next().is_some() { Err(Malformed) } else { Ok((key, length)) }

@@ -15,18 +15,21 @@ mod worker;
 mod session;
 mod ledger;
 mod tally;
-mod protocol;
 mod workload;
 mod settings;
+mod protocol;
+mod distribution;
+mod mix;
+mod keys;
 mod value;
 
 use crate::{
     clock::Clock,
-    config::{Config, Error, Limits},
+    config::{Config, ConfigError, Limits},
     preflight,
 };
-use report::Findings;
-use settings::{Asked, Settings};
+use report::Results;
+use settings::{LoadInvocation, LoadSettings};
 use std::{
     collections::BTreeMap,
     ffi::OsString,
@@ -36,11 +39,11 @@ use std::{
     time::{Duration, UNIX_EPOCH},
 };
 use tally::Tally;
-use worker::{Phase, Report, Stage, Worker};
+use worker::{Phase, PhaseSecond, SecondReport, Worker};
 
 /// What is to be printed at the end.
 #[derive(Debug)]
-pub struct Outcome {
+pub struct LoadOutcome {
     pub text: String,
     /// Whether there was no error.
     pub is_clean: bool,
@@ -48,21 +51,21 @@ pub struct Outcome {
 
 /// What kept a run from its end.
 #[derive(Debug)]
-pub enum Failure {
+pub enum LoadFailure {
     /// A flag is wrong.
-    Usage(Error),
+    Usage(ConfigError),
     Io(io::Error),
 }
 
-/// Runs to the end what stands behind `kvcache load`; tells of each second on standard error.
-pub fn run(arguments: impl IntoIterator<Item = OsString>) -> Result<Outcome, Failure> {
-    match settings::read(arguments).map_err(Failure::Usage)? {
-        Asked::Print(text) => Ok(Outcome { text, is_clean: true }),
-        Asked::Load(settings) => load(&settings).map_err(Failure::Io),
+/// Runs to the end what stands behind `kvcache load`; reports each second on standard error.
+pub fn run(arguments: impl IntoIterator<Item = OsString>) -> Result<LoadOutcome, LoadFailure> {
+    match settings::read(arguments).map_err(LoadFailure::Usage)? {
+        LoadInvocation::Print(text) => Ok(LoadOutcome { text, is_clean: true }),
+        LoadInvocation::Load(settings) => load(&settings).map_err(LoadFailure::Io),
     }
 }
 
-fn load(settings: &Settings) -> io::Result<Outcome> {
+fn load(settings: &LoadSettings) -> io::Result<LoadOutcome> {
     let limits = Limits { connections_max: settings.connections, ..Limits::default() };
     preflight::descriptors(&Config { limits, ..Config::default() })
         .map_err(|lack| io::Error::other(lack.to_string()))?;
@@ -73,57 +76,57 @@ fn load(settings: &Settings) -> io::Result<Outcome> {
     let mut workers = (0..settings.threads)
         .map(|thread| Worker::new(settings, thread, run, clock))
         .collect::<io::Result<Vec<_>>>()?;
-    let mut findings = Findings::new(settings);
+    let mut results = Results::new(settings);
     if settings.fill {
-        together(&mut workers, Phase::Fill { start_us: clock.micros() }, &mut findings)?;
+        together(&mut workers, Phase::Fill { start_us: clock.micros() }, &mut results)?;
     }
-    findings.begin(Clock::wall() + settings.warmup);
+    results.begin(Clock::wall() + settings.warmup);
     let start_us = clock.micros();
     let from_us = start_us + micros(settings.warmup);
     let end_us = from_us + micros(settings.duration);
-    together(&mut workers, Phase::Load { start_us, from_us, end_us }, &mut findings)?;
-    findings.span = Duration::from_micros(clock.micros() - from_us);
+    together(&mut workers, Phase::Load { start_us, from_us, end_us }, &mut results)?;
+    results.span = Duration::from_micros(clock.micros() - from_us);
     if let Some(directory) = &settings.out {
-        findings.write(directory, settings)?;
+        results.write(directory, settings)?;
     }
-    Ok(Outcome { text: findings.table(settings), is_clean: findings.errors() == 0 })
+    Ok(LoadOutcome { text: results.table(settings), is_clean: results.errors() == 0 })
 }
 
 /// All workers do a phase.
-fn together(workers: &mut [Worker], phase: Phase, findings: &mut Findings) -> io::Result<()> {
+fn together(workers: &mut [Worker], phase: Phase, results: &mut Results) -> io::Result<()> {
     thread::scope(|scope| {
         let (sender, reports) = mpsc::channel();
         let threads = workers.len();
         for worker in workers {
-            let sender: Sender<Report> = sender.clone();
+            let sender: Sender<SecondReport> = sender.clone();
             thread::Builder::new().spawn_scoped(scope, move || worker.run(phase, &sender))?;
         }
         drop(sender);
-        listen(threads, &reports, findings);
+        listen(threads, &reports, results);
         Ok(())
     })
 }
 
-/// Takes up every second when all threads have told of it, and in the end what is left.
-fn listen(threads: usize, reports: &Receiver<Report>, findings: &mut Findings) {
-    let mut seconds: BTreeMap<Stage, (usize, Tally)> = BTreeMap::new();
-    let mut take_up = |stage, tally: &Tally| {
-        findings.add(stage, tally);
-        let line = report::progress(stage, tally) + "\n";
+/// Takes up every second when all threads have reported it, and in the end what is left.
+fn listen(threads: usize, reports: &Receiver<SecondReport>, results: &mut Results) {
+    let mut seconds: BTreeMap<PhaseSecond, (usize, Tally)> = BTreeMap::new();
+    let mut take_up = |second, tally: &Tally| {
+        results.add(second, tally);
+        let line = report::progress(second, tally) + "\n";
         // A standard error that is gone is no reason to stop.
         drop(io::stderr().write_all(line.as_bytes()));
     };
-    for Report { stage, tally } in reports {
-        let (told, sum) = seconds.entry(stage).or_default();
-        *told += 1;
+    for SecondReport { second, tally } in reports {
+        let (count, sum) = seconds.entry(second).or_default();
+        *count += 1;
         sum.add(&tally);
-        if *told == threads
-            && let Some((_, sum)) = seconds.remove(&stage)
+        if *count == threads
+            && let Some((_, sum)) = seconds.remove(&second)
         {
-            take_up(stage, &sum);
+            take_up(second, &sum);
         }
     }
-    for (stage, (_, sum)) in seconds {
-        take_up(stage, &sum);
+    for (second, (_, sum)) in seconds {
+        take_up(second, &sum);
     }
 }

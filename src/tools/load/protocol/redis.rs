@@ -1,11 +1,12 @@
 //! Redis' own protocol, of which GET, SET, DEL and MGET are spoken.
 
-use super::{Answer, Found, Malformed, Verdict, Wire, block, decimal, line};
-use crate::{load::workload::Operation, text::push_decimal};
+use super::super::mix::LoadOperation;
+use super::answer::{Answer, Found, Malformed, Target, Verdict, block, decimal, line};
+use crate::text::push_decimal;
 
 /// A command whose arguments are keys.
 pub(super) fn command(
-    wire: &Wire,
+    target: &Target,
     name: &str,
     keys: impl IntoIterator<Item = u32, IntoIter: ExactSizeIterator>,
     out: &mut Vec<u8>,
@@ -13,13 +14,13 @@ pub(super) fn command(
     let keys = keys.into_iter();
     push_length(b'*', 1 + keys.len(), out);
     push_bulk(name.as_bytes(), out);
-    keys.for_each(|key| push_key(wire, key, out));
+    keys.for_each(|key| push_key(target, key, out));
 }
 
-pub(super) fn set(wire: &Wire, key: u32, value: &[u8], ttl_ms: u64, out: &mut Vec<u8>) {
+pub(super) fn set(target: &Target, key: u32, value: &[u8], ttl_ms: u64, out: &mut Vec<u8>) {
     push_length(b'*', if ttl_ms == 0 { 3 } else { 5 }, out);
     push_bulk(b"SET", out);
-    push_key(wire, key, out);
+    push_key(target, key, out);
     push_bulk(value, out);
     if ttl_ms > 0 {
         push_bulk(b"PX", out);
@@ -39,14 +40,14 @@ fn push_bulk(text: &[u8], out: &mut Vec<u8>) {
     out.extend_from_slice(b"\r\n");
 }
 
-fn push_key(wire: &Wire, key: u32, out: &mut Vec<u8>) {
-    push_length(b'$', wire.keys.bytes, out);
-    wire.keys.write(key, out);
+fn push_key(target: &Target, key: u32, out: &mut Vec<u8>) {
+    push_length(b'$', target.keys.bytes, out);
+    target.keys.write(key, out);
     out.extend_from_slice(b"\r\n");
 }
 
 pub(super) fn read(
-    operation: Operation,
+    operation: LoadOperation,
     asked: usize,
     bytes: &[u8],
     found: &mut Found,
@@ -55,20 +56,20 @@ pub(super) fn read(
     let (kind, rest) = text.split_first().ok_or(Malformed)?;
     let verdict = match (operation, kind) {
         (_, b'-') => Verdict::Refused,
-        (Operation::Get, b'$') => {
+        (LoadOperation::Get, b'$') => {
             let Some(end) = bulk(bytes, 0, found)? else { return Ok(None) };
             at = end;
             Verdict::Read
         }
-        (Operation::Mget, b'*') if decimal(rest)? == asked => {
+        (LoadOperation::Mget, b'*') if decimal(rest)? == asked => {
             for _ in 0..asked {
                 let Some(end) = bulk(bytes, at, found)? else { return Ok(None) };
                 at = end;
             }
             Verdict::Read
         }
-        (Operation::Put, b'+') if rest == b"OK" => Verdict::Done,
-        (Operation::Delete, b':') if rest == b"0" || rest == b"1" => Verdict::Done,
+        (LoadOperation::Put, b'+') if rest == b"OK" => Verdict::Done,
+        (LoadOperation::Delete, b':') if rest == b"0" || rest == b"1" => Verdict::Done,
         _ => return Err(Malformed),
     };
     Ok(Some(Answer::new(at, verdict)))

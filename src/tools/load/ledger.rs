@@ -112,7 +112,7 @@ impl Ledger {
 #[cfg(test)]
 mod tests {
     use super::{Fault, Ledger};
-    use crate::load::value::Stamp;
+    use crate::tools::load::value::Stamp;
 
     const RUN: u32 = 5;
 

@@ -1,10 +1,10 @@
 //! What a run found: lines while it runs, the table at its end, and the files.
 
 use super::{
-    settings::Settings,
+    mix::LoadOperation,
+    settings::LoadSettings,
     tally::{ErrorKind, Tally},
-    worker::Stage,
-    workload::Operation,
+    worker::PhaseSecond,
 };
 use crate::{
     config::Host,
@@ -23,7 +23,7 @@ const QUANTILES: [(&str, f64); 5] =
     [("p50", 0.5), ("p90", 0.9), ("p99", 0.99), ("p99.9", 0.999), ("p99.99", 0.9999)];
 
 /// All that was found so far.
-pub(super) struct Findings {
+pub(super) struct Results {
     total: Tally,
     /// One interval for each second that counted.
     log: IntervalLog,
@@ -33,8 +33,8 @@ pub(super) struct Findings {
     measured: &'static str,
 }
 
-impl Findings {
-    pub(super) fn new(settings: &Settings) -> Self {
+impl Results {
+    pub(super) fn new(settings: &LoadSettings) -> Self {
         let measured = match settings.rate {
             Some(_) => "from when the request was to be sent to its answer read",
             None => "from the request sent to its answer read",
@@ -55,8 +55,8 @@ impl Findings {
     }
 
     /// Takes up a second of all threads.
-    pub(super) fn add(&mut self, stage: Stage, tally: &Tally) {
-        if let Stage::Load(second) = stage {
+    pub(super) fn add(&mut self, second: PhaseSecond, tally: &Tally) {
+        if let PhaseSecond::Load(second) = second {
             self.total.add(tally);
             let second = Duration::from_secs(second);
             self.log.push(&tally.latency, second, Duration::from_secs(1), None);
@@ -86,7 +86,7 @@ impl Findings {
     }
 
     /// The table at the end.
-    pub(super) fn table(&self, settings: &Settings) -> String {
+    pub(super) fn table(&self, settings: &LoadSettings) -> String {
         let mut text = String::new();
         let mut row = |name: &str, found: &str| {
             writeln!(text, "{name:<12}{found}").expect("a String takes everything");
@@ -96,7 +96,7 @@ impl Findings {
         row("asked", &asked);
         row("got", &format!("{:.0}/s", self.rate()));
         row("requests", &self.total.answers().to_string());
-        for ((name, _), count) in Operation::NAMES.iter().zip(self.total.answers) {
+        for ((name, _), count) in LoadOperation::NAMES.iter().zip(self.total.answers) {
             if count > 0 {
                 row(&format!("  {name}"), &count.to_string());
             }
@@ -122,7 +122,7 @@ impl Findings {
     }
 
     /// Everything as JSON: what was asked for, where, and what came of it.
-    fn json(&self, settings: &Settings) -> Value {
+    fn json(&self, settings: &LoadSettings) -> Value {
         let typed = settings.typed.iter();
         let settings_in_force: Map<String, Value> =
             typed.map(|(name, text)| ((*name).to_owned(), text.as_str().into())).collect();
@@ -131,7 +131,7 @@ impl Findings {
         };
         let errors =
             named(&mut ErrorKind::NAMES.iter().map(|(name, it)| (*name, self.total.errors(*it))));
-        let operations = Operation::NAMES.iter().zip(self.total.answers);
+        let operations = LoadOperation::NAMES.iter().zip(self.total.answers);
         let operations = named(&mut operations.map(|((name, _), count)| (*name, count)));
         json!({
             "name": settings.name,
@@ -161,7 +161,7 @@ impl Findings {
     }
 
     /// Writes `run.json`, `NAME.hgrm` and `NAME.hlog`.
-    pub(super) fn write(&self, directory: &Path, settings: &Settings) -> io::Result<()> {
+    pub(super) fn write(&self, directory: &Path, settings: &LoadSettings) -> io::Result<()> {
         let file = |ending: &str| directory.join(format!("{}.{ending}", settings.name));
         fs::create_dir_all(directory)?;
         fs::write(directory.join("run.json"), format!("{:#}\n", self.json(settings)))?;
@@ -185,11 +185,11 @@ fn host() -> Value {
 }
 
 /// A line of progress.
-pub(super) fn progress(stage: Stage, tally: &Tally) -> String {
-    let (name, second) = match stage {
-        Stage::Fill(second) => ("fill", second),
-        Stage::Warmup(second) => ("warmup", second),
-        Stage::Load(second) => ("load", second),
+pub(super) fn progress(second: PhaseSecond, tally: &Tally) -> String {
+    let (name, second) = match second {
+        PhaseSecond::Fill(second) => ("fill", second),
+        PhaseSecond::Warmup(second) => ("warmup", second),
+        PhaseSecond::Load(second) => ("load", second),
     };
     let (answers, errors) = (tally.answers(), tally.all_errors());
     let (p50, p99) = (tally.latency.value_at_quantile(0.5), tally.latency.value_at_quantile(0.99));

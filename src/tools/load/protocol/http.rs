@@ -1,24 +1,27 @@
 //! HTTP/1.1: JSON as kvcache speaks it, and paths with bare values.
 
-use super::{Answer, BODY_BYTES_MAX, Found, HEAD_BYTES_MAX, Malformed, Verdict, Wire, decimal};
-use crate::{load::workload::Operation, text::push_decimal};
+use super::super::mix::LoadOperation;
+use super::answer::{
+    Answer, BODY_BYTES_MAX, Found, HEAD_BYTES_MAX, Malformed, Target, Verdict, decimal,
+};
+use crate::text::push_decimal;
 use std::io::Write as _;
 
 const FIELDS_MAX: usize = 24;
 
-pub(super) fn get(wire: &Wire, key: u32, out: &mut Vec<u8>) {
+pub(super) fn get(target: &Target, key: u32, out: &mut Vec<u8>) {
     out.extend_from_slice(b"GET /get?key=");
-    wire.keys.write(key, out);
-    out.extend_from_slice(&wire.tail);
+    target.keys.write(key, out);
+    out.extend_from_slice(&target.tail);
     out.extend_from_slice(b"\r\n");
 }
 
-pub(super) fn put(wire: &Wire, key: u32, value: &[u8], ttl_ms: u64, out: &mut Vec<u8>) {
+pub(super) fn put(target: &Target, key: u32, value: &[u8], ttl_ms: u64, out: &mut Vec<u8>) {
     const AROUND: usize = r#"{"key":"","value":""}"#.len();
     let ttl = if ttl_ms == 0 { 0 } else { r#","ttl":"#.len() + ttl_bytes(ttl_ms) };
-    begin_post(wire, "/put", AROUND + wire.keys.bytes + value.len() + ttl, out);
+    begin_post(target, "/put", AROUND + target.keys.bytes + value.len() + ttl, out);
     out.extend_from_slice(b"{\"key\":\"");
-    wire.keys.write(key, out);
+    target.keys.write(key, out);
     out.extend_from_slice(b"\",\"value\":\"");
     out.extend_from_slice(value);
     out.push(b'"');
@@ -31,27 +34,27 @@ pub(super) fn put(wire: &Wire, key: u32, value: &[u8], ttl_ms: u64, out: &mut Ve
 
 /// `{"keys":[..]}` to a path.
 pub(super) fn batch(
-    wire: &Wire,
+    target: &Target,
     path: &str,
     keys: impl ExactSizeIterator<Item = u32>,
     out: &mut Vec<u8>,
 ) {
     const AROUND: usize = r#"{"keys":[]}"#.len();
-    let each = wire.keys.bytes + r#""","#.len();
-    begin_post(wire, path, AROUND + keys.len() * each - 1, out);
+    let each = target.keys.bytes + r#""","#.len();
+    begin_post(target, path, AROUND + keys.len() * each - 1, out);
     out.extend_from_slice(b"{\"keys\":");
     for (at, key) in keys.enumerate() {
         out.extend_from_slice(if at == 0 { b"[\"" } else { b",\"" });
-        wire.keys.write(key, out);
+        target.keys.write(key, out);
         out.push(b'"');
     }
     out.extend_from_slice(b"]}");
 }
 
-fn begin_post(wire: &Wire, path: &str, bytes: usize, out: &mut Vec<u8>) {
+fn begin_post(target: &Target, path: &str, bytes: usize, out: &mut Vec<u8>) {
     out.extend_from_slice(b"POST ");
     out.extend_from_slice(path.as_bytes());
-    out.extend_from_slice(&wire.tail);
+    out.extend_from_slice(&target.tail);
     out.extend_from_slice(b"Content-Type: application/json\r\n");
     end_head(bytes, out);
 }
@@ -62,26 +65,26 @@ fn end_head(bytes: usize, out: &mut Vec<u8>) {
     out.extend_from_slice(b"\r\n\r\n");
 }
 
-fn begin_rest(wire: &Wire, method: &str, key: u32, out: &mut Vec<u8>) {
+fn begin_rest(target: &Target, method: &str, key: u32, out: &mut Vec<u8>) {
     out.extend_from_slice(method.as_bytes());
     out.push(b' ');
-    out.extend_from_slice(&wire.path);
-    wire.keys.write(key, out);
+    out.extend_from_slice(&target.path);
+    target.keys.write(key, out);
 }
 
-pub(super) fn rest(wire: &Wire, method: &str, key: u32, out: &mut Vec<u8>) {
-    begin_rest(wire, method, key, out);
-    out.extend_from_slice(&wire.tail);
+pub(super) fn rest(target: &Target, method: &str, key: u32, out: &mut Vec<u8>) {
+    begin_rest(target, method, key, out);
+    out.extend_from_slice(&target.tail);
     out.extend_from_slice(b"\r\n");
 }
 
-pub(super) fn rest_put(wire: &Wire, key: u32, value: &[u8], ttl_ms: u64, out: &mut Vec<u8>) {
-    begin_rest(wire, "PUT", key, out);
+pub(super) fn rest_put(target: &Target, key: u32, value: &[u8], ttl_ms: u64, out: &mut Vec<u8>) {
+    begin_rest(target, "PUT", key, out);
     if ttl_ms > 0 {
         out.extend_from_slice(b"?ttl=");
         push_ttl(ttl_ms, out);
     }
-    out.extend_from_slice(&wire.tail);
+    out.extend_from_slice(&target.tail);
     end_head(value.len(), out);
     out.extend_from_slice(value);
 }
@@ -148,14 +151,14 @@ impl Head {
 }
 
 /// The status and where the body begins and ends.
-struct Message {
+struct HttpAnswer {
     status: u16,
     body: usize,
     end: usize,
     is_last: bool,
 }
 
-impl Message {
+impl HttpAnswer {
     /// `last`: the head that was read last.
     fn read(last: &mut Head, bytes: &[u8]) -> Result<Option<Self>, Malformed> {
         if !last.read(bytes)? {
@@ -173,18 +176,19 @@ impl Message {
 }
 
 pub(super) fn read(
-    wire: &mut Wire,
-    operation: Operation,
+    target: &Target,
+    head: &mut Head,
+    operation: LoadOperation,
     mut asked: impl ExactSizeIterator<Item = u32>,
     bytes: &[u8],
     found: &mut Found,
 ) -> Result<Option<Answer>, Malformed> {
-    let Some(message) = Message::read(&mut wire.head, bytes)? else { return Ok(None) };
+    let Some(message) = HttpAnswer::read(head, bytes)? else { return Ok(None) };
     let mut body = Body { bytes: &bytes[..message.end], at: message.body };
     let verdict = match (operation, message.status) {
-        (Operation::Get, 200) => {
+        (LoadOperation::Get, 200) => {
             body.take(b"{\"status\":\"OK\",\"key\":\"")?;
-            body.take_key(wire, asked.next().expect("a get has a key"))?;
+            body.take_key(target, asked.next().expect("a get has a key"))?;
             body.take(b"\",\"value\":\"")?;
             // What is inside is the value's own affair: it has a checksum.
             let value = body.at..message.end.saturating_sub(b"\"}".len()).max(body.at);
@@ -193,15 +197,15 @@ pub(super) fn read(
             body.take_last(b"\"}")?;
             Verdict::Read
         }
-        (Operation::Get, 404) => {
+        (LoadOperation::Get, 404) => {
             found.push(None);
             Verdict::Read
         }
-        (Operation::Mget, 200) => {
+        (LoadOperation::Mget, 200) => {
             body.take(b"{\"status\":\"OK\",\"values\":")?;
             for (at, key) in asked.enumerate() {
                 body.take(if at == 0 { b"{\"" } else { b",\"" })?;
-                body.take_key(wire, key)?;
+                body.take_key(target, key)?;
                 body.take(b"\":")?;
                 let is_absent = body.rest().starts_with(b"null");
                 found.push(if is_absent { None } else { Some(body.take_string()?) });
@@ -212,25 +216,27 @@ pub(super) fn read(
             body.take_last(b"}}")?;
             Verdict::Read
         }
-        (Operation::Put | Operation::Delete, 200) => Verdict::Done,
+        (LoadOperation::Put | LoadOperation::Delete, 200) => Verdict::Done,
         _ => Verdict::Refused,
     };
     Ok(Some(message.answer(verdict)))
 }
 
 pub(super) fn read_rest(
-    wire: &mut Wire,
-    operation: Operation,
+    head: &mut Head,
+    operation: LoadOperation,
     bytes: &[u8],
     found: &mut Found,
 ) -> Result<Option<Answer>, Malformed> {
-    let Some(message) = Message::read(&mut wire.head, bytes)? else { return Ok(None) };
+    let Some(message) = HttpAnswer::read(head, bytes)? else { return Ok(None) };
     let verdict = match (operation, message.status) {
-        (Operation::Get, 200 | 404) => {
+        (LoadOperation::Get, 200 | 404) => {
             found.push((message.status == 200).then_some(message.body..message.end));
             Verdict::Read
         }
-        (Operation::Put, 200 | 201 | 204) | (Operation::Delete, 200 | 204 | 404) => Verdict::Done,
+        (LoadOperation::Put, 200 | 201 | 204) | (LoadOperation::Delete, 200 | 204 | 404) => {
+            Verdict::Done
+        }
         _ => Verdict::Refused,
     };
     Ok(Some(message.answer(verdict)))
@@ -261,10 +267,10 @@ impl<'a> Body<'a> {
         if self.rest().is_empty() { Ok(()) } else { Err(Malformed) }
     }
 
-    fn take_key(&mut self, wire: &Wire, key: u32) -> Result<(), Malformed> {
-        let text = self.bytes.get(self.at..self.at + wire.keys.bytes).ok_or(Malformed)?;
+    fn take_key(&mut self, target: &Target, key: u32) -> Result<(), Malformed> {
+        let text = self.bytes.get(self.at..self.at + target.keys.bytes).ok_or(Malformed)?;
         self.at += text.len();
-        if wire.keys.number(text) == Some(key) { Ok(()) } else { Err(Malformed) }
+        if target.keys.number(text) == Some(key) { Ok(()) } else { Err(Malformed) }
     }
 
     /// A string without escapes, which no value of ours needs: where it is without its quotes.

@@ -1,6 +1,6 @@
 //! What one thread counts, and what all of them have counted.
 
-use super::workload::Operation;
+use super::mix::LoadOperation;
 use crate::latency;
 use hdrhistogram::Histogram;
 
@@ -40,7 +40,7 @@ pub(super) struct Tally {
     /// From when a request was to be sent to when its answer was read, in microseconds.
     pub(super) latency: Histogram<u64>,
     /// By operation.
-    pub(super) answers: [u64; Operation::NAMES.len()],
+    pub(super) answers: [u64; LoadOperation::NAMES.len()],
     /// Keys that were asked for.
     pub(super) hits: u64,
     pub(super) misses: u64,
@@ -69,7 +69,7 @@ impl Default for Tally {
 }
 
 impl Tally {
-    pub(super) fn count_answer(&mut self, operation: Operation, due_us: u64, now_us: u64) {
+    pub(super) fn count_answer(&mut self, operation: LoadOperation, due_us: u64, now_us: u64) {
         if due_us >= self.from_us {
             self.answers[operation as usize] += 1;
             self.latency.saturating_record(now_us.saturating_sub(due_us).max(1));
