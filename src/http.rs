@@ -10,17 +10,19 @@
 mod speech;
 pub mod admin;
 pub mod api;
-mod route;
 mod reader;
 mod bearer;
 pub mod response;
-pub mod refusal;
 pub mod form;
+mod route;
+pub mod refusal;
+mod media;
 pub mod etag;
 pub mod gzip;
 pub mod body;
 pub mod request;
 
 pub use form::Http;
-pub use reader::{BodyHead, Next, Port, Reader, Request};
+pub use reader::{BodyHead, Next, Reader, Request};
 pub use request::Error;
+pub use route::Port;

@@ -61,23 +61,36 @@ pub struct About<'a, P: Protocol> {
     pub closes: bool,
 }
 
-/// What admission judges of a request.
-pub struct Claim<'a, P: Protocol> {
-    /// Of its answer, as far as it is known before the request is read.
+/// What is known of a request before it is read: how its answer is written, as far as that is
+/// settled, and what it counts as.
+pub struct Claim<P: Protocol> {
     pub form: P::Form,
     pub operation: Operation,
+}
+
+impl<P: Protocol> Clone for Claim<P> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<P: Protocol> Copy for Claim<P> {}
+
+/// What admission judges of a request.
+pub struct Judged<'a> {
     pub needs: Access,
     pub token: Option<&'a [u8]>,
     /// False where it costs so little that it is served whatever the load.
     pub may_be_shed: bool,
-    pub has_body: bool,
     /// Of the body, as it is there or declared; `usize::MAX` where neither is so.
     pub body_bytes: usize,
 }
 
-/// What is decided of a body before it arrives.
-pub struct Announced<P: Protocol> {
-    /// Why it need not come, as far as the head tells.
+/// A request whose body is on its way.
+pub struct Announced<'a, P: Protocol> {
+    pub claim: Claim<P>,
+    pub judged: Judged<'a>,
+    /// Why the body need not come, as far as the head tells.
     pub refusal: Option<P::Refusal>,
     /// The client sends none of it before it is told to.
     pub waits: bool,
@@ -173,7 +186,7 @@ pub trait Protocol: Sized {
     /// How an answer is written; kept while the answer is away.
     type Form: Copy;
     /// Why bytes cannot be a request.
-    type Fault;
+    type Fault: Clone;
     /// What a request is refused with.
     type Refusal: From<Problem> + From<Self::Fault>;
     /// How a value that leaves in pieces is written.
@@ -192,14 +205,13 @@ pub trait Protocol: Sized {
         limits: &Limits,
     ) -> Result<Next<'a, Self>, Self::Fault>;
 
-    /// What is to be judged of a whole request.
-    fn claim<'a>(request: &Self::Request<'a>, about: &About<'_, Self>) -> Claim<'a, Self>;
+    fn claim(request: &Self::Request<'_>, about: &About<'_, Self>) -> Claim<Self>;
+
+    /// What is to be judged of a whole request, where anything is.
+    fn judge<'a>(request: &Self::Request<'a>) -> Judged<'a>;
 
     /// The same of one whose body is on its way.
-    fn announce<'a>(
-        head: &Self::Head<'a>,
-        about: &About<'_, Self>,
-    ) -> (Claim<'a, Self>, Announced<Self>);
+    fn announce<'a>(head: &Self::Head<'a>, about: &About<'_, Self>) -> Announced<'a, Self>;
 
     /// Reads what an admitted request asks and settles the form of its answer.
     fn read<'a>(

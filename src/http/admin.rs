@@ -9,11 +9,12 @@ mod exposition;
 pub use exposition::REVISION;
 
 use super::{
-    form::{Exchange, Form, Http, Local, Persistence, Shape},
+    form::{Count, Exchange, Form, Http, Local, Persistence, Shape},
+    media::JSON,
     reader::Request,
     refusal::Refusal,
     request::{Method, Version},
-    response::{Date, JSON, Response, write_refusal},
+    response::{Date, Response, write_refusal},
     route::Route,
 };
 use crate::{
@@ -41,7 +42,7 @@ pub(super) fn read<'a>(
         Route::Metrics => (Query::Latency { since: Since::Ever, anew: false }, Shape::Metrics),
         Route::Latency | Route::LatencyReset => queries::latency(&request.head)?,
         Route::DeletePrefix => queries::delete_prefix(request.body, about.config)?,
-        Route::Flush => (Query::Flush, Shape::Count("flushed")),
+        Route::Flush => (Query::Flush, Shape::Count(Count::Flushed)),
         Route::Snapshot => {
             form.shape = Shape::Snapshot;
             return Ok(Ask::Snapshot);
@@ -92,7 +93,9 @@ pub(super) fn write_results(
     let (content_type, body) = match form.shape {
         Shape::Snapshot => return snapshot::write(out, exchange, date, results),
         Shape::Done => return queries::write(out, exchange, date, None, results),
-        Shape::Count(name) => return queries::write(out, exchange, date, Some(name), results),
+        Shape::Count(count) => {
+            return queries::write(out, exchange, date, Some(count.name()), results);
+        }
         Shape::Ready => match totals(&reports(results)).counters {
             Counters { stage: Stage::Serving, step: Step::Calm, .. } => {
                 (JSON, b"{\"status\":\"OK\"}".to_vec())

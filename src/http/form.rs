@@ -56,6 +56,8 @@ pub enum Persistence {
     Close,
 }
 
+const _: () = assert!(size_of::<Form>() <= 8, "it is copied for each request");
+
 /// What the response tells of what came of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Shape {
@@ -70,8 +72,8 @@ pub enum Shape {
     Batch(BatchKind),
     /// That it is done.
     Done,
-    /// How many entries it was done to, under this name.
-    Count(&'static str),
+    /// How many entries it was done to.
+    Count(Count),
     /// How a snapshot ended.
     Snapshot,
     /// Whether every shard serves.
@@ -89,6 +91,26 @@ pub enum Shape {
     Events {
         is_chunked: bool,
     },
+}
+
+/// What was done to entries that are counted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Count {
+    Flushed,
+    Matched,
+    Deleted,
+}
+
+impl Count {
+    /// As the answer names it.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Flushed => "flushed",
+            Self::Matched => "matched",
+            Self::Deleted => "deleted",
+        }
+    }
 }
 
 /// What a batch does with each of its keys.

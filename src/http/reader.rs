@@ -7,19 +7,13 @@ use super::{
     body::Chunked,
     form::Http,
     request::{Error, Expect, Framing, Head, HeadScan, HeadSpan, RepeatedFields, parse_head},
+    route::Port,
 };
 use crate::{
     config::Limits,
     protocol,
     wire::{Awaited, BodySize, Cursor, Input},
 };
-
-/// Which listener a connection came by, as far as it decides what there is to ask.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Port {
-    Data,
-    Admin,
-}
 
 /// One whole request.
 #[derive(Clone, Debug)]

@@ -4,6 +4,7 @@ use super::{
     etag::EntityTag,
     form::{Exchange, Persistence},
     gzip,
+    media::JSON,
     refusal::Refusal,
 };
 use crate::text::{JsonString, push_decimal};
@@ -45,7 +46,6 @@ pub struct Response<'a> {
     version: Option<u64>,
 }
 
-pub const JSON: &str = "application/json";
 const JSON_LENGTH: &[u8] = b"Content-Type: application/json\r\nContent-Length: ";
 
 /// `100 Continue`, the only interim response.

@@ -2,14 +2,20 @@
 //! of a request alone decides.
 
 use super::{
-    reader::Port,
+    media::JSON,
     refusal::Refusal,
     request::{Expect, Head, Method},
-    response::JSON,
 };
 use crate::{auth::Access, metrics::Operation};
 
 const ENTRY_ROOT: &[u8] = b"/kv/";
+
+/// Which listener a connection came by, as far as it decides what there is to ask.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Port {
+    Data,
+    Admin,
+}
 
 /// A known path.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

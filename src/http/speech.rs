@@ -5,18 +5,18 @@ use super::{
     api::{self, Style, batch::Assembly},
     bearer::bearer,
     form::{Exchange, Form, Http, Local, Persistence, Shape},
-    reader::{BodyHead, Port, Reader, Request},
+    reader::{BodyHead, Reader, Request},
     refusal::{Refusal, outcome_of},
     request::{Error, Framing, Head, Method, RepeatedFields},
     response::{CONTINUE, Date, write_refusal},
-    route::{self, Route},
+    route::{self, Port, Route},
 };
 use crate::{
     clock::Millis,
     config::Limits,
     events::{Kinds, Past},
     metrics::{self, Outcome},
-    protocol::{About, Announced, Ask, Batch, Claim, Item, Next, Protocol, Rest},
+    protocol::{About, Announced, Ask, Batch, Claim, Item, Judged, Next, Protocol, Rest},
     query::Share,
     store::Reply,
     text::Text,
@@ -24,15 +24,18 @@ use crate::{
 };
 
 #[inline]
-fn claim<'a>(head: &Head<'a>, port: Port, is_last: bool, body_bytes: usize) -> Claim<'a, Http> {
+fn claim(head: &Head<'_>, port: Port, is_last: bool) -> Claim<Http> {
     let route = Route::of(port, head.path);
-    Claim {
-        form: Form { exchange: Exchange::of(head, is_last), route, shape: Shape::Unread },
-        operation: route::operation(route, head.method),
+    let form = Form { exchange: Exchange::of(head, is_last), route, shape: Shape::Unread };
+    Claim { form, operation: route::operation(route, head.method) }
+}
+
+fn judge<'a>(head: &Head<'a>, port: Port, body_bytes: usize) -> Judged<'a> {
+    let route = Route::of(port, head.path);
+    Judged {
         needs: route::access(port, route, head.method),
         token: bearer(head.lines),
         may_be_shed: head.method != Method::Options,
-        has_body: head.framing != Framing::Length(0),
         body_bytes,
     }
 }
@@ -63,25 +66,32 @@ impl Protocol for Http {
     }
 
     #[inline]
-    fn claim<'a>(request: &Self::Request<'a>, about: &About<'_, Self>) -> Claim<'a, Self> {
-        let is_last = request.is_last && about.closes;
-        claim(&request.head, request.port, is_last, request.body.len())
+    fn claim(request: &Request<'_>, about: &About<'_, Self>) -> Claim<Self> {
+        claim(&request.head, request.port, request.is_last && about.closes)
     }
 
-    fn announce<'a>(
-        head: &Self::Head<'a>,
-        about: &About<'_, Self>,
-    ) -> (Claim<'a, Self>, Announced<Self>) {
+    fn judge<'a>(request: &Self::Request<'a>) -> Judged<'a> {
+        let Request { head, body, port, .. } = request;
+        // A chunked body that is empty was a body all the same.
+        let is_chunked = head.framing == Framing::Chunked;
+        judge(head, *port, body.len().max(usize::from(is_chunked)))
+    }
+
+    fn announce<'a>(head: &Self::Head<'a>, about: &About<'_, Self>) -> Announced<'a, Self> {
         let BodyHead { head, port, waits } = head;
         let body_bytes = match head.framing {
             Framing::Length(bytes) => bytes,
             Framing::Chunked => usize::MAX,
         };
-        let claim = claim(head, *port, true, body_bytes);
+        let claim = claim(head, *port, true);
         let route = claim.form.route;
-        let refusal = api::admit(head, route, about.config).err();
-        let stores = route.is_some_and(Route::stores);
-        (claim, Announced { refusal, waits: *waits, stores })
+        Announced {
+            claim,
+            judged: judge(head, *port, body_bytes),
+            refusal: api::admit(head, route, about.config).err(),
+            waits: *waits,
+            stores: route.is_some_and(Route::stores),
+        }
     }
 
     #[inline]

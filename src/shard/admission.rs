@@ -19,6 +19,12 @@ pub(super) struct Admission {
 }
 
 impl Admission {
+    /// Whether everybody is served whatever they ask: then nothing need be judged.
+    #[inline]
+    pub(super) fn is_open(&self, counters: &Counters) -> bool {
+        self.tokens.is_none() && counters.step <= Step::Closing
+    }
+
     /// Whether a token gives what is needed.
     #[inline]
     pub(super) fn authorize(&self, needs: Access, token: Option<&[u8]>) -> Result<(), Problem> {

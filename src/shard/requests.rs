@@ -13,7 +13,7 @@ use crate::{
     mesh::Called,
     metrics::{Operation, Process},
     owner::Call,
-    protocol::{About, Announced, Ask, Batch, Claim, Command, Item, Problem},
+    protocol::{About, Announced, Ask, Batch, Command, Item, Judged, Problem},
     query::Query,
     store::{INLINE_BYTES_MAX, Key, Op, Read, Verb},
     wire::{Answers, Written},
@@ -47,12 +47,12 @@ impl Service {
     pub(super) fn answer<P: Spoken>(
         &mut self,
         request: &P::Request<'_>,
-        claim: &Claim<'_, P>,
         under_way: &mut UnderWay<'_, P>,
     ) -> bool {
         // By reference: to move what was read costs more than to use it.
-        let read =
-            self.admit(claim).and_then(|()| P::read(request, &mut under_way.form, under_way.about));
+        let read = self
+            .admit::<P>(request, under_way.operation)
+            .and_then(|()| P::read(request, &mut under_way.form, under_way.about));
         match &read {
             Err(refusal) => {
                 under_way.refuse(&mut self.counters, refusal);
@@ -79,21 +79,28 @@ impl Service {
 
     /// Whether a whole request may be read.
     #[inline]
-    fn admit<P: Spoken>(&mut self, claim: &Claim<'_, P>) -> Result<(), P::Refusal> {
-        self.authorize(claim)?;
+    fn admit<P: Spoken>(
+        &mut self,
+        request: &P::Request<'_>,
+        operation: Operation,
+    ) -> Result<(), P::Refusal> {
+        if self.admission.is_open(&self.counters) {
+            return Ok(());
+        }
+        let judged = P::judge(request);
+        self.authorize::<P>(&judged)?;
         // A longer one was admitted with its head.
-        if claim.body_bytes <= LONG_BODY_BYTES_MIN && claim.may_be_shed {
-            self.admission.shed(claim.operation, &mut self.counters)?;
+        if judged.body_bytes <= LONG_BODY_BYTES_MIN && judged.may_be_shed {
+            self.admission.shed(operation, &mut self.counters)?;
         }
         Ok(())
     }
 
-    #[inline]
-    fn authorize<P: Spoken>(&self, claim: &Claim<'_, P>) -> Result<(), P::Refusal> {
-        self.admission.authorize(claim.needs, claim.token).map_err(|problem| {
+    fn authorize<P: Spoken>(&self, judged: &Judged<'_>) -> Result<(), P::Refusal> {
+        self.admission.authorize(judged.needs, judged.token).map_err(|problem| {
             let refusal = P::Refusal::from(problem);
             // Who has no right to must not fill our memory.
-            if claim.has_body { P::closing(refusal) } else { refusal }
+            if judged.body_bytes > 0 { P::closing(refusal) } else { refusal }
         })
     }
 
@@ -102,14 +109,13 @@ impl Service {
     /// connection takes it, and how long a body is that the store is to make room ahead for.
     pub(super) fn answer_announced<P: Spoken>(
         &mut self,
-        claim: &Claim<'_, P>,
-        announced: Announced<P>,
+        announced: Announced<'_, P>,
         under_way: &mut UnderWay<'_, P>,
     ) -> (bool, usize) {
-        let Announced { refusal, waits, stores } = announced;
-        let mut admitted = self.authorize(claim).and(refusal.map_or(Ok(()), Err));
-        let is_long = claim.body_bytes > LONG_BODY_BYTES_MIN;
-        if admitted.is_ok() && (waits || is_long) && claim.may_be_shed {
+        let Announced { claim, judged, refusal, waits, stores } = announced;
+        let mut admitted = self.authorize::<P>(&judged).and(refusal.map_or(Ok(()), Err));
+        let is_long = judged.body_bytes > LONG_BODY_BYTES_MIN;
+        if admitted.is_ok() && (waits || is_long) && judged.may_be_shed {
             let shed = self.admission.shed(claim.operation, &mut self.counters);
             admitted = shed.map_err(|problem| P::closing(problem.into()));
         }

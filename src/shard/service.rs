@@ -68,7 +68,7 @@ pub(super) struct UnderWay<'a, P: Protocol> {
 impl<'a, P: Spoken> UnderWay<'a, P> {
     #[inline]
     pub(super) fn new(
-        claim: &Claim<'_, P>,
+        claim: Claim<P>,
         connection: ConnectionId,
         answers: &'a mut Answers<Owing>,
         about: &'a About<'a, P>,

@@ -281,25 +281,26 @@ impl Shard {
                 break;
             }
             let answers = &mut wire.answers;
-            is_open = match P::next(reader, scratch, &mut input, limits) {
+            // By reference: to move what was framed costs more than to use it.
+            is_open = match &P::next(reader, scratch, &mut input, limits) {
                 Ok(Next::Partial) => break,
                 Ok(Next::Request(request)) => {
                     progressed = true;
-                    let claim = P::claim(&request, &about);
-                    let mut under_way = UnderWay::new(&claim, id, answers, &about, micros);
+                    let claim = P::claim(request, &about);
+                    let mut under_way = UnderWay::new(claim, id, answers, &about, micros);
                     micros = now_micros;
-                    service.answer(&request, &claim, &mut under_way)
+                    service.answer(request, &mut under_way)
                 }
                 Ok(Next::Head(head)) => {
-                    let (claim, announced) = P::announce(&head, &about);
-                    let mut under_way = UnderWay::new(&claim, id, answers, &about, micros);
-                    let (is_taken, above) =
-                        service.answer_announced(&claim, announced, &mut under_way);
+                    let announced = P::announce(head, &about);
+                    let mut under_way = UnderWay::new(announced.claim, id, answers, &about, micros);
+                    let (is_taken, above) = service.answer_announced(announced, &mut under_way);
                     *announce_above = above;
                     is_taken
                 }
                 Err(fault) => {
-                    service.refuse_unread::<P>(&fault.into(), answers, &about, micros);
+                    let refusal = P::Refusal::from(fault.clone());
+                    service.refuse_unread::<P>(&refusal, answers, &about, micros);
                     false
                 }
             };

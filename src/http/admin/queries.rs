@@ -2,10 +2,11 @@
 
 use super::super::{
     api::{json, query},
-    form::{Exchange, Shape},
+    form::{Count, Exchange, Shape},
+    media::JSON,
     refusal::Refusal,
     request::{Head, Method},
-    response::{Date, JSON, Response, write_refusal},
+    response::{Date, Response, write_refusal},
 };
 use crate::{
     config::Config,
@@ -73,7 +74,7 @@ pub(super) fn delete_prefix(body: &[u8], config: &Config) -> Result<(Query, Shap
         return Err(Refusal::new(400, "prefix_too_long", message));
     }
     let dry_run = body.dry_run.unwrap_or(false);
-    let shape = Shape::Count(if dry_run { "matched" } else { "deleted" });
+    let shape = Shape::Count(if dry_run { Count::Matched } else { Count::Deleted });
     Ok((Query::DeletePrefix { prefix: prefix.as_bytes().into(), dry_run }, shape))
 }
 

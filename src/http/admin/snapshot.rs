@@ -2,8 +2,9 @@
 
 use super::super::{
     form::Exchange,
+    media::JSON,
     refusal::Refusal,
-    response::{Date, JSON, Response, write_refusal},
+    response::{Date, Response, write_refusal},
 };
 use crate::query::Share;
 use serde_json::json;

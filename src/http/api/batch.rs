@@ -5,8 +5,9 @@
 use super::{
     super::{
         form::{BatchKind, Exchange},
+        media::JSON,
         refusal::Refusal,
-        response::{Date, JSON, Response, write_refusal},
+        response::{Date, Response, write_refusal},
     },
     json,
     key::{bytes_of, check_key},

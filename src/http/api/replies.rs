@@ -3,7 +3,8 @@
 use super::{
     super::{
         form::{Exchange, Form, Shape},
-        response::{Date, JSON, Response, write_json, write_refusal},
+        media::JSON,
+        response::{Date, Response, write_json, write_refusal},
     },
     kv,
     refusals::{full, no_room, not_text},

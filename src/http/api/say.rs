@@ -2,7 +2,8 @@
 
 use super::super::{
     form::Exchange,
-    response::{Date, JSON, Response},
+    media::JSON,
+    response::{Date, Response},
 };
 use crate::store::Lease;
 

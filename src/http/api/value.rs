@@ -3,7 +3,8 @@
 use super::{
     super::{
         form::Exchange,
-        response::{Date, JSON, Response, write_json},
+        media::JSON,
+        response::{Date, Response, write_json},
     },
     say::say_stale,
 };

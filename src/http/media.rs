@@ -1,0 +1,3 @@
+//! Media types by name.
+
+pub(super) const JSON: &str = "application/json";
