@@ -55,7 +55,7 @@ const SENDS_MAX: usize = 8;
 /// Admin connections, and connections being told that there is no room, at once.
 const ADMIN_CONNECTIONS_MAX: usize = 64;
 const REFUSED_MAX: usize = 256;
-/// Turns for which little that is ready waits for an answer from another shard, to leave with it: to
+/// Turns for which little that is ready waits for an answer of another shard, to leave with it: to
 /// send it alone costs us and the client more than so many turns, and mostly the answer is there.
 const HOLDS_MAX: u8 = 3;
 /// Turns without a look at the runtime's own events.

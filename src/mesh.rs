@@ -23,11 +23,11 @@
 //!   messages is therefore never full, nobody waits for space, and two full directions cannot wait
 //!   for each other.
 //! - Later. A call that waits at its owner has `Later` for a reply, so that its batch returns at
-//!   once: no message is held by those that wait. Its caller keeps the ticket, and the room that the
-//!   call takes stays taken until the late reply is here. Late replies to one peer leave as one
-//!   message a flush, behind the replies of their batches, and at most `LATES_MAX` such messages are
-//!   under way; the peer returns each empty, and until then further late replies gather in the next
-//!   one. There are never more of them than calls under way.
+//!   once: no message is held by those that wait. Its caller keeps the ticket, and the room that
+//!   the call takes stays taken until the late reply is here. Late replies to one peer leave as one
+//!   message a flush, behind the replies of their batches, and at most `LATES_MAX` such messages
+//!   are under way; the peer returns each empty, and until then further late replies gather in the
+//!   next one. There are never more of them than calls under way.
 //! - Queries. A query goes to every shard, the asking one included, and stands in the order of the
 //!   calls: it comes after those that were made before it and before those made after it, but it
 //!   overtakes those that wait at their owner. At most `BROADCASTS_MAX` queries of one shard are
