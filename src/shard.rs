@@ -433,7 +433,7 @@ impl Service {
         let ticket = Ticket { connection, sequence: responses.next_sequence(), item: 0 };
         let mut unused = None;
         // The reply is read where the store wrote it: to move it costs more than to use it.
-        let call = Call { op, wants_text: render == Render::Get };
+        let call = Call { op: &op, wants_text: render == Render::Get };
         let called = self.mesh.call(&mut self.home, call, self.now, ticket, |reply| {
             let is_kept = responses.begin(start, |out| {
                 let (date, key) = (&self.date, op.key.bytes);
@@ -487,12 +487,12 @@ impl Service {
         if batch.kind == Kind::Get && self.is_congested(0) {
             return self.refuse_congested(responses, operation, exchange);
         }
-        let calls: Vec<Call<'_>> = batch
+        let ops: Vec<Op<&[u8]>> = batch
             .commands
             .iter()
-            .map(|Command { key, verb }| {
-                let key = Key { bytes: &**key, hash: self.hasher.hash(key) };
-                Call::from(Op { key, verb: verb.as_deref() })
+            .map(|Command { key, verb }| Op {
+                key: Key { bytes: &**key, hash: self.hasher.hash(key) },
+                verb: verb.as_deref(),
             })
             .collect();
         let start = self.start(operation);
@@ -501,7 +501,7 @@ impl Service {
         let sequence = responses.next_sequence();
         let away = self.mesh.call_all(
             &mut self.home,
-            &calls,
+            &ops,
             self.now,
             bytes_max,
             |item| {
@@ -509,7 +509,7 @@ impl Service {
                 Ticket { connection, sequence, item }
             },
             |item, reply| match reply {
-                Some(reply) => assembly.take(item, calls[item].op.key.bytes, *reply),
+                Some(reply) => assembly.take(item, ops[item].key.bytes, *reply),
                 None => assembly.lose(),
             },
         );
@@ -675,7 +675,7 @@ impl Service {
         let ticket = Ticket { connection: id, sequence, item: 0 };
         let (date, counters) = (&self.date, &mut self.counters);
         let mut unused = None;
-        self.mesh.call(&mut self.home, op.into(), self.now, ticket, |reply| {
+        self.mesh.call(&mut self.home, (&op).into(), self.now, ticket, |reply| {
             let arrival = Arrival::Reply { ticket, key: &[], reply: *reply, text: None };
             let is_kept = Self::settle(date, counters, connections, bytes, &arrival);
             unused = reply.loan().filter(|_| !is_kept);

@@ -192,6 +192,11 @@ impl Store {
 
     /// Runs one operation at the instant `now`, which never runs backwards.
     pub fn execute(&mut self, op: Op<&[u8]>, now: Millis) -> Reply<&[u8]> {
+        self.run(&op, now)
+    }
+
+    /// The same where the caller still needs the operation: it is not copied.
+    pub fn run(&mut self, op: &Op<&[u8]>, now: Millis) -> Reply<&[u8]> {
         #[cfg(any(test, debug_assertions))]
         self.check_now_and_then();
         self.policy.set_now(now);
