@@ -293,8 +293,8 @@ pub struct Output {
 }
 
 /// Spares that are kept, and the largest that is.
-const SPARES_MAX: usize = 16;
-const SPARE_BYTES_MAX: usize = 1 << 10;
+const SPARES_MAX: usize = 8;
+const SPARE_BYTES_MAX: usize = 4 << 10;
 
 impl Output {
     fn take_spare(&mut self) -> Vec<u8> {
