@@ -23,11 +23,11 @@
 //!   messages is therefore never full, nobody waits for space, and two full directions cannot wait
 //!   for each other.
 //! - Later. A call that waits at its owner has `Later` for a reply, so that its batch returns at
-//!   once: no message is held by those that wait. Its caller keeps the ticket, and the room that the
-//!   call takes stays taken until the late reply is here. Late replies to one peer leave as one
-//!   message a flush, behind the replies of their batches, and at most `LATES_MAX` such messages are
-//!   under way; the peer returns each empty, and until then further late replies gather in the next
-//!   one. There are never more of them than calls under way.
+//!   once: no message is held by those that wait. Its caller keeps the ticket, and the room that
+//!   the call takes stays taken until the late reply is here. Late replies to one peer leave as one
+//!   message a flush, behind the replies of their batches, and at most `LATES_MAX` such messages
+//!   are under way; the peer returns each empty, and until then further late replies gather in the
+//!   next one. There are never more of them than calls under way.
 //! - Queries. A query goes to every shard, the asking one included, and stands in the order of the
 //!   calls: it comes after those that were made before it and before those made after it, but it
 //!   overtakes those that wait at their owner. At most `BROADCASTS_MAX` queries of one shard are
@@ -66,7 +66,7 @@ use crate::{
     config::Limits,
     counters::Hops,
     owner::{Call, Done, Owner},
-    store::{Pin, Reply, Verb},
+    store::{Op, Pin, Reply, Verb},
 };
 use broadcast::Broadcasts;
 use late::{Desk, Groups};
@@ -172,7 +172,7 @@ impl<C: Cargo> Mesh<C> {
         let shard = self.owner(call.op.key.bytes);
         if shard == self.me {
             let caller = || Return { shard, ticket, group: 0 };
-            return match home.run(&call, now, caller, here) {
+            return match home.run(call, now, caller, here) {
                 Done::Now(()) => Called::Here,
                 Done::Later => Called::Away,
                 Done::Refused => {
@@ -191,7 +191,7 @@ impl<C: Cargo> Mesh<C> {
         }
         peer.calls += 1;
         peer.bytes += bytes;
-        peer.outbox.push(ticket, &call);
+        peer.outbox.push(ticket, call);
         self.hops.calls += 1;
         Called::Away
     }
@@ -203,20 +203,19 @@ impl<C: Cargo> Mesh<C> {
     pub fn call_all(
         &mut self,
         home: &mut Home<C>,
-        calls: &[Call<'_>],
+        ops: &[Op<&[u8]>],
         now: Millis,
         replied_bytes_max: usize,
         ticket: impl Fn(usize) -> C::Ticket,
         mut here: impl FnMut(usize, Option<&Reply<&[u8]>>),
     ) -> Option<usize> {
         let shards = self.peers.len();
-        let owners: Vec<usize> =
-            calls.iter().map(|call| owner(call.op.key.bytes, shards)).collect();
+        let owners: Vec<usize> = ops.iter().map(|op| owner(op.key.bytes, shards)).collect();
         let mut added = vec![(0, 0); shards];
-        for (call, &owner) in calls.iter().zip(&owners) {
+        for (op, &owner) in ops.iter().zip(&owners) {
             let (calls, bytes) = &mut added[owner];
             *calls += 1;
-            *bytes += call.op.bytes();
+            *bytes += op.bytes();
         }
         added[self.me] = (0, 0);
         let fits = |(peer, &(calls, bytes)): (&Peer<C>, &(usize, usize))| {
@@ -227,13 +226,13 @@ impl<C: Cargo> Mesh<C> {
             return None;
         }
         let mut away = 0;
-        for (at, (call, &shard)) in calls.iter().zip(&owners).enumerate() {
+        for (at, (op, &shard)) in ops.iter().zip(&owners).enumerate() {
             if shard != self.me {
-                self.peers[shard].outbox.push(ticket(at), call);
+                self.peers[shard].outbox.push(ticket(at), op.into());
                 continue;
             }
             let caller = || Return { shard, ticket: ticket(at), group: 0 };
-            match home.run(call, now, caller, |reply| here(at, Some(reply))) {
+            match home.run(op.into(), now, caller, |reply| here(at, Some(reply))) {
                 Done::Now(()) => {}
                 Done::Later => away += 1,
                 Done::Refused => here(at, None),

@@ -39,13 +39,14 @@ const DELIVERIES_MAX: usize = 64;
 /// One operation and what its caller wants beside the reply.
 #[derive(Clone, Copy, Debug)]
 pub struct Call<'a> {
-    pub op: Op<&'a [u8]>,
+    /// Where it was made: to copy it costs more than to use it.
+    pub op: &'a Op<&'a [u8]>,
     /// A pinned value is to be measured as a text: the reply then comes late, with its measure.
     pub wants_text: bool,
 }
 
-impl<'a> From<Op<&'a [u8]>> for Call<'a> {
-    fn from(op: Op<&'a [u8]>) -> Self {
+impl<'a> From<&'a Op<&'a [u8]>> for Call<'a> {
+    fn from(op: &'a Op<&'a [u8]>) -> Self {
         Self { op, wants_text: false }
     }
 }
@@ -173,7 +174,7 @@ impl<A: Copy> Owner<A> {
     #[inline]
     pub fn run<R>(
         &mut self,
-        call: &Call<'_>,
+        call: Call<'_>,
         now: Millis,
         caller: impl FnOnce() -> A,
         read: impl FnOnce(&Reply<&[u8]>) -> R,
@@ -189,7 +190,7 @@ impl<A: Copy> Owner<A> {
                 Fate::Refused => return Done::Refused,
             }
         }
-        let reply = self.store.execute(&call.op, now);
+        let reply = self.store.execute(call.op, now);
         if has_upstream {
             parked::forget_changed(&mut self.fills, call.op.key.bytes, &reply);
         }
@@ -200,13 +201,13 @@ impl<A: Copy> Owner<A> {
     }
 
     #[cold]
-    fn decide(&mut self, call: &Call<'_>, now: Millis) -> Fate {
+    fn decide(&mut self, call: Call<'_>, now: Millis) -> Fate {
         if matches!(call.op.verb, Verb::Piece { .. }) {
             return Fate::Run;
         }
         let is_held = self.store.holds(call.op.key, now);
         let upstream = self.upstream.as_mut().expect("the caller saw that there is one");
-        match upstream.decide(&call.op, is_held) {
+        match upstream.decide(call.op, is_held) {
             Decision::Run if self.parked.has(call.op.key.bytes) => {
                 Fate::Wait { is_for_upstream: false }
             }
@@ -217,7 +218,7 @@ impl<A: Copy> Owner<A> {
     }
 
     #[cold]
-    fn measure<R>(&mut self, call: &Call<'_>, pin: Pin, caller: A) -> Done<R> {
+    fn measure<R>(&mut self, call: Call<'_>, pin: Pin, caller: A) -> Done<R> {
         if let Some(waiting) = self.parked.admit(call, caller, false) {
             self.measuring.push_back(Measuring::new(waiting, pin));
             return Done::Later;

@@ -59,7 +59,7 @@ impl<T: Copy> Batch<T> {
     }
 
     #[inline]
-    pub(super) fn push(&mut self, ticket: T, call: &Call<'_>) {
+    pub(super) fn push(&mut self, ticket: T, call: Call<'_>) {
         let packed = self.called.pack(ticket, call);
         self.calls.push(packed);
     }
@@ -112,7 +112,9 @@ impl<T: Copy> Batch<T> {
                 continue;
             }
             let caller = || Return { shard, ticket: packed.ticket, group };
-            let done = owner.run(&called.unpack(packed), now, caller, |reply| replied.pack(reply));
+            let (op, wants_text) = called.unpack(packed);
+            let call = Call { op: &op, wants_text };
+            let done = owner.run(call, now, caller, |reply| replied.pack(reply));
             self.slots.push(match done {
                 Done::Now(slot) => slot,
                 Done::Later => Slot::Later,
@@ -138,7 +140,7 @@ impl<T: Copy> Batch<T> {
     pub(super) fn later(&self) -> impl Iterator<Item = (T, usize)> {
         let calls = self.calls.iter().zip(&self.slots);
         let later = calls.filter(|(_, slot)| matches!(slot, Slot::Later));
-        later.map(|(packed, _)| (packed.ticket, self.called.unpack(packed).op.bytes()))
+        later.map(|(packed, _)| (packed.ticket, self.called.unpack(packed).0.bytes()))
     }
 
     /// The calls of a batch that did not leave, and the pins that its pieces name.

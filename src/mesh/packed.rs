@@ -38,11 +38,11 @@ pub(super) struct Called {
 
 impl Called {
     #[inline]
-    pub(super) fn pack<T>(&mut self, ticket: T, call: &Call<'_>) -> Packed<T> {
+    pub(super) fn pack<T>(&mut self, ticket: T, call: Call<'_>) -> Packed<T> {
         let Op { key, verb } = call.op;
         let wants_text = call.wants_text;
         let key = Key { bytes: Span::push(&mut self.bytes, key.bytes), hash: key.hash };
-        let verb = match verb {
+        let verb = match *verb {
             Verb::Read(Read {
                 condition,
                 lease_ms: None,
@@ -56,12 +56,12 @@ impl Called {
                 ShortVerb::Put { value: Span::push(&mut self.bytes, value), ttl_ms }
             }
             Verb::Delete { condition } if condition.is_none() => ShortVerb::Delete,
-            verb => ShortVerb::Other { at: self.put_beside(verb), wants_text },
+            ref verb => ShortVerb::Other { at: self.put_beside(verb), wants_text },
         };
         Packed { ticket, key, verb }
     }
 
-    fn put_beside(&mut self, verb: Verb<&[u8]>) -> u32 {
+    fn put_beside(&mut self, verb: &Verb<&[u8]>) -> u32 {
         let verb = verb.map(|part| Span::push(&mut self.bytes, part));
         self.verbs.push(verb);
         u32::try_from(self.verbs.len() - 1).expect("hop_requests_max is far below 2^32")
@@ -71,8 +71,9 @@ impl Called {
         packed.key.bytes.of(&self.bytes)
     }
 
+    /// The operation, and whether its caller wants a pinned value measured.
     #[inline]
-    pub(super) fn unpack<T>(&self, packed: &Packed<T>) -> Call<'_> {
+    pub(super) fn unpack<T>(&self, packed: &Packed<T>) -> (Op<&[u8]>, bool) {
         let (verb, wants_text) = match packed.verb {
             ShortVerb::Get { pin_above, wants_text } => {
                 (Verb::Read(Read { pin_above, ..Read::VALUE }), wants_text)
@@ -84,7 +85,7 @@ impl Called {
             }
         };
         let key = Key { bytes: self.key(packed), hash: packed.key.hash };
-        Call { op: Op { key, verb }, wants_text }
+        (Op { key, verb }, wants_text)
     }
 
     /// The pin of a call for a piece of a value.

@@ -77,12 +77,13 @@ fn note(told: &mut Vec<(usize, String)>, arrival: &Arrival<'_, Plain>) {
 
 impl End {
     fn call(&mut self, ticket: usize, verb: Verb<&[u8]>) -> Called {
-        let call = Call { op: op(verb), wants_text: true };
+        let op = op(verb);
+        let call = Call { op: &op, wants_text: true };
         self.mesh.call(&mut self.home, call, NOW, ticket, |_| {})
     }
 
     fn call_all(&mut self, count: usize, bytes_max: usize, first: usize) -> Option<usize> {
-        let group = vec![op(Verb::get()).into(); count];
+        let group = vec![op(Verb::get()); count];
         let ticket = |at| first + at;
         self.mesh
             .call_all(&mut self.home, &group, NOW, bytes_max, ticket, |_, _| panic!("all are away"))

@@ -69,7 +69,7 @@ impl<A> Parked<A> {
     /// Counts a command and copies it. `None`: too much waits already.
     pub(super) fn admit(
         &mut self,
-        call: &Call<'_>,
+        call: Call<'_>,
         caller: A,
         is_for_upstream: bool,
     ) -> Option<Waiting<A>> {
@@ -92,7 +92,7 @@ impl<A> Parked<A> {
     }
 
     /// Puts a command at the end of the list of its key. False: too much waits already.
-    pub(super) fn push(&mut self, call: &Call<'_>, caller: A, is_for_upstream: bool) -> bool {
+    pub(super) fn push(&mut self, call: Call<'_>, caller: A, is_for_upstream: bool) -> bool {
         let Some(waiting) = self.admit(call, caller, is_for_upstream) else { return false };
         let key = waiting.key();
         match self.lists.get_mut(key) {

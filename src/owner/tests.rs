@@ -94,7 +94,7 @@ fn op<'a>(key: &'a [u8], verb: Verb<&'a [u8]>) -> Op<&'a [u8]> {
 }
 
 fn run(owner: &mut Owner<u8>, caller: u8, op: Op<&[u8]>) -> Done<String> {
-    owner.run(&Call { op, wants_text: true }, NOW, || caller, said)
+    owner.run(Call { op: &op, wants_text: true }, NOW, || caller, said)
 }
 
 fn put(value: &[u8]) -> Verb<&[u8]> {
@@ -238,8 +238,8 @@ fn a_pinned_value_is_measured_in_slices() {
     assert!(!owner.work(NOW, &mut told));
     assert_eq!(told.texts, [Text::of([&text[..]])]);
     assert_eq!(owner.store().stats().lent, 1);
-    let call = Call { op: lend, wants_text: false };
-    assert_eq!(owner.run(&call, NOW, || 3, said), Done::Now("short".into()));
+    let call = Call { op: &lend, wants_text: false };
+    assert_eq!(owner.run(call, NOW, || 3, said), Done::Now("short".into()));
 }
 
 #[test]

@@ -159,7 +159,7 @@ impl Service {
         let ticket = Ticket { connection: id, sequence, item: 0 };
         let mut desk = Desk { facts, counters: &mut self.counters, connections };
         let mut unused = None;
-        self.mesh.call(&mut self.home, op.into(), facts.now, ticket, |reply| {
+        self.mesh.call(&mut self.home, (&op).into(), facts.now, ticket, |reply| {
             let arrival = Arrival::Reply { ticket, key: &[], reply: *reply, text: None };
             let is_kept = desk.settle(&arrival);
             unused = reply.pin().filter(|_| !is_kept);

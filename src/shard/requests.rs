@@ -162,7 +162,7 @@ impl Service {
         let (answers, counters) = (&mut *under_way.answers, &mut self.counters);
         let mut unused = None;
         // The reply is read where the store wrote it: to move it costs more than to use it.
-        let call = Call { op, wants_text: command.wants_text };
+        let call = Call { op: &op, wants_text: command.wants_text };
         let called = self.mesh.call(&mut self.home, call, about.now, ticket, |reply| {
             let is_kept = answers.write(start, |out| {
                 let mut rest = None;
@@ -197,18 +197,18 @@ impl Service {
         {
             return under_way.refuse_for(&mut self.counters, problem);
         }
-        let calls: Vec<Call<'_>> = batch
+        let ops: Vec<Op<&[u8]>> = batch
             .commands
             .iter()
-            .map(|Command { key, verb, wants_text }| {
-                let key = Key { bytes: &**key, hash: about.hasher.hash(key) };
-                Call { op: Op { key, verb: verb.as_deref() }, wants_text: *wants_text }
+            .map(|Command { key, verb, .. }| Op {
+                key: Key { bytes: &**key, hash: about.hasher.hash(key) },
+                verb: verb.as_deref(),
             })
             .collect();
         let mut gather = P::gather(under_way.form, batch, about);
         let away = self.mesh.call_all(
             &mut self.home,
-            &calls,
+            &ops,
             about.now,
             limits.reply_bytes_max,
             |item| {
@@ -216,7 +216,7 @@ impl Service {
                 under_way.ticket(item)
             },
             |item, reply| {
-                let key = calls[item].op.key.bytes;
+                let key = ops[item].key.bytes;
                 let reply = reply.map_or(Item::Lost, |reply| Item::Reply { key, reply: *reply });
                 P::take(&mut gather, item, reply);
             },
