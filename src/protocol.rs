@@ -230,7 +230,7 @@ pub trait Protocol: Sized {
     fn reset(reader: &mut Self::Reader);
 
     /// Whether no request is taken after an answer in this form.
-    fn ends(form: Self::Form) -> bool;
+    fn ends(form: &Self::Form) -> bool;
 
     /// Whether no request is taken after it.
     fn closes(refusal: &Self::Refusal) -> bool;
@@ -244,7 +244,7 @@ pub trait Protocol: Sized {
     /// `form` is `None` where the request was not read so far.
     fn refuse(
         out: &mut Vec<u8>,
-        form: Option<Self::Form>,
+        form: Option<&Self::Form>,
         about: &About<'_, Self>,
         refusal: &Self::Refusal,
     ) -> Outcome;
@@ -253,7 +253,7 @@ pub trait Protocol: Sized {
     /// `text` is the measure of a pinned value, where the command wanted it.
     fn reply(
         out: &mut Vec<u8>,
-        form: Self::Form,
+        form: &Self::Form,
         about: &About<'_, Self>,
         key: &[u8],
         reply: &Reply<&[u8]>,
@@ -271,21 +271,21 @@ pub trait Protocol: Sized {
     ) -> Option<Rest<Self::Style>>;
 
     /// Begins the answer to a batch.
-    fn gather(form: Self::Form, batch: &Batch<'_>, about: &About<'_, Self>) -> Self::Gather;
+    fn gather(form: &Self::Form, batch: &Batch<'_>, about: &About<'_, Self>) -> Self::Gather;
 
     /// Takes what came of command number `index`. Returns whether it was the last to come.
     fn take(gather: &mut Self::Gather, index: usize, item: Item<'_>) -> bool;
 
     fn finish(
         out: &mut Vec<u8>,
-        form: Self::Form,
+        form: &Self::Form,
         about: &About<'_, Self>,
         gather: Self::Gather,
     ) -> Outcome;
 
     fn local(
         out: &mut Vec<u8>,
-        form: Self::Form,
+        form: &Self::Form,
         about: &About<'_, Self>,
         local: &Self::Local,
     ) -> Outcome;
@@ -293,7 +293,7 @@ pub trait Protocol: Sized {
     /// Writes what all shards have found.
     fn results(
         out: &mut Vec<u8>,
-        form: Self::Form,
+        form: &Self::Form,
         about: &About<'_, Self>,
         results: &[Share],
     ) -> Outcome;
@@ -301,7 +301,7 @@ pub trait Protocol: Sized {
     /// Begins a stream of events.
     fn subscribe(
         out: &mut Vec<u8>,
-        form: Self::Form,
+        form: &Self::Form,
         about: &About<'_, Self>,
         kinds: Kinds,
         past: &Past,

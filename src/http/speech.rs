@@ -23,7 +23,8 @@ use crate::{
     wire::{Awaited, Input},
 };
 
-#[inline]
+#[expect(clippy::inline_always, reason = "it is of every request, and once more of bodies")]
+#[inline(always)]
 fn claim(head: &Head<'_>, port: Port, is_last: bool) -> Claim<Http> {
     let route = Route::of(port, head.path);
     let form = Form { exchange: Exchange::of(head, is_last), route, shape: Shape::Unread };
@@ -135,7 +136,7 @@ impl Protocol for Http {
     }
 
     #[inline]
-    fn ends(form: Form) -> bool {
+    fn ends(form: &Form) -> bool {
         form.exchange.persistence == Persistence::Close
     }
 
@@ -153,7 +154,7 @@ impl Protocol for Http {
 
     fn refuse(
         out: &mut Vec<u8>,
-        form: Option<Form>,
+        form: Option<&Form>,
         about: &About<'_, Self>,
         refusal: &Refusal,
     ) -> Outcome {
@@ -168,7 +169,7 @@ impl Protocol for Http {
     #[inline]
     fn reply(
         out: &mut Vec<u8>,
-        form: Form,
+        form: &Form,
         about: &About<'_, Self>,
         key: &[u8],
         reply: &Reply<&[u8]>,
@@ -187,7 +188,7 @@ impl Protocol for Http {
         api::write_piece(out, rest, piece, room)
     }
 
-    fn gather(form: Form, batch: &Batch<'_>, about: &About<'_, Self>) -> Assembly {
+    fn gather(form: &Form, batch: &Batch<'_>, about: &About<'_, Self>) -> Assembly {
         let Shape::Batch(kind) = form.shape else { unreachable!("the form of a batch") };
         Assembly::new(kind, batch.commands.len(), about.config.limits.reply_bytes_max)
     }
@@ -201,11 +202,16 @@ impl Protocol for Http {
         gather.is_complete()
     }
 
-    fn finish(out: &mut Vec<u8>, form: Form, about: &About<'_, Self>, gather: Assembly) -> Outcome {
+    fn finish(
+        out: &mut Vec<u8>,
+        form: &Form,
+        about: &About<'_, Self>,
+        gather: Assembly,
+    ) -> Outcome {
         outcome_of(gather.write(out, form.exchange, about.date))
     }
 
-    fn local(out: &mut Vec<u8>, form: Form, about: &About<'_, Self>, local: &Local) -> Outcome {
+    fn local(out: &mut Vec<u8>, form: &Form, about: &About<'_, Self>, local: &Local) -> Outcome {
         let (exchange, date) = (form.exchange, about.date);
         match local {
             Local::Health => api::write_health(out, exchange, date),
@@ -220,7 +226,7 @@ impl Protocol for Http {
 
     fn results(
         out: &mut Vec<u8>,
-        form: Form,
+        form: &Form,
         about: &About<'_, Self>,
         results: &[Share],
     ) -> Outcome {
@@ -229,7 +235,7 @@ impl Protocol for Http {
 
     fn subscribe(
         out: &mut Vec<u8>,
-        form: Form,
+        form: &Form,
         about: &About<'_, Self>,
         kinds: Kinds,
         past: &Past,

@@ -99,21 +99,21 @@ fn complete<P: Spoken>(
         }
         (Arrival::Reply { key, reply, text, .. }, Waits::Reply) => {
             let mut left = None;
-            let outcome = P::reply(out, form, &about, key, reply, *text, &mut left);
+            let outcome = P::reply(out, &form, &about, key, reply, *text, &mut left);
             rest = left.map(|rest| {
                 let waits = Waits::Piece { key: (*key).into(), rest };
                 P::owing(Pending { form, operation, waits })
             });
             outcome
         }
-        (_, Waits::Gather(gather)) => P::finish(out, form, &about, *gather),
+        (_, Waits::Gather(gather)) => P::finish(out, &form, &about, *gather),
         (Arrival::Results { results, .. }, Waits::Results) => {
-            P::results(out, form, &about, results)
+            P::results(out, &form, &about, results)
         }
         (Arrival::Refused { .. }, _) => {
-            P::refuse(out, Some(form), &about, &Problem::HopFull.into())
+            P::refuse(out, Some(&form), &about, &Problem::HopFull.into())
         }
-        _ => P::refuse(out, Some(form), &about, &Problem::ShardGone.into()),
+        _ => P::refuse(out, Some(&form), &about, &Problem::ShardGone.into()),
     };
     counters.answers.count(P::NAME, operation, outcome);
     Written { outcome, rest }

@@ -56,12 +56,12 @@ impl Service {
         match &read {
             Err(refusal) => {
                 under_way.refuse(&mut self.counters, refusal);
-                return !P::ends(under_way.form) && !P::closes(refusal);
+                return !P::ends(&under_way.form) && !P::closes(refusal);
             }
             Ok(Ask::Call(command)) => self.call(command, under_way),
             Ok(ask) => self.carry_out(ask, under_way),
         }
-        !P::ends(under_way.form)
+        !P::ends(&under_way.form)
     }
 
     /// What is asked more rarely than a call.
@@ -158,8 +158,10 @@ impl Service {
             return under_way.refuse_for(&mut self.counters, problem);
         }
         let (ticket, start) = (under_way.ticket(0), under_way.start());
-        let (form, operation) = (under_way.form, under_way.operation);
-        let (answers, counters) = (&mut *under_way.answers, &mut self.counters);
+        let operation = under_way.operation;
+        // Not copied: the form was written byte by byte just now.
+        let UnderWay { answers, form, .. } = &mut *under_way;
+        let counters = &mut self.counters;
         let mut unused = None;
         // The reply is read where the store wrote it: to move it costs more than to use it.
         let call = Call { op: &op, wants_text: command.wants_text };
@@ -170,7 +172,7 @@ impl Service {
                 counters.answers.count(P::NAME, operation, outcome);
                 let rest = rest.map(|rest| {
                     let waits = Waits::Piece { key: op.key.bytes.into(), rest };
-                    P::owing(Pending { form, operation, waits })
+                    P::owing(Pending { form: *form, operation, waits })
                 });
                 Written { outcome, rest }
             });
@@ -205,7 +207,7 @@ impl Service {
                 verb: verb.as_deref(),
             })
             .collect();
-        let mut gather = P::gather(under_way.form, batch, about);
+        let mut gather = P::gather(&under_way.form, batch, about);
         let away = self.mesh.call_all(
             &mut self.home,
             &ops,
@@ -249,7 +251,7 @@ impl Service {
             let (about, counters) = (under_way.about, &mut self.counters);
             under_way.answers.settle(ticket.sequence, |mut owing, out| {
                 let Pending { form, operation, .. } = P::pending(&mut owing);
-                let outcome = P::results(out, *form, about, &results);
+                let outcome = P::results(out, form, about, &results);
                 counters.answers.count(P::NAME, *operation, outcome);
                 Written::whole(outcome)
             });

@@ -92,12 +92,12 @@ impl<'a, P: Spoken> UnderWay<'a, P> {
     pub(super) fn write(
         &mut self,
         counters: &mut Counters,
-        write: impl FnOnce(&mut Vec<u8>, P::Form, &About<'_, P>) -> Outcome,
+        write: impl FnOnce(&mut Vec<u8>, &P::Form, &About<'_, P>) -> Outcome,
     ) {
         let (start, form, about) = (self.start(), self.form, self.about);
         let operation = self.operation;
         self.answers.write(start, |out| {
-            let outcome = write(out, form, about);
+            let outcome = write(out, &form, about);
             counters.answers.count(P::NAME, operation, outcome);
             Written::whole(outcome)
         });
@@ -107,12 +107,12 @@ impl<'a, P: Spoken> UnderWay<'a, P> {
     pub(super) fn begin(
         &mut self,
         counters: &mut Counters,
-        write: impl FnOnce(&mut Vec<u8>, P::Form, &About<'_, P>) -> (Outcome, Waits<P>),
+        write: impl FnOnce(&mut Vec<u8>, &P::Form, &About<'_, P>) -> (Outcome, Waits<P>),
     ) {
         let (start, form, about) = (self.start(), self.form, self.about);
         let operation = self.operation;
         self.answers.write(start, |out| {
-            let (outcome, waits) = write(out, form, about);
+            let (outcome, waits) = write(out, &form, about);
             counters.answers.count(P::NAME, operation, outcome);
             Written { outcome, rest: Some(P::owing(Pending { form, operation, waits })) }
         });

@@ -6,8 +6,8 @@ use crate::{
 };
 
 /// Spares that are kept, and the largest that is.
-const SPARES_MAX: usize = 8;
-const SPARE_BYTES_MAX: usize = 4 << 10;
+const SPARES_MAX: usize = 16;
+const SPARE_BYTES_MAX: usize = 2 << 10;
 
 #[derive(Debug, Default)]
 pub struct Output {

@@ -22,7 +22,7 @@ use crate::{
 #[inline]
 pub(in crate::http) fn write_reply(
     out: &mut Vec<u8>,
-    form: Form,
+    form: &Form,
     date: &Date,
     key: &[u8],
     (reply, text): (&Reply<&[u8]>, Option<Text>),
