@@ -524,7 +524,7 @@ pub(super) fn is_token_byte(byte: u8) -> bool {
     CLASSES[usize::from(byte)] & TOKEN != 0
 }
 
-/// The bytes of a word that no target has: `#`, `\` and what is not printable ASCII. What RFC 3986
+/// The bytes of a word which no target has: `#`, `\` and what is not printable ASCII. What RFC 3986
 /// wants escaped (brackets, quotes, bars) is let through: clients send it as it is, and nobody can
 /// mistake it for something else.
 #[inline]

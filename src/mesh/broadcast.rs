@@ -1,8 +1,8 @@
 //! Queries of this shard that all shards are asked, and the results that have come so far.
 
 use super::{
-    BROADCASTS_MAX,
-    message::{Arrival, Cargo},
+    bounds::BROADCASTS_MAX,
+    cargo::{Arrival, Cargo},
 };
 
 #[derive(Debug)]

@@ -1,10 +1,11 @@
 //! Messages leave, and what was in one that could not be sent is resolved.
 
 use super::{
-    Home, Mesh,
     broadcast::Broadcasts,
-    message::{Arrival, Cargo, Message},
+    cargo::{Arrival, Cargo},
+    message::Message,
     peer::Peer,
+    routes::{Home, Mesh},
 };
 use crate::store::Store;
 

@@ -1,12 +1,9 @@
 //! Replies that come late: to calls whose owner had to wait.
 
-use super::{
-    message::{Arrival, Cargo},
-    peer::Peer,
-};
+use super::cargo::{Arrival, Cargo};
 use crate::{
-    owner::{Callers, Late, Span},
-    store::Reply,
+    owner::{Late, Span},
+    store::{Pin, Reply},
     text::Text,
 };
 use std::collections::HashMap;
@@ -61,8 +58,10 @@ impl<T: Copy> LateReplies<T> {
         self.bytes.capacity()
     }
 
-    fn push(&mut self, ticket: T, key: &[u8], late: Late<'_>) {
+    /// Returns how many bytes the reply takes beside the key.
+    pub(super) fn push(&mut self, ticket: T, key: &[u8], late: Late<'_>) -> usize {
         let key = Span::push(&mut self.bytes, key);
+        let before = self.bytes.len();
         let reply = match late {
             Late::Reply { reply, text } => {
                 LateReply::Reply(reply.map(|part| Span::push(&mut self.bytes, part)), text)
@@ -71,10 +70,11 @@ impl<T: Copy> LateReplies<T> {
             Late::Failed => LateReply::Failed,
         };
         self.items.push(Item { ticket, key, reply });
+        self.bytes.len() - before
     }
 
     /// The pins that the replies name.
-    pub(super) fn pins(&self) -> impl Iterator<Item = crate::store::Pin> {
+    pub(super) fn pins(&self) -> impl Iterator<Item = Pin> {
         self.items.iter().filter_map(|item| match &item.reply {
             LateReply::Reply(reply, _) => reply.pin(),
             LateReply::LeftOut | LateReply::Failed => None,
@@ -125,11 +125,11 @@ impl Groups {
         self.open.insert(self.begun, Group { waiting, bytes, bytes_max });
     }
 
-    fn may_run(&self, group: u64) -> bool {
+    pub(super) fn may_run(&self, group: u64) -> bool {
         self.open.get(&group).is_none_or(|group| group.bytes <= group.bytes_max)
     }
 
-    fn count(&mut self, number: u64, bytes: usize) {
+    pub(super) fn count(&mut self, number: u64, bytes: usize) {
         if let Some(group) = self.open.get_mut(&number) {
             group.bytes += bytes;
             group.waiting -= 1;
@@ -141,36 +141,5 @@ impl Groups {
 
     pub(super) fn is_empty(&self) -> bool {
         self.open.is_empty()
-    }
-}
-
-/// Takes what comes late to the callers of this shard and of others.
-pub(super) struct Desk<'a, C: Cargo, F> {
-    pub(super) me: usize,
-    pub(super) peers: &'a mut [Peer<C>],
-    pub(super) groups: &'a mut Groups,
-    pub(super) arrived: F,
-}
-
-impl<C: Cargo, F: FnMut(Arrival<'_, C>) -> bool> Callers<Return<C::Ticket>> for Desk<'_, C, F> {
-    fn may_run(&mut self, caller: &Return<C::Ticket>) -> bool {
-        self.groups.may_run(caller.group)
-    }
-
-    fn tell(&mut self, caller: Return<C::Ticket>, key: &[u8], late: Late<'_>) -> bool {
-        let Return { shard, ticket, group } = caller;
-        if shard == self.me {
-            return (self.arrived)(match late {
-                Late::Reply { reply, text } => Arrival::Reply { ticket, key, reply, text },
-                Late::LeftOut => Arrival::LeftOut { ticket },
-                Late::Failed => Arrival::Failed { ticket },
-            });
-        }
-        let late_replies = &mut self.peers[shard].late;
-        let before = late_replies.bytes.len() + key.len();
-        late_replies.push(ticket, key, late);
-        let bytes = late_replies.bytes.len() - before;
-        self.groups.count(group, bytes);
-        true
     }
 }

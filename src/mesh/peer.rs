@@ -1,10 +1,11 @@
 //! What one shard has under way to one other: what waits to leave, and the room that is taken.
 
 use super::{
-    LATES_MAX, MESSAGES_MAX,
     batch::Batch,
+    bounds::{LATES_MAX, MESSAGES_MAX},
+    cargo::Cargo,
     late::LateReplies,
-    message::{Cargo, Message},
+    message::Message,
 };
 use ahash::RandomState;
 use std::collections::{HashMap, VecDeque};

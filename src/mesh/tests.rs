@@ -42,7 +42,7 @@ struct End {
     home: Home<Plain>,
     /// Tickets, and what came of the call.
     told: Vec<(usize, String)>,
-    keeps_loans: bool,
+    keeps_pins: bool,
 }
 
 fn end(me: usize, limits: &Limits) -> End {
@@ -53,7 +53,7 @@ fn end(me: usize, limits: &Limits) -> End {
         entries_max: 0,
     };
     let home = Owner::new(Store::new(&bounds), limits);
-    End { mesh: Mesh::new(me, 2, limits), home, told: Vec::new(), keeps_loans: false }
+    End { mesh: Mesh::new(me, 2, limits), home, told: Vec::new(), keeps_pins: false }
 }
 
 fn note(told: &mut Vec<(usize, String)>, arrival: &Arrival<'_, Plain>) {
@@ -90,18 +90,18 @@ impl End {
     }
 
     fn work(&mut self) -> bool {
-        let Self { mesh, home, told, keeps_loans } = self;
+        let Self { mesh, home, told, keeps_pins } = self;
         mesh.work(home, NOW, |arrival| {
             note(told, &arrival);
-            *keeps_loans
+            *keeps_pins
         })
     }
 
     fn deliver(&mut self, from: usize, message: Message<Plain>) {
-        let Self { mesh, home, told, keeps_loans } = self;
+        let Self { mesh, home, told, keeps_pins } = self;
         let incoming = mesh.deliver(home, from, message, NOW, |arrival| {
             note(told, &arrival);
-            *keeps_loans
+            *keeps_pins
         });
         assert!(incoming.is_none());
     }
@@ -263,7 +263,7 @@ fn what_waits_at_a_peer_that_is_gone_is_lost() {
     assert!(one.mesh.is_quiet());
     // Should it be there after all, its late reply finds nobody and the pin goes back.
     has(&upstream, value(50 << 10));
-    one.keeps_loans = true;
+    one.keeps_pins = true;
     for _ in 0..3 {
         settle(&mut one, &mut two);
     }
@@ -273,7 +273,7 @@ fn what_waits_at_a_peer_that_is_gone_is_lost() {
 }
 
 #[test]
-fn late_replies_to_a_peer_that_is_gone_give_their_loans_back() {
+fn late_replies_to_a_peer_that_is_gone_give_their_pins_back() {
     let (mut one, mut two, upstream) = pair(&Limits::DEFAULT);
     one.call(1, Verb::Read(Read { pin_above: 10, ..Read::VALUE }));
     settle(&mut one, &mut two);
@@ -304,7 +304,7 @@ fn a_call_of_the_owners_own_shard_may_wait_as_well() {
     assert_eq!(two.call(1, Verb::Read(Read { pin_above: 10, ..Read::VALUE })), Called::Away);
     assert_eq!(two.call(2, put(b"x")), Called::Away);
     has(&upstream, value(50 << 10));
-    two.keeps_loans = true;
+    two.keeps_pins = true;
     while two.work() {}
     assert_eq!(told(&two.take_told()), [(2, "Replaced"), (1, "51200 lent")]);
     assert_eq!(two.home.store().stats().lent, 1);

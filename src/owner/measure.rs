@@ -1,28 +1,17 @@
 //! Pinned values that are measured as texts, in slices between turns, one value after the other.
 
-use super::{Callers, Late, Owner, parked::Waiting};
+use super::{
+    callers::{Callers, Late},
+    keys::Owner,
+    parked::Measuring,
+};
 use crate::{
     clock::Millis,
-    store::{Key, Op, Pin, Reply, Verb},
-    text::Measure,
+    store::{Key, Op, Reply, Verb},
 };
 
 /// Bytes that are measured in one turn: some microseconds.
 pub(super) const SLICE_BYTES: usize = 32 << 10;
-
-/// A value that is measured for a command that ran.
-#[derive(Debug)]
-pub(super) struct Measuring<A> {
-    waiting: Waiting<A>,
-    pin: Pin,
-    measure: Measure,
-}
-
-impl<A> Measuring<A> {
-    pub(super) fn new(waiting: Waiting<A>, pin: Pin) -> Self {
-        Self { waiting, pin, measure: Measure::default() }
-    }
-}
 
 impl<A: Copy> Owner<A> {
     /// Measures one slice. Returns whether there is more to do.

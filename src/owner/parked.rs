@@ -1,9 +1,10 @@
 //! Commands that wait at their owner, a list for each key, within one bound.
 
-use super::{Call, Span};
+use super::{callers::Call, span::Span};
 use crate::{
     config::Limits,
-    store::{Op, Reply},
+    store::{Op, Pin, Reply},
+    text::Measure,
 };
 use std::collections::HashMap;
 
@@ -19,6 +20,20 @@ pub(super) struct Waiting<A> {
     pub(super) wants_text: bool,
     /// It waits for what the upstream has; else it stands in line behind one that does.
     pub(super) is_for_upstream: bool,
+}
+
+/// A value that is measured for a command that ran.
+#[derive(Debug)]
+pub(super) struct Measuring<A> {
+    pub(super) waiting: Waiting<A>,
+    pub(super) pin: Pin,
+    pub(super) measure: Measure,
+}
+
+impl<A> Measuring<A> {
+    pub(super) fn new(waiting: Waiting<A>, pin: Pin) -> Self {
+        Self { waiting, pin, measure: Measure::default() }
+    }
 }
 
 /// An entry that may not stay.

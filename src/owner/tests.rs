@@ -45,7 +45,7 @@ struct Told {
     pins: Vec<Pin>,
     /// These want no reply any more.
     gone: Vec<u8>,
-    keeps_loans: bool,
+    keeps_pins: bool,
 }
 
 impl Callers<u8> for Told {
@@ -65,7 +65,7 @@ impl Callers<u8> for Told {
             Late::Failed => "failed".into(),
         };
         self.replies.push((caller, text));
-        self.keeps_loans
+        self.keeps_pins
     }
 }
 
@@ -178,7 +178,7 @@ fn a_fill_that_may_not_stay_is_kept_by_who_has_pinned_it() {
     let long = vec![b'v'; 3 * SLICE_BYTES];
     run(&mut owner, 1, op(b"k", Verb::Read(Read { pin_above: 100, ..Read::VALUE })));
     upstream.has(b"k", value(&long, false));
-    let mut told = Told { keeps_loans: true, ..Told::default() };
+    let mut told = Told { keeps_pins: true, ..Told::default() };
     while owner.work(NOW, &mut told) {}
     assert_eq!(owner.store().stats().entries, 0);
     assert_eq!(told.texts, [Text::of([&long[..]])]);
@@ -230,7 +230,7 @@ fn a_pinned_value_is_measured_in_slices() {
     assert_eq!(run(&mut owner, 1, lend), Done::Later);
     assert!(run(&mut owner, 0, op(b"k", put(b"short"))).is_now(), "the value stays pinned");
     assert_eq!(run(&mut owner, 2, lend), Done::Now("short".into()), "nobody waits for it");
-    let mut told = Told { keeps_loans: true, ..Told::default() };
+    let mut told = Told { keeps_pins: true, ..Told::default() };
     for _ in 0..text.len() / SLICE_BYTES {
         assert!(owner.work(NOW, &mut told));
         assert!(told.replies.is_empty());
@@ -243,7 +243,7 @@ fn a_pinned_value_is_measured_in_slices() {
 }
 
 #[test]
-fn nobody_keeps_the_loan_of_a_measure_that_is_not_awaited() {
+fn nobody_keeps_the_pin_of_a_measure_that_is_not_awaited() {
     let limits = Limits { waiting_commands_max: 1, ..Limits::DEFAULT };
     let (mut owner, _upstream) = owner(&limits);
     assert!(run(&mut owner, 0, op(b"k", put(&long_text()))).is_now());

@@ -25,7 +25,7 @@ pub(crate) fn cluster_of_large_values(shards: usize, value_bytes: usize) -> Clus
     cluster
 }
 
-/// Values on loan, and loans that were revoked.
+/// Pinned values, and pins that were revoked.
 fn lent(cluster: &Cluster) -> (u64, u64) {
     let stores = cluster.reports().into_iter().map(|report| report.store);
     stores.fold((0, 0), |(lent, revoked), store| (lent + store.lent, revoked + store.revoked))

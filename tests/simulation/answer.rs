@@ -28,7 +28,7 @@ pub(crate) enum Outcome {
     Other,
 }
 
-/// What an answer says that was not refused for want of a way to its shard.
+/// What an answer says, unless it was refused because its shard was out of reach.
 pub(crate) fn read(
     want: Want,
     response: &Response,

@@ -9,7 +9,6 @@ const CRATES: &[(&str, &[&str])] = &[
     ("bytesize", &["config"]),
     ("clap", &["config", "tools"]),
     ("core_affinity", &["config", "preflight", "server", "tools"]),
-    ("crc", &["mesh"]),
     ("crc32fast", &["snapshot", "tools"]),
     ("fastrand", &["store", "tools"]),
     ("flate2", &["http"]),

@@ -10,20 +10,20 @@ const LONG: &[(&str, usize)] = &[];
 /// Files with unsafe code, and in how many places.
 const UNSAFE: &[(&str, usize)] = &[];
 
-/// Words for which the field has a better one, and how often they may stand. This list may only
-/// shrink: a word that is gone is kept with 0.
+/// Words for which the field has a better one, and how often they may stand, which may only
+/// become less: a word that is gone is kept with 0.
 const WORDS: &[(&str, usize)] = &[
     ("befall", 0),
     ("bell", 0),
-    ("for want of", 3),
-    ("heed", 11),
+    ("for want of", 0),
+    ("heed", 0),
     ("is told of", 0),
-    ("loan", 298),
+    ("loan", 0),
     ("matters of", 0),
     ("nobody is let", 0),
     ("obey", 0),
     ("parcel", 0),
-    ("word that", 2),
+    ("word that", 0),
 ];
 
 /// Every file of Rust.

@@ -348,7 +348,7 @@ mod tests {
     }
 
     #[test]
-    fn row_44_bad_json_is_refused() {
+    fn bad_json_is_refused() {
         let deep = "[".repeat(100_000);
         for body in [
             "",

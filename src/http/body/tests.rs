@@ -57,7 +57,7 @@ fn refused(input: &str, error: Error) {
 }
 
 #[test]
-fn row_11_chunks_extensions_and_trailers() {
+fn chunks_extensions_and_trailers_are_read() {
     accepted("0\r\n\r\n", "");
     accepted("5\r\nhello\r\n0\r\n\r\n", "hello");
     accepted(
@@ -74,7 +74,7 @@ fn row_11_chunks_extensions_and_trailers() {
 }
 
 #[test]
-fn row_15_chunk_sizes() {
+fn a_chunk_size_is_hexadecimal_digits_alone() {
     for size in
         ["0x5", "+5", "-1", " 5", "1_0", "", "00000000000000005", "g", "\u{665}", "5h", "5,", "5\n"]
     {
@@ -85,7 +85,7 @@ fn row_15_chunk_sizes() {
 }
 
 #[test]
-fn row_16_chunk_data_ends_where_its_size_says() {
+fn chunk_data_ends_where_its_size_says() {
     for input in [
         "5\r\nhello!\r\n0\r\n\r\n",
         "5\r\nhello0\r\n\r\n",
@@ -103,7 +103,7 @@ fn row_16_chunk_data_ends_where_its_size_says() {
 }
 
 #[test]
-fn row_17_extensions() {
+fn bad_extensions_are_refused() {
     #[rustfmt::skip]
     let extensions = [
         ";", ";;a", ";bad[=x", ";a=", ";a=;b", ";a=b c", ";a b", ";a ", ";a=b ", ";=b", ";a=\"b",
@@ -117,7 +117,7 @@ fn row_17_extensions() {
 }
 
 #[test]
-fn row_17_extensions_are_bounded_over_the_message() {
+fn extensions_are_bounded_over_the_message() {
     let chunk = |bytes: usize| format!("1;{}\r\nx\r\n", "a".repeat(bytes - 1));
     accepted(&format!("{}0\r\n\r\n", chunk(1024)), "x");
     accepted(&format!("{}0\r\n\r\n", chunk(512).repeat(2)), "xx");
@@ -130,7 +130,7 @@ fn row_17_extensions_are_bounded_over_the_message() {
 }
 
 #[test]
-fn row_18_trailers() {
+fn trailers_are_checked_and_bounded() {
     accepted("0\r\nContent-Length: 5\r\nTransfer-Encoding: x\r\nHost: h\r\n\r\n", "");
     let line = |bytes: usize| format!("X:{}\r\n", "a".repeat(bytes - 4));
     accepted(&format!("0\r\n{}\r\n", line(4096)), "");
@@ -149,7 +149,7 @@ fn row_18_trailers() {
 }
 
 #[test]
-fn row_19_the_limit_is_known_from_the_chunk_size() {
+fn the_limit_is_known_from_the_chunk_size() {
     let chunk = |bytes: usize| format!("{bytes:x}\r\n{}\r\n", "a".repeat(bytes));
     accepted(&format!("{}0\r\n\r\n", chunk(1000)), &"a".repeat(1000));
     accepted(&format!("{}{}0\r\n\r\n", chunk(400), chunk(600)), &"a".repeat(1000));
@@ -161,7 +161,7 @@ fn row_19_the_limit_is_known_from_the_chunk_size() {
 }
 
 #[test]
-fn row_40_an_incomplete_body_is_not_an_error() {
+fn an_incomplete_body_is_not_an_error() {
     let input = b"5;a=\"b\"\r\nhello\r\n0\r\nX: a\r\n\r\n";
     for end in 0..input.len() {
         let (_, consumed, done) = verdict(&input[..end]).unwrap();

@@ -102,7 +102,7 @@ pub(crate) enum Step {
         id: u32,
         above: usize,
     },
-    /// Takes a piece of one of the values on loan and, if it is the last, gives it back.
+    /// Takes a piece of one of the pinned values and, if it is the last, gives it back.
     ReadOn {
         pin: u8,
         from: usize,

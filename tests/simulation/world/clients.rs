@@ -113,7 +113,7 @@ impl World {
                 break;
             }
         }
-        self.heed(at);
+        self.follow(at);
     }
 
     /// Each version has one value, and each value one version.
@@ -130,7 +130,7 @@ impl World {
         }
     }
 
-    fn heed(&mut self, at: usize) {
+    fn follow(&mut self, at: usize) {
         let client = &mut self.clients[at];
         let core = &mut self.cores[client.core];
         let mut intent = core.shard.intent(client.id);
