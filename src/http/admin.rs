@@ -85,7 +85,7 @@ pub(super) fn write_openapi(out: &mut Vec<u8>, exchange: Exchange, date: &Date) 
 /// Writes what all shards have found. Returns the status.
 pub(super) fn write_results(
     out: &mut Vec<u8>,
-    form: &Form,
+    form: Form,
     about: &About<'_, Http>,
     results: &[Share],
 ) -> u16 {

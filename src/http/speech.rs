@@ -219,7 +219,7 @@ impl Protocol for Http {
             Local::Config => admin::write_config(out, exchange, date, about.config),
             Local::OpenApi => admin::write_openapi(out, exchange, date),
             Local::Page => admin::page::write(out, exchange, date),
-            Local::EventsHead => events::write_head(out, form, date),
+            Local::EventsHead => events::write_head(out, *form, date),
         }
         Outcome::Ok
     }
@@ -230,7 +230,7 @@ impl Protocol for Http {
         about: &About<'_, Self>,
         results: &[Share],
     ) -> Outcome {
-        outcome_of(admin::write_results(out, form, about, results))
+        outcome_of(admin::write_results(out, *form, about, results))
     }
 
     fn subscribe(
@@ -240,7 +240,7 @@ impl Protocol for Http {
         kinds: Kinds,
         past: &Past,
     ) -> events::Stream {
-        events::write_head(out, form, about.date);
+        events::write_head(out, *form, about.date);
         let Shape::Events { is_chunked } = form.shape else { unreachable!("the form of a stream") };
         events::Stream::new(kinds, is_chunked, past, about.now)
     }

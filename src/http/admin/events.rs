@@ -62,7 +62,7 @@ pub struct Stream {
 }
 
 /// Writes the head of a stream.
-pub(crate) fn write_head(out: &mut Vec<u8>, form: &Form, date: &Date) {
+pub(crate) fn write_head(out: &mut Vec<u8>, form: Form, date: &Date) {
     let is_chunked = form.shape == Shape::Events { is_chunked: true };
     let response = Response::begin(out, form.exchange, date, 200);
     let response = response.lines("Cache-Control: no-store\r\n");

@@ -19,6 +19,10 @@ use crate::{
 
 /// Writes what a reply amounts to, or the beginning of it and then, in `rest`, what is left.
 /// Returns the status.
+#[expect(
+    clippy::trivially_copy_pass_by_ref,
+    reason = "it was written byte by byte just before, which loading it whole would wait for"
+)]
 #[inline]
 pub(in crate::http) fn write_reply(
     out: &mut Vec<u8>,
