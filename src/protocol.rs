@@ -148,6 +148,8 @@ pub enum Item<'a> {
     },
     /// It was not executed: the replies before it were too long.
     LeftOut,
+    /// It was not executed: too much waits at the owner of its key.
+    Refused,
     /// Whether it was executed is not known.
     Lost,
 }

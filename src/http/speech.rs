@@ -197,6 +197,7 @@ impl Protocol for Http {
         match item {
             Item::Reply { key, reply } => gather.take(index, key, reply),
             Item::LeftOut => gather.leave_out(),
+            Item::Refused => gather.refuse(),
             Item::Lost => gather.lose(),
         }
         gather.is_complete()

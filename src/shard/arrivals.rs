@@ -41,6 +41,7 @@ impl Desk<'_> {
         let item = match *arrival {
             Arrival::Reply { key, reply, .. } => Item::Reply { key, reply },
             Arrival::LeftOut { .. } => Item::LeftOut,
+            Arrival::Refused { .. } => Item::Refused,
             _ => Item::Lost,
         };
         let is_complete = match connection.wire.answers.owing(ticket.sequence) {

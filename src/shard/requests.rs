@@ -219,7 +219,7 @@ impl Service {
             },
             |item, reply| {
                 let key = ops[item].key.bytes;
-                let reply = reply.map_or(Item::Lost, |reply| Item::Reply { key, reply: *reply });
+                let reply = reply.map_or(Item::Refused, |reply| Item::Reply { key, reply: *reply });
                 P::take(&mut gather, item, reply);
             },
         );

@@ -109,6 +109,7 @@ pub struct Assembly {
     /// Of the first command that has one.
     refusal: Option<(usize, Refusal)>,
     is_too_large: bool,
+    is_refused: bool,
     is_lost: bool,
 }
 
@@ -131,6 +132,7 @@ impl Assembly {
             done: 0,
             refusal: None,
             is_too_large: false,
+            is_refused: false,
             is_lost: false,
         }
     }
@@ -166,6 +168,12 @@ impl Assembly {
     pub fn leave_out(&mut self) {
         self.missing -= 1;
         self.is_too_large = true;
+    }
+
+    /// A command was not done: too much waits at the owner of its key.
+    pub fn refuse(&mut self) {
+        self.missing -= 1;
+        self.is_refused = true;
     }
 
     /// A reply will not come.
@@ -208,6 +216,7 @@ impl Assembly {
         let counted = |name| format!("{{\"status\":\"OK\",\"{name}\":{}}}", self.done);
         let refusal = match (self.kind, self.refusal) {
             _ if self.is_lost => Problem::ShardGone.into(),
+            _ if self.is_refused => Problem::HopFull.into(),
             _ if self.is_too_large => {
                 let max = self.body_bytes_max;
                 let message = format!("The answer is longer than {max} bytes (--reply-bytes-max).");
@@ -302,6 +311,12 @@ mod tests {
             assembly.take(2, b"c", Reply::Deleted);
         });
         assert!(status == 503 && body.contains("unavailable"), "{body}");
+        let (status, body) = of_three(BatchKind::Put, |assembly| {
+            assembly.take(1, b"b", Reply::Created);
+            assembly.refuse();
+            assembly.take(2, b"c", Reply::TooLarge);
+        });
+        assert!(status == 503 && body.contains("overloaded"), "{body}");
         let (status, body) = of_three(BatchKind::Get, |assembly| {
             assembly.leave_out();
             assembly.take(1, b"b", Reply::Value(b"\xff"));
