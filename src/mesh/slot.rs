@@ -1,5 +1,7 @@
 //! The public hash of a key, which picks its owner.
 
+use crate::text::{equal, run};
+
 /// The public hash space: `slot = CRC16/XMODEM(key) mod 16384`, as in Redis Cluster.
 pub const SLOTS: usize = 16_384;
 
@@ -36,24 +38,31 @@ const fn tables() -> [[u16; 256]; LANES] {
 #[inline]
 fn crc(text: &[u8]) -> u16 {
     let (head, rows) = text.as_rchunks::<LANES>();
-    let zip = TABLES[..head.len()].iter().rev().zip(head);
-    let mut crc = zip.fold(0, |crc, (table, &byte)| crc ^ table[usize::from(byte)]);
+    let mut first = [0; LANES];
+    first[LANES - head.len()..].copy_from_slice(head);
+    let mut crc = sum(first);
     for row in rows {
         let [high, low] = crc.to_be_bytes();
         let mut row = *row;
         (row[0], row[1]) = (row[0] ^ high, row[1] ^ low);
-        let zip = TABLES.iter().rev().zip(row);
-        crc = zip.fold(0, |crc, (table, byte)| crc ^ table[usize::from(byte)]);
+        crc = sum(row);
     }
     crc
+}
+
+/// That of one row.
+#[inline]
+fn sum(row: [u8; LANES]) -> u16 {
+    let bytes = TABLES.iter().rev().zip(row);
+    bytes.fold(0, |crc, (table, byte)| crc ^ table[usize::from(byte)])
 }
 
 /// The slot of a key: over the part between the first `{` and the next `}` if that is not empty,
 /// else over the whole key.
 #[must_use]
 pub fn slot(key: &[u8]) -> usize {
-    let tag = key.iter().position(|&byte| byte == b'{').and_then(|open| {
-        let rest = &key[open + 1..];
+    let open = run(key, |word| equal(word, b'{'));
+    let tag = key.get(open + 1..).and_then(|rest| {
         rest.iter().position(|&byte| byte == b'}').filter(|&length| length > 0).map(|n| &rest[..n])
     });
     usize::from(crc(tag.unwrap_or(key))) % SLOTS

@@ -386,8 +386,10 @@ impl Shard {
             slow.see(latency.record(timing, now_us), timing, bytes);
         });
         if answers.unsent().is_empty() {
-            let buffer = answers.release();
-            self.connections.reuse(buffer);
+            if !answers.is_next_away() {
+                let buffer = answers.release();
+                self.connections.reuse(buffer);
+            }
             self.connections.recount(id, &mut counters.connections);
         }
     }

@@ -330,11 +330,18 @@ impl<T> Answers<T> {
         self.owed.is_empty() && self.output.bytes.is_empty()
     }
 
+    /// Whether the next answer is away. Then the memory for answers stays where it is: others are
+    /// held behind it, and it is soon needed.
+    #[must_use]
+    pub fn is_next_away(&self) -> bool {
+        matches!(self.owed.front(), Some(Owed::Away { .. }))
+    }
+
     /// Whether there is little to send before an answer that is away.
     #[must_use]
     pub fn awaits_more(&self) -> bool {
         let is_little = (1..SENT_AHEAD_BYTES_MAX).contains(&self.output.bytes.len());
-        is_little && self.sent == 0 && matches!(self.owed.front(), Some(Owed::Away { .. }))
+        is_little && self.sent == 0 && self.is_next_away()
     }
 
     /// Whether any answer is owed.

@@ -8,6 +8,8 @@ use crate::{
 /// Spares that are kept, and the largest that is.
 const SPARES_MAX: usize = 16;
 const SPARE_BYTES_MAX: usize = 2 << 10;
+/// What a new one takes: an answer with a short value.
+const SPARE_BYTES_MIN: usize = 512;
 
 #[derive(Debug, Default)]
 pub struct Output {
@@ -22,7 +24,7 @@ pub struct Output {
 
 impl Output {
     pub(super) fn take_spare(&mut self) -> Vec<u8> {
-        self.spares.pop().unwrap_or_default()
+        self.spares.pop().unwrap_or_else(|| Vec::with_capacity(SPARE_BYTES_MIN))
     }
 
     pub(super) fn keep_spare(&mut self, mut bytes: Vec<u8>) {
