@@ -4,6 +4,10 @@
 
 #[path = "../../tests/common/cluster.rs"]
 pub(crate) mod cluster;
+/// Nothing of made-up input is recorded: each target says itself what must be answered.
+mod recording {
+    pub(crate) fn check(_: &super::cluster::Exchange<'_>) {}
+}
 
 use cluster::{Cluster, End, blank_versions};
 use kvcache::{config::Config, shard::Role};

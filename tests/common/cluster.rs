@@ -1,6 +1,6 @@
 //! Shards without sockets: bytes, messages and time move only when a test says so.
 
-use super::recording::{self, Exchange};
+use super::recording;
 use kvcache::{
     auth::Tokens,
     clock::Millis,
@@ -14,6 +14,15 @@ use std::{
     collections::VecDeque,
     time::{Duration, SystemTime},
 };
+
+/// One client's side of a connection, as it was.
+pub(crate) struct Exchange<'a> {
+    /// To whom it was connected, and whether it closed its side.
+    pub(crate) client: String,
+    pub(crate) sent: &'a [u8],
+    pub(crate) got: &'a [u8],
+    pub(crate) end: String,
+}
 
 /// A connection of a [`Cluster`].
 #[derive(Clone, Copy, Debug)]

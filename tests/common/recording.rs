@@ -17,6 +17,7 @@
 
 #![expect(clippy::disallowed_types, reason = "tests run in threads and make one set")]
 
+use super::cluster::Exchange;
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap, HashSet},
     fmt::Write as _,
@@ -33,15 +34,6 @@ const SHOWN_BYTES_MAX: usize = 1_200;
 const ANSWERED_BYTES_MAX: usize = 8_000;
 /// From so many times on, a byte that repeats is written once.
 const RUN_BYTES_MIN: usize = 24;
-
-/// One client's side of a connection, as it was.
-pub(crate) struct Exchange<'a> {
-    /// To whom it was connected, and whether it closed its side.
-    pub(crate) client: String,
-    pub(crate) sent: &'a [u8],
-    pub(crate) got: &'a [u8],
-    pub(crate) end: String,
-}
 
 /// What was sent, and all that has been answered to it.
 type Set = BTreeMap<String, BTreeSet<String>>;
