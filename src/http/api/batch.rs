@@ -214,8 +214,11 @@ impl Assembly {
     pub fn write(self, out: &mut Vec<u8>, exchange: Exchange, date: &Date) -> u16 {
         debug_assert!(self.is_complete(), "all replies are there");
         let counted = |name| format!("{{\"status\":\"OK\",\"{name}\":{}}}", self.done);
+        // `overloaded` promises that nothing was done.
+        let is_partly_done =
+            self.kind != BatchKind::Get && (self.done > 0 || self.refusal.is_some());
         let refusal = match (self.kind, self.refusal) {
-            _ if self.is_lost => Problem::ShardGone.into(),
+            _ if self.is_lost || self.is_refused && is_partly_done => Problem::ShardGone.into(),
             _ if self.is_refused => Problem::HopFull.into(),
             _ if self.is_too_large => {
                 let max = self.body_bytes_max;
@@ -311,12 +314,20 @@ mod tests {
             assembly.take(2, b"c", Reply::Deleted);
         });
         assert!(status == 503 && body.contains("unavailable"), "{body}");
-        let (status, body) = of_three(BatchKind::Put, |assembly| {
-            assembly.take(1, b"b", Reply::Created);
-            assembly.refuse();
-            assembly.take(2, b"c", Reply::TooLarge);
-        });
-        assert!(status == 503 && body.contains("overloaded"), "{body}");
+        for (kind, reply, code) in [
+            (BatchKind::Put, Reply::Created, "unavailable"),
+            (BatchKind::Put, Reply::TooLarge, "unavailable"),
+            (BatchKind::Delete, Reply::Deleted, "unavailable"),
+            (BatchKind::Delete, Reply::Absent, "overloaded"),
+            (BatchKind::Get, Reply::Absent, "overloaded"),
+        ] {
+            let (status, body) = of_three(kind, |assembly| {
+                assembly.refuse();
+                assembly.take(1, b"b", reply);
+                assembly.refuse();
+            });
+            assert!(status == 503 && body.contains(code), "{kind:?}, {reply:?}: {body}");
+        }
         let (status, body) = of_three(BatchKind::Get, |assembly| {
             assembly.leave_out();
             assembly.take(1, b"b", Reply::Value(b"\xff"));
